@@ -1,0 +1,193 @@
+"""Where arrays live. `open_engine` is the only door; torch and OpenCL load behind it.
+
+`auto` prefers a real GPU: CUDA or MPS through torch, else a GPU through OpenCL, else the
+CPU engine. OpenCL on a CPU is several times slower than the CPU engine (`benchmarks/`), so
+it is for those who ask for it by name. Installed is not the same as working: a GPU is
+tried on a small filter before it is trusted, and falls back with a warning.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from napari_deconv.imaging.value import InputError
+from napari_deconv.restore.blur import transfer_function
+from napari_deconv.restore.engine import Engine
+
+ENGINES = ("auto", "cpu", "opencl", "torch")
+
+
+@dataclass(frozen=True)
+class Device:
+    """One device that an engine can use on this machine.
+
+    Parameters
+    ----------
+    engine : str
+        Name of the engine: 'cpu', 'opencl' or 'torch'.
+    name : str
+        The device in words.
+    is_gpu : bool
+        Whether it is a GPU.
+    memory_bytes : int or None
+        Its memory, None where unknown.
+    open : callable
+        Returns a new engine on it.
+    """
+
+    engine: str
+    name: str
+    is_gpu: bool
+    memory_bytes: int | None
+    open: Callable[[], Engine]
+
+
+def devices(*engines: str) -> Iterator[Device]:
+    """Yield what this machine has, for the named engines or for all, GPUs first in each."""
+    for name in engines or ENGINES[1:]:
+        yield from {"cpu": _cpu, "opencl": _opencl, "torch": _torch}[name]()
+
+
+def _cpu() -> Iterator[Device]:
+    from .cpu_engine import CpuEngine, memory_bytes
+
+    yield Device("cpu", CpuEngine().device, False, memory_bytes(), CpuEngine)
+
+
+def _torch() -> Iterator[Device]:
+    if importlib.util.find_spec("torch") is None:
+        return
+    from .torch_engine import TorchEngine, describe_device, device_memory_bytes, torch_devices
+
+    for target in torch_devices():
+        yield Device(
+            "torch",
+            describe_device(target),
+            target != "cpu",
+            device_memory_bytes(target),
+            lambda target=target: TorchEngine(target),  # type: ignore[misc]
+        )
+
+
+def _opencl() -> Iterator[Device]:
+    if importlib.util.find_spec("pyclesperanto") is None:
+        return
+    from .opencl_engine import OpenClEngine, opencl_devices
+
+    for found in opencl_devices():
+        yield Device(
+            "opencl",
+            f"{'GPU' if found.is_gpu else 'CPU'} {found.name} (OpenCL)",
+            found.is_gpu,
+            found.memory_bytes,
+            lambda index=found.index: OpenClEngine(index),  # type: ignore[misc]
+        )
+
+
+def open_engine(name: str = "auto") -> Engine:
+    """Return an engine that has passed its self-test.
+
+    Parameters
+    ----------
+    name : {"auto", "cpu", "opencl", "torch"}
+        Which engine; "auto" takes a GPU where one works, else the CPU engine.
+
+    Raises
+    ------
+    InputError
+        If the name is not known, or the engine cannot run on this machine.
+
+    Examples
+    --------
+    >>> open_engine("cpu").name
+    'cpu'
+    """
+    if name not in ENGINES:
+        raise InputError(f"The engine {name!r} is not known; choose one of {', '.join(ENGINES)}")
+    if name == "cpu":
+        return next(_cpu()).open()
+    if name == "auto":
+        return (
+            _first_working((d for d in devices("torch", "opencl") if d.is_gpu), ())
+            or next(_cpu()).open()
+        )
+    failures: list[str] = []
+    engine = _first_working(devices(name), failures)
+    if engine is None:
+        raise InputError(_unavailable(name, failures))
+    return engine
+
+
+def _first_working(candidates: Iterator[Device], failures: Any) -> Engine | None:
+    for device in candidates:
+        engine, problem = tried(device)
+        if engine is not None:
+            return engine
+        warnings.warn(f"{device.name} is not used: {problem}", stacklevel=3)
+        if isinstance(failures, list):
+            failures.append(problem)
+    return None
+
+
+def tried(device: Device) -> tuple[Engine | None, str]:
+    """Open a device and run the self-test; return the engine, or None and what went wrong."""
+    # Drivers fail in every way there is, and each way means the same here: not this device.
+    try:
+        engine = device.open()
+        error = self_test(engine)
+    except Exception as problem:
+        first_line = (str(problem).splitlines() or [type(problem).__name__])[0]
+        return None, f"it failed its self-test ({first_line})"
+    if error > 1e-5:
+        return None, f"its self-test gave wrong numbers (off by {error:.1g})"
+    return engine, "works"
+
+
+def self_test(engine: Engine) -> float:
+    """Return the largest error of a small blur and its adjoint against the direct sum."""
+    rng = np.random.default_rng(0)
+    image = rng.random((5, 6, 7), dtype=np.float32)
+    psf = rng.random((3, 3, 3), dtype=np.float32)
+    psf /= psf.sum()
+    blur = engine.filter(transfer_function(psf, image.shape), image.shape)
+    pushed = engine.push(image, image.shape)
+    twice = engine.evaluate("a + 2.0f * b", a=blur.forward(pushed), b=blur.adjoint(pushed))
+    offsets = list(np.ndindex(3, 3, 3))
+    expected = sum(
+        psf[o] * np.roll(image, tuple(sign * (i - 1) for i in o), (0, 1, 2)) * factor
+        for o in offsets
+        for sign, factor in ((1, 1.0), (-1, 2.0))
+    )
+    return float(np.abs(engine.pull(twice, image.shape) - expected).max())
+
+
+def _unavailable(name: str, failures: list[str]) -> str:
+    if failures:
+        return (
+            f"The engine {name!r} does not work here: {failures[0]}. "
+            "Use the engine 'cpu', or update the driver"
+        )
+    package = {"torch": "torch", "opencl": "pyclesperanto"}[name]
+    extra = {"torch": "learned", "opencl": "opencl"}[name]
+    if importlib.util.find_spec(package) is None:
+        return (
+            f"The engine {name!r} needs {package}, which is not installed; "
+            f'run: pip install "napari-deconv[{extra}]"'
+        )
+    return (
+        "The engine 'opencl' found no OpenCL device; install the driver of your GPU, "
+        'or try it without one: pip install "napari-deconv[pocl]" (Linux)'
+    )
+
+
+def reason(engine: Engine, asked: str) -> str:
+    """Return in one line what will run and why."""
+    if asked != "auto":
+        return f"{engine.device} (as chosen)"
+    return f"{engine.device} (no working GPU found)" if engine.name == "cpu" else engine.device

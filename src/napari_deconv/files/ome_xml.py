@@ -1,0 +1,217 @@
+"""OME-XML, the text inside an OME-TIFF: built for an export, understood when read.
+
+The text follows the 2016-06 schema. What the schema has no place for, the recipe above all,
+stands in a `MapAnnotation` of the image, one JSON text a key. Any schema version is read:
+only names that they share are asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from xml.etree import ElementTree
+
+from napari_deconv.imaging.stack import KnownOptics, Stack
+from napari_deconv.imaging.value import Plain
+
+from .metadata import IMMERSION_INDEX, Description, nanometres, positive, seconds
+from .provenance import SOFTWARE, stored_axes, stored_optics
+
+Element = ElementTree.Element
+
+SCHEMA = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+NAMESPACE = "napari-deconv/provenance"
+
+_PIXEL_TYPES = {"float32": "float", "uint16": "uint16"}
+_NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def build(stack: Stack, *, dtype: str, provenance: Plain) -> bytes:
+    """Return the OME-XML of a stack whose planes are stored in the order of its axes.
+
+    Parameters
+    ----------
+    stack : Stack
+        Axes, voxel size, channels, optics and time step are taken from it.
+    dtype : {"float32", "uint16"}
+        Type of the stored voxels.
+    provenance : dict
+        Plain values, kept as a map annotation.
+
+    Returns
+    -------
+    bytes
+        ASCII, as TIFF asks for; other characters are written as references.
+    """
+    root = Element(
+        "OME",
+        {
+            "xmlns": SCHEMA,
+            "xmlns:xsi": "http://www.w3.org/2001/XMLSchema-instance",
+            "xsi:schemaLocation": f"{SCHEMA} {SCHEMA}/ome.xsd",
+            "UUID": f"urn:uuid:{uuid.uuid4()}",
+            "Creator": SOFTWARE,
+        },
+    )
+    first = stack.channel_optics[0] if stack.channel_optics else KnownOptics()
+    if first.na is not None or first.immersion_index is not None:
+        _add_instrument(root, first)
+    image = _child(root, "Image", ID="Image:0", Name=_text(stack.name) or "image")
+    if len(root) > 1:
+        _child(image, "InstrumentRef", ID="Instrument:0")
+        settings = _child(image, "ObjectiveSettings", ID="Objective:0:0")
+        if first.immersion_index is not None:
+            settings.set("RefractiveIndex", repr(float(first.immersion_index)))
+    _add_pixels(image, stack, dtype)
+    _child(image, "AnnotationRef", ID="Annotation:0")
+    annotations = _child(root, "StructuredAnnotations")
+    kept = _child(annotations, "MapAnnotation", ID="Annotation:0", Namespace=NAMESPACE)
+    value = _child(kept, "Value")
+    for key, entry in provenance.items():
+        _child(value, "M", K=key).text = json.dumps(entry)
+    xml: bytes = ElementTree.tostring(root, encoding="us-ascii", xml_declaration=True)
+    return xml
+
+
+def _add_instrument(root: Element, optics: KnownOptics) -> None:
+    objective = _child(_child(root, "Instrument", ID="Instrument:0"), "Objective")
+    objective.set("ID", "Objective:0:0")
+    if optics.na is not None:
+        objective.set("LensNA", repr(float(optics.na)))
+    names = {1.0: "Air", 1.333: "Water", 1.46: "Glycerol", 1.515: "Oil"}
+    if optics.immersion_index is not None:
+        objective.set("Immersion", names.get(optics.immersion_index, "Other"))
+
+
+def _add_pixels(image: Element, stack: Stack, dtype: str) -> None:
+    sizes = dict(zip(stack.axes, stack.shape, strict=True))
+    pixels = _child(image, "Pixels", ID="Pixels:0", DimensionOrder="XYZCT")
+    pixels.set("Type", _PIXEL_TYPES[dtype])
+    for axis in "XYZCT":
+        pixels.set(f"Size{axis}", str(sizes.get(axis, 1)))
+    if stack.grid is not None:
+        for axis, step in zip(stack.grid.axes, stack.grid.spacing_um, strict=True):
+            pixels.set(f"PhysicalSize{axis}", repr(step))
+            pixels.set(f"PhysicalSize{axis}Unit", "µm")
+    if stack.time_step_s is not None and "T" in stack.axes:
+        pixels.set("TimeIncrement", repr(float(stack.time_step_s)))
+        pixels.set("TimeIncrementUnit", "s")
+    for index in range(stack.channel_count()):
+        channel = _child(pixels, "Channel", ID=f"Channel:0:{index}", SamplesPerPixel="1")
+        if index < len(stack.channel_names):
+            channel.set("Name", _text(stack.channel_names[index]))
+        optics = stack.channel_optics[index : index + 1]
+        if optics and optics[0].emission_nm is not None:
+            channel.set("EmissionWavelength", repr(float(optics[0].emission_nm)))
+            channel.set("EmissionWavelengthUnit", "nm")
+    planes = 1
+    for axis in "ZCT":
+        planes *= sizes.get(axis, 1)
+    _child(pixels, "TiffData", IFD="0", PlaneCount=str(planes))
+
+
+def parse(xml: str | bytes) -> Description:
+    """Return what an OME-XML text says of its first image; nothing where it is no XML.
+
+    Where napari-deconv wrote the file, its own annotation adds what OME has no place for:
+    whether Z is an axis of length one, and optics that differ between channels.
+    """
+    root = _root(xml)
+    image = root.find("Image") if root is not None else None
+    pixels = image.find("Pixels") if image is not None else None
+    if root is None or image is None or pixels is None:
+        return Description()
+    channels = pixels.findall("Channel")
+    own = _provenance(root)
+    optics = stored_optics(own)
+    if len(optics) != len(channels):
+        optics = _channel_optics(root, image, channels)
+    return Description(
+        spacing=_spacing(pixels),
+        channel_names=tuple(channel.get("Name", "") for channel in channels),
+        channel_optics=optics,
+        time_step_s=_time_step(pixels),
+        z_is_axis="Z" in stored_axes(own),
+    )
+
+
+def provenance_in(xml: str | bytes) -> Plain | None:
+    """Return the provenance that napari-deconv stored in an OME-XML text, or None."""
+    root = _root(xml)
+    return None if root is None else _provenance(root)
+
+
+def _provenance(root: Element) -> Plain | None:
+    for kept in root.iter("MapAnnotation"):
+        if kept.get("Namespace") == NAMESPACE:
+            try:
+                return {
+                    entry.get("K", ""): json.loads(entry.text or "") for entry in kept.iter("M")
+                }
+            except json.JSONDecodeError:
+                return None
+    return None
+
+
+def _spacing(pixels: Element) -> dict[str, tuple[float, str]]:
+    """Return the voxel's size; the schema's unit is the micrometre where none is written."""
+    spacing = {}
+    for axis in "ZYX":
+        step = positive(pixels.get(f"PhysicalSize{axis}"))
+        if step is not None:
+            spacing[axis] = (step, pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+    return spacing
+
+
+def _time_step(pixels: Element) -> float | None:
+    step = positive(pixels.get("TimeIncrement"))
+    return None if step is None else seconds(step, pixels.get("TimeIncrementUnit", "s"))
+
+
+def _channel_optics(
+    root: Element, image: Element, channels: list[Element]
+) -> tuple[KnownOptics, ...]:
+    na, immersion_index = _objective(root, image)
+    entries = []
+    for channel in channels:
+        wavelength = positive(channel.get("EmissionWavelength"))
+        unit = channel.get("EmissionWavelengthUnit", "nm")
+        emission_nm = None if wavelength is None else nanometres(wavelength, unit)
+        entries.append(KnownOptics(na, immersion_index, emission_nm))
+    return tuple(entries)
+
+
+def _objective(root: Element, image: Element) -> tuple[float | None, float | None]:
+    """Return NA and immersion index of the objective in use, or of the only one there is."""
+    settings = image.find("ObjectiveSettings")
+    objectives = root.findall("Instrument/Objective")
+    if settings is not None:
+        objectives = [found for found in objectives if found.get("ID") == settings.get("ID")]
+    objective = objectives[0] if len(objectives) == 1 else Element("Objective")
+    settings = Element("ObjectiveSettings") if settings is None else settings
+    medium = settings.get("Medium") or objective.get("Immersion") or ""
+    index = positive(settings.get("RefractiveIndex")) or IMMERSION_INDEX.get(medium.lower())
+    return positive(objective.get("LensNA")), index
+
+
+def _root(xml: str | bytes) -> Element | None:
+    """Return the root with names freed of their schema, or None where it is no XML."""
+    # A declared encoding contradicts a text that is decoded already, so it goes.
+    text = xml if isinstance(xml, bytes) else re.sub(r"^\s*<\?xml[^>]*\?>", "", xml)
+    try:
+        root = ElementTree.fromstring(text)
+    except ElementTree.ParseError:
+        return None
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    return root
+
+
+def _child(parent: Element, tag: str, **attributes: str) -> Element:
+    return ElementTree.SubElement(parent, tag, attributes)
+
+
+def _text(text: str) -> str:
+    """Return `text` without the characters that XML cannot hold."""
+    return _NOT_IN_XML.sub("", text)

@@ -1,0 +1,106 @@
+"""Stacks from files: TIFF, ImageJ hyperstacks, OME-TIFF and OME-Zarr.
+
+`read_stack` is the only door. What the file knows comes along (axes, voxel size, channels,
+time step, optics); what it does not know stays None and is never made up. `read_provenance`
+gives back the recipe that an exported file carries. Whatever is wrong with a file is an
+`InputError` of one sentence.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from napari_deconv.imaging.stack import Stack
+from napari_deconv.imaging.value import InputError, Plain
+
+from . import ome_zarr, tiff
+
+
+def read_stack(path: str | os.PathLike[str]) -> Stack:
+    """Read the first image of a file at full resolution.
+
+    Parameters
+    ----------
+    path : str or path
+        A TIFF file (plain, ImageJ hyperstack, OME-TIFF) or an OME-Zarr folder (0.4, 0.5).
+
+    Returns
+    -------
+    Stack
+        Axes a subset of TCZYX in that order, shape as in its `axes`. Axes of length one are
+        dropped, but for Y, X, and a Z that the file names as an axis with a voxel size. The
+        single unnamed axis of a TIFF is taken for Z. The voxels are numpy: mapped from disk
+        where a TIFF is large and not compressed; dask where an OME-Zarr is large. The grid
+        is in micrometres, and None where the size of a spatial axis or its unit is missing.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it is damaged or no image, in colour or complex, or its
+        axes cannot be told apart.
+
+    Notes
+    -----
+    Dots per inch or per centimetre, of a plain TIFF or passed on by ImageJ, describe a print
+    and are no voxel size. Voxels come as they are stored: where an export as uint16 scaled
+    them, `read_provenance` knows the factor.
+    """
+    source = Path(path).expanduser()
+    with _told_as_input_error(source):
+        return ome_zarr.read(source) if source.is_dir() else tiff.read(source)
+
+
+def read_provenance(path: str | os.PathLike[str]) -> Plain | None:
+    """Return how the image in a file was made, or None where napari-deconv did not write it.
+
+    Parameters
+    ----------
+    path : str or path
+        An OME-TIFF file or an OME-Zarr folder.
+
+    Returns
+    -------
+    dict or None
+        The keys ``software``, ``recipe``, ``record``, ``versions`` and ``stored``.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it cannot be read.
+    """
+    source = Path(path).expanduser()
+    with _told_as_input_error(source):
+        return ome_zarr.provenance_in(source) if source.is_dir() else tiff.provenance_in(source)
+
+
+@contextmanager
+def _told_as_input_error(source: Path) -> Iterator[None]:
+    """Turn whatever goes wrong while `source` is read into an `InputError` of one sentence."""
+    try:
+        if not source.exists():
+            raise InputError(f"There is no file {source}; check the folder and the spelling")
+        yield
+    except InputError:
+        raise
+    except PermissionError as error:
+        raise InputError(
+            f"{source.name} may not be read; ask for the permission or copy it elsewhere"
+        ) from error
+    except MemoryError as error:
+        raise InputError(
+            f"{source.name} does not fit in memory; save it as OME-Zarr, which is read in pieces"
+        ) from error
+    except Exception as error:
+        if "imagecodecs" in str(error):
+            raise InputError(
+                f"{source.name} is compressed in a way that needs one more package; run "
+                "'pip install imagecodecs', or save it without compression"
+            ) from error
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise InputError(
+            f"{source.name} cannot be read, it is damaged or not complete ({reason}); "
+            "copy or export it again"
+        ) from error

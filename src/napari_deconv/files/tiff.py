@@ -1,0 +1,228 @@
+"""TIFF in and out: plain, ImageJ hyperstacks and OME-TIFF read, OME-TIFF written.
+
+A TIFF that was cut off can still be opened, and shows one plane of many; so `_require_whole`
+follows the chain of its directories to the end before anything is believed.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_deconv.imaging.stack import Stack
+from napari_deconv.imaging.value import InputError, Plain, require
+
+from . import ome_xml
+from .metadata import Description, positive, seconds, stack_of, stem
+
+#: Voxels of an uncompressed TIFF of this many bytes or more are mapped, not loaded.
+MAPPED_FROM_BYTES = 2**30
+
+#: What a classic TIFF can address, less a margin for its directories.
+CLASSIC_LIMIT_BYTES = 2**32 - 2**25
+
+_IMAGE_DESCRIPTION = 270
+
+
+def read(source: Path) -> Stack:
+    """Read series 0, level 0 of a TIFF.
+
+    Raises
+    ------
+    InputError
+        If the file is no TIFF, cut off, in colour, or its axes cannot be told apart.
+    """
+    import tifffile
+
+    _require_whole(source)
+    with _quiet(), tifffile.TiffFile(source) as tif:
+        series = tif.series[0]
+        _require_intensities(series, source.name)
+        _require_all_planes(tif, series, source.name)
+        return stack_of(_voxels(series, source), series.axes, _description(tif), stem(source))
+
+
+def provenance_in(source: Path) -> Plain | None:
+    """Return what napari-deconv stored in the OME-XML of a TIFF, or None."""
+    import tifffile
+
+    _require_whole(source)
+    with _quiet(), tifffile.TiffFile(source) as tif:
+        return ome_xml.provenance_in(tif.ome_metadata or "")
+
+
+def write(
+    target: Path,
+    planes: Iterator[npt.NDArray[Any]],
+    stack: Stack,
+    *,
+    dtype: str,
+    provenance: Plain,
+) -> None:
+    """Write `planes`, each (Y, X) of `dtype`, in the order of the stack's axes, as OME-TIFF.
+
+    Not compressed, so that other programs can map it; BigTIFF where 4 GiB do not suffice.
+    """
+    import tifffile
+
+    xml = ome_xml.build(stack, dtype=dtype, provenance=provenance)
+    nbytes = int(np.prod(stack.shape)) * np.dtype(dtype).itemsize
+    options: dict[str, Any] = {}
+    if stack.grid is not None:
+        y, x = stack.grid.spacing_um[-2:]
+        options = {"resolution": (1e4 / x, 1e4 / y), "resolutionunit": "CENTIMETER"}
+    big = nbytes + len(xml) > CLASSIC_LIMIT_BYTES
+    with _quiet(), tifffile.TiffWriter(target, bigtiff=big, ome=False) as writer:
+        writer.write(
+            planes,
+            shape=stack.shape,
+            dtype=dtype,
+            photometric="minisblack",
+            description=xml,
+            metadata=None,
+            software="napari-deconv",
+            **options,
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep tifffile's remarks on odd files out of the user's terminal."""
+    logger = logging.getLogger("tifffile")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _voxels(series: Any, source: Path) -> npt.NDArray[Any]:
+    """Return the voxels of a series, mapped from disk where they are many."""
+    if series.nbytes >= MAPPED_FROM_BYTES and series.dataoffset is not None:
+        order = series.parent.byteorder
+        stored = np.dtype(series.dtype).newbyteorder(order)
+        return np.memmap(source, stored, "r", offset=series.dataoffset, shape=series.shape)
+    voxels: npt.NDArray[Any] = series.asarray()
+    return voxels
+
+
+def _require_intensities(series: Any, name: str) -> None:
+    photometric = getattr(series.keyframe.photometric, "name", "")
+    require(
+        "S" not in series.axes and photometric not in ("RGB", "YCBCR", "CIELAB"),
+        f"{name} is a colour picture (RGB); a stack to restore has one intensity a voxel. "
+        "Split the colours into channels and save those",
+    )
+
+
+def _require_all_planes(tif: Any, series: Any, name: str) -> None:
+    missing = sum(page is None for page in series.pages)
+    require(
+        missing == 0,
+        f"{name} is one file of several, and {missing} of its planes lie in files that are not "
+        "there; put all of them in one folder",
+    )
+    told = int((tif.imagej_metadata or {}).get("images", 1))
+    there = int(np.prod(series.shape)) // max(int(np.prod(series.keyframe.shape)), 1)
+    require(
+        there >= told,
+        f"{name} holds {there} of the {told} planes that it announces: it was cut off. "
+        "Copy or export it again",
+    )
+
+
+def _description(tif: Any) -> Description:
+    if tif.is_ome and tif.ome_metadata:
+        return ome_xml.parse(tif.ome_metadata)
+    if tif.is_imagej and tif.imagej_metadata:
+        return _imagej_description(tif.imagej_metadata, tif.pages[0])
+    return Description()
+
+
+def _imagej_description(info: dict[str, Any], page: Any) -> Description:
+    """Return what ImageJ says; its inch and cm are those of a print, not of a microscope."""
+    spacing: dict[str, tuple[float, str]] = {}
+    steps = {
+        "X": _imagej_step(page, "XResolution"),
+        "Y": _imagej_step(page, "YResolution"),
+        "Z": positive(abs(float(info.get("spacing", 0) or 0))),
+    }
+    for axis, step in steps.items():
+        unit = _unescaped(str(info.get(f"{axis.lower()}unit") or info.get("unit", "")))
+        if step is not None and unit.lower() not in ("inch", "cm"):
+            spacing[axis] = (step, unit)
+    labels = info.get("Labels") or ()
+    named = len(labels) == info.get("channels") == info.get("images")
+    interval = positive(info.get("finterval"))
+    return Description(
+        spacing=spacing,
+        channel_names=tuple(str(label or "") for label in labels) if named else (),
+        time_step_s=seconds(interval, str(info.get("tunit", "s"))) if interval else None,
+    )
+
+
+def _imagej_step(page: Any, tag: str) -> float | None:
+    """Return the size of a pixel; a resolution of exactly 1/1 is how "not set" is written."""
+    resolution = page.tags.get(tag)
+    if resolution is None or resolution.value == (1, 1) or 0 in resolution.value:
+        return None
+    pixels, lengths = resolution.value
+    # A rational of 32 bits carries nine digits; more would only show how it was rounded.
+    return positive(f"{lengths / pixels:.9g}")
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\u([0-9A-Fa-f]{4})", lambda code: chr(int(code[1], 16)), text)
+
+
+def _require_whole(source: Path) -> None:
+    """Raise unless `source` is a TIFF whose directories all lie within the file."""
+    size = source.stat().st_size
+    with source.open("rb") as file:
+        head = file.read(16)
+        order = {b"II": "<", b"MM": ">"}.get(head[:2], "")
+        magic = struct.unpack(f"{order}H", head[2:4])[0] if order and len(head) >= 4 else 0
+        require(
+            magic in (42, 43),
+            f"{source.name} is not a TIFF image; this reads TIFF, OME-TIFF and OME-Zarr. Export "
+            "the image in one of these",
+        )
+        try:
+            whole = _chain_is_whole(file, head, order, size, big=magic == 43)
+        except struct.error:
+            whole = False
+    if not whole:
+        raise InputError(
+            f"{source.name} is cut off: it ends before all of its planes are described. "
+            "Copy or export it again"
+        )
+
+
+def _chain_is_whole(file: BinaryIO, head: bytes, order: str, size: int, *, big: bool) -> bool:
+    """Follow the directories; True when each, and each description, ends within `size`."""
+    count_format, entry_format, next_format = ("Q", "HHQQ", "Q") if big else ("H", "HHII", "I")
+    entry = struct.Struct(order + entry_format)
+    count_size, inline = struct.calcsize(order + count_format), 8 if big else 4
+    (offset,) = struct.unpack_from(order + next_format, head, 8 if big else 4)
+    seen: set[int] = set()
+    require(offset > 0, "This TIFF holds no image; export it again")
+    while offset and offset not in seen:
+        seen.add(offset)
+        file.seek(offset)
+        (count,) = struct.unpack(order + count_format, file.read(count_size))
+        if offset + count * entry.size > size:
+            return False
+        for tag, _, length, value in entry.iter_unpack(file.read(count * entry.size)):
+            if tag == _IMAGE_DESCRIPTION and length > inline and value + length > size:
+                return False
+        (offset,) = struct.unpack(order + next_format, file.read(inline))
+    return True

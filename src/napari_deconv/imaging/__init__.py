@@ -1,0 +1,1 @@
+"""What the instrument did: grids, optics, point spread functions. numpy and scipy only."""

@@ -1,0 +1,1 @@
+"""How to undo the blur: methods written once, as array maths over an `Engine`."""

@@ -1,0 +1,50 @@
+"""The blur by a PSF: the shape it works on and its transfer function.
+
+The image lies at the low end of each axis. With non-circulant edges it is padded to a fast
+size of at least image + psf//2, so that no measured voxel reaches another one around the
+end (Bertero and Boccacci 2005, doi 10.1051/0004-6361:20052717).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+
+from .engine import Complex, Float
+
+Edges = Literal["non-circulant", "circular"]
+EDGES: tuple[str, ...] = get_args(Edges)
+
+
+def work_shape(
+    image_shape: tuple[int, ...], psf_shape: tuple[int, ...], edges: str
+) -> tuple[int, ...]:
+    """Return the shape to transform: the image's own if circular, else padded and fast.
+
+    Examples
+    --------
+    >>> work_shape((60, 250, 250), (21, 31, 31), "non-circulant")
+    (72, 270, 270)
+    """
+    if edges == "circular":
+        return image_shape
+    from scipy.fft import next_fast_len
+
+    return tuple(
+        next_fast_len(n + p // 2, real=True) if p > 1 else n
+        for n, p in zip(image_shape, psf_shape, strict=True)
+    )
+
+
+def transfer_function(psf: Float, shape: tuple[int, ...]) -> Complex:
+    """Return the optical transfer function of `psf` (centre n//2) on the grid of `shape`.
+
+    A PSF longer than `shape` is wrapped around, which is what a circular blur with it means.
+    """
+    from scipy.fft import rfftn
+
+    kernel = np.zeros(shape, np.float32)
+    places = [(np.arange(p) - p // 2) % n for p, n in zip(psf.shape, shape, strict=True)]
+    np.add.at(kernel, np.ix_(*places), psf)
+    return np.asarray(rfftn(kernel, workers=-1), dtype=np.complex64)

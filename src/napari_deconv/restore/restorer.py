@@ -1,0 +1,149 @@
+"""The protocol `Restorer` and the values it takes and gives: `Observation` and `Step`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_deconv.imaging.psf import Psf, fitted_to
+from napari_deconv.imaging.value import InputError, require, require_number
+
+from .engine import Engine, Float
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """One block as a method sees it: made by `observe`, which checks it.
+
+    Parameters
+    ----------
+    image : ndarray of float32, (Z, Y, X) or (Y, X)
+        Measured counts, finite and not negative.
+    psf : Psf
+        On the voxels of the image, with as many dimensions.
+    background : float
+        Counts that are there without any light from the sample.
+    notes : tuple of str
+        What was done to the image, in sentences for the user.
+    """
+
+    image: Float
+    psf: Psf
+    background: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Voxel size in units of the finest axis, (z, y, x) or (y, x)."""
+        steps = self.psf.spacing_um or (1.0,) * self.image.ndim
+        return tuple(step / min(steps) for step in steps)
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One tick of a running method.
+
+    Parameters
+    ----------
+    done, total : int
+        Iterations done, and the most there will be.
+    note : str
+        What happened, for the progress line; in the last step, why it stopped.
+    divergence : float or None
+        I-divergence per voxel between the data and the blurred estimate that this
+        iteration started from.
+    estimate : ndarray of float32 or None
+        The restored block, in the last step only.
+    """
+
+    done: int
+    total: int
+    note: str = ""
+    divergence: float | None = None
+    estimate: Float | None = None
+
+
+class Restorer(Protocol):
+    """What is done to a block; tiling, docks and commands know nothing else of it."""
+
+    def halo(self, psf_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return how many voxels beyond a block its restoration depends on."""
+        ...
+
+    def work_shape(
+        self, image_shape: tuple[int, ...], psf_shape: tuple[int, ...]
+    ) -> tuple[int, ...]:
+        """Return the shape of the volumes that the method works on."""
+        ...
+
+    @property
+    def volumes(self) -> float:
+        """Peak memory in float32 volumes of `work_shape`."""
+        ...
+
+    @property
+    def transforms(self) -> int:
+        """Most Fourier transforms that a run takes."""
+        ...
+
+    def steps(self, observation: Observation, engine: Engine) -> Iterator[Step]:
+        """Yield a `Step` an iteration; to cancel, stop iterating."""
+        ...
+
+
+def observe(image: npt.ArrayLike, psf: Psf, background: float = 0.0) -> Observation:
+    """Check an image against its PSF and return the `Observation`.
+
+    Parameters
+    ----------
+    image : array, (Z, Y, X) or (Y, X)
+        Measured counts of any real type.
+    psf : Psf
+        On the voxels of the image.
+    background : float
+        Counts to be modelled under the image.
+
+    Raises
+    ------
+    InputError
+        If the image is complex, RGB, empty, or holds NaN or infinite values.
+    """
+    array = np.asarray(image)
+    require(not np.iscomplexobj(array), "The image is complex; give its intensity, |amplitude|^2")
+    require(array.dtype.kind in "buif", f"The image is not made of numbers but of {array.dtype}")
+    require(
+        array.ndim in (2, 3) and array.size > 0,
+        f"One block to restore has two or three dimensions, (Z, Y, X) or (Y, X), "
+        f"not the shape {array.shape}",
+    )
+    require_number("The background", background)
+    array = array.astype(np.float32)
+    if not np.isfinite(array).all():
+        bad = int(array.size - np.isfinite(array).sum())
+        raise InputError(
+            f"The image holds {bad} NaN or infinite values; replace them (for instance by the "
+            "median of their neighbours) before restoring"
+        )
+    notes = []
+    negative = array < 0
+    if negative.any():
+        notes.append(
+            f"{int(negative.sum())} negative values ({100 * negative.mean():.2g} % of the image) "
+            "were set to 0: photon counts are not negative"
+        )
+        array[negative] = 0
+    if not array.any():
+        notes.append("The image is zero everywhere: there is nothing to restore")
+    if array.ndim == 3 and array.shape[0] == 1:
+        notes.append("The stack has one plane: only y and x can be restored")
+    fitted = fitted_to(psf, array.ndim)
+    if any(p > n for p, n in zip(fitted.shape, array.shape, strict=True)):
+        notes.append(
+            f"The PSF {fitted.shape} is larger than the image {array.shape}: light from beyond "
+            "the image is estimated too"
+        )
+    return Observation(array, fitted, float(background), (*fitted.notes, *notes))

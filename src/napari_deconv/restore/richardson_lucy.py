@@ -1,0 +1,313 @@
+"""Richardson-Lucy: plain, accelerated, and with total variation.
+
+One iteration is x <- x * H^T(y / (H x + b)) / (H^T M (1 - w div(grad x/|grad x|))), with H the
+blur, b the background, M the mask of measured voxels (zero in the padding) and w the weight
+of the total variation. It maximises the Poisson likelihood and keeps x from being negative.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from napari_deconv.imaging.value import Value, require, require_number
+
+from .blur import EDGES, Edges, transfer_function, work_shape
+from .engine import Array, Engine, Filter
+from .restorer import Observation, Step
+
+Acceleration = Literal["heavy-ball", "biggs-andrews", "none"]
+ACCELERATIONS: tuple[str, ...] = get_args(Acceleration)
+
+#: Below this share of the light, a voxel outside the image is as good as unseen.
+UNSEEN = 1e-6
+#: Smallest denominator, as a part of the brightest voxel: the rounding of a float32 transform.
+ROUNDING = 1e-7
+#: Momentum never takes a voxel below a tenth of itself: one that reached 0 would stay there,
+#: since each update multiplies.
+EXTRAPOLATE = "fmax(x + a * (x - q), 0.1f * x)"
+#: Gradients below this part of the mean count as flat in the total variation.
+FLAT = 1e-2
+
+
+@dataclass(frozen=True)
+class RichardsonLucy(Value):
+    """Richardson-Lucy deconvolution.
+
+    Parameters
+    ----------
+    iterations : int
+        Most iterations to run.
+    acceleration : {"heavy-ball", "biggs-andrews", "none"}
+        Momentum: with weight (k-1)/(k+2), or with the weight of Biggs and Andrews from the
+        last two updates; both restart when the likelihood falls.
+    tv_weight : float
+        Weight of the total variation, 0 (none) to 0.1; 0.001 to 0.01 is usual.
+    edges : {"non-circulant", "circular"}
+        Whether light may come from beyond the image, or the image repeats itself.
+    read_noise : float
+        Standard deviation of the camera's noise, in units of the data where one unit is one
+        photon; its square is added to data and background (Snyder et al. 1993).
+    stop_tolerance : float
+        Stop when the I-divergence changes by less than this part of itself; 0 never stops early.
+
+    Raises
+    ------
+    InputError
+        If a value is out of its range.
+
+    Notes
+    -----
+    The start is flat, at the mean of the data less the background. Sources: Richardson 1972;
+    Lucy 1974; Shepp and Vardi 1982; Bertero and Boccacci 2005 (doi
+    10.1051/0004-6361:20052717) for the edges; Biggs and Andrews 1997 (doi
+    10.1364/AO.36.001766); Wang and Miller 2014 for the heavy ball; Dey et al. 2006 (doi
+    10.1002/jemt.20294) for the total variation.
+
+    Examples
+    --------
+    >>> RichardsonLucy(iterations=20, acceleration="none").edges
+    'non-circulant'
+    """
+
+    iterations: int = 30
+    acceleration: Acceleration = "heavy-ball"
+    tv_weight: float = 0.0
+    edges: Edges = "non-circulant"
+    read_noise: float = 0.0
+    stop_tolerance: float = 0.0
+
+    def __post_init__(self) -> None:
+        whole = isinstance(self.iterations, (int, np.integer)) and self.iterations is not True
+        require(
+            whole and self.iterations >= 1,
+            f"The number of iterations must be a whole number of at least 1, "
+            f"not {self.iterations!r}",
+        )
+        require(
+            self.acceleration in ACCELERATIONS,
+            f"The acceleration {self.acceleration!r} is not known; "
+            f"choose one of {', '.join(ACCELERATIONS)}",
+        )
+        require(
+            self.edges in EDGES,
+            f"The edges {self.edges!r} are not known; choose one of {', '.join(EDGES)}",
+        )
+        require_number("The weight of the total variation", self.tv_weight, least=0)
+        require(
+            self.tv_weight <= 0.1,
+            f"A total variation weight of {self.tv_weight:g} flattens everything; "
+            "choose one from 0 to 0.1",
+        )
+        require_number("The read noise", self.read_noise, least=0)
+        require_number("The stop tolerance", self.stop_tolerance, least=0)
+
+    @property
+    def volumes(self) -> float:
+        """Peak memory in float32 volumes of `work_shape`."""
+        kept = {"none": 6.0, "heavy-ball": 7.0, "biggs-andrews": 9.0}[self.acceleration]
+        return kept + (3.0 if self.tv_weight else 0.0)
+
+    @property
+    def transforms(self) -> int:
+        """Most Fourier transforms that a run takes: four an iteration."""
+        return 4 * self.iterations + 3
+
+    def halo(self, psf_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return how far one voxel's restoration looks: half the PSF, twice over."""
+        return tuple(2 * (n // 2) for n in psf_shape)
+
+    def work_shape(
+        self, image_shape: tuple[int, ...], psf_shape: tuple[int, ...]
+    ) -> tuple[int, ...]:
+        """Return the shape of the volumes that the method works on."""
+        return work_shape(image_shape, psf_shape, self.edges)
+
+    def steps(self, observation: Observation, engine: Engine) -> Iterator[Step]:
+        """Yield one `Step` an iteration; the last holds the estimate and why it stopped."""
+        if not observation.image.any():
+            yield Step(1, 1, "the image is zero everywhere", 0.0, observation.image.copy())
+            return
+        run = _Run(self, observation, engine)
+        history: list[float] = []
+        for iteration in range(1, self.iterations + 1):
+            history.append(run.update(restart=_rose(history)))
+            stopped = self._stops(history)
+            last = stopped or iteration == self.iterations
+            note = self._reason(iteration, stopped=stopped) if last else ""
+            estimate = run.estimate() if last else None
+            yield Step(iteration, self.iterations, note, history[-1], estimate)
+            if last:
+                return
+
+    def _stops(self, history: list[float]) -> bool:
+        if self.stop_tolerance == 0 or len(history) < 3:
+            return False
+        return abs(history[-2] - history[-1]) <= self.stop_tolerance * abs(history[-1])
+
+    def _reason(self, iteration: int, *, stopped: bool) -> str:
+        if stopped:
+            return (
+                f"stopped after {iteration} iterations: the likelihood changed by less than "
+                f"{100 * self.stop_tolerance:.3g} %"
+            )
+        return f"stopped at the maximum of {iteration} iterations"
+
+
+def _rose(history: list[float]) -> bool:
+    return len(history) > 1 and history[-1] > history[-2]
+
+
+class _Run:
+    """The arrays of one run on the device, and one iteration over them."""
+
+    def __init__(self, method: RichardsonLucy, observation: Observation, engine: Engine) -> None:
+        self.method, self.engine = method, engine
+        self.image_shape = observation.image.shape
+        self.spacing = observation.spacing
+        self.shape = method.work_shape(self.image_shape, observation.psf.shape)
+        self.voxels = math.prod(self.image_shape)
+        variance = method.read_noise**2
+        counts = observation.image + np.float32(variance)
+        self.background = observation.background + variance
+        self.least = max(ROUNDING * float(counts.max()), 1e-30)
+        self.entropy = _entropy(counts)
+        self.blur: Filter = engine.filter(
+            transfer_function(observation.psf.samples, self.shape), self.shape
+        )
+        self.counts = engine.push(counts, self.shape)
+        self.seen = self._seen(method.edges)
+        self.mean = max(float(counts.mean(dtype=np.float64)) - self.background, self.least)
+        flat = np.full(self.shape, self.mean, np.float32)
+        self.x = engine.push(flat, self.shape)
+        self.momentum = _momentum(method.acceleration, self.x, engine)
+        self.point = self.x
+
+    def _seen(self, edges: str) -> Any:
+        """Return H^T M, the share of each voxel's light that is measured; 1 if circular."""
+        if edges == "circular":
+            return 1.0
+        mask = self.engine.push(np.ones(self.image_shape, np.float32), self.shape)
+        share = self.blur.adjoint(mask)
+        return self.engine.evaluate("fmax(w, least)", out=share, w=share, least=UNSEEN)
+
+    def update(self, *, restart: bool) -> float:
+        """Do one iteration; return the I-divergence per voxel of the point it started from."""
+        engine, p = self.engine, self.momentum.point(restart=restart)
+        model = self.blur.forward(p)
+        model = engine.evaluate(
+            "fmax(f + b, least)", out=model, f=model, b=self.background, least=self.least
+        )
+        divergence = self._divergence(p, model)
+        ratio = engine.evaluate("y / f", out=model, y=self.counts, f=model)
+        correction = self.blur.adjoint(ratio)
+        if self.method.tv_weight:
+            correction = self._smoothed(p, correction)
+        self.momentum.accept("fmax(p * c / w, 0.0f)", c=correction, w=self.seen)
+        return divergence
+
+    def _smoothed(self, p: Array, correction: Array) -> Array:
+        """Return the correction with the total variation's pull in it."""
+        curvature = self.engine.curvature(p, self.spacing, FLAT * self.mean)
+        weight = self.method.tv_weight
+        return self.engine.evaluate(
+            "c / fmax(1.0f - t * k, 0.1f)", out=correction, c=correction, t=weight, k=curvature
+        )
+
+    def _divergence(self, p: Array, model: Array) -> float:
+        # The sum of the model over the measured voxels is that of (H^T M) x, plus the background:
+        # no mask is needed, since the counts are zero in the padding.
+        varying = self.engine.total("w * p - y * log(f)", w=self.seen, p=p, y=self.counts, f=model)
+        return (varying + self.entropy) / self.voxels + self.background
+
+    def estimate(self) -> Any:
+        """Return the estimate on the voxels of the image."""
+        return self.engine.pull(self.momentum.x, self.image_shape)
+
+
+def _entropy(counts: Any) -> float:
+    """Return sum(y log y - y): the part of the I-divergence that does not change."""
+    positive = counts[counts > 0].astype(np.float64)
+    return float((positive * np.log(positive) - positive).sum())
+
+
+class _NoMomentum:
+    """Each iteration starts where the last one ended."""
+
+    def __init__(self, x: Array, engine: Engine) -> None:
+        self.x, self.engine = x, engine
+
+    def point(self, *, restart: bool) -> Array:
+        """Return the point to take the next update from."""
+        return self.x
+
+    def accept(self, update: str, **operands: Any) -> None:
+        """Replace the point by the expression `update` of it."""
+        self.x = self.engine.evaluate(update, out=self.x, p=self.x, **operands)
+
+
+class _HeavyBall(_NoMomentum):
+    """Start from x + (k-1)/(k+2) (x - the x before)."""
+
+    def __init__(self, x: Array, engine: Engine) -> None:
+        super().__init__(x, engine)
+        self.p: Array = None
+        self.k = 0
+
+    def point(self, *, restart: bool) -> Array:
+        """Return the extrapolated point; it overwrites the x before, which is not needed again."""
+        self.k = 1 if restart else self.k + 1
+        weight = (self.k - 1) / (self.k + 2)
+        self.p = self.engine.evaluate(
+            EXTRAPOLATE,
+            out=self.p,
+            x=self.x,
+            q=self.x if self.p is None else self.p,
+            a=weight,
+        )
+        return self.p
+
+    def accept(self, update: str, **operands: Any) -> None:
+        """Replace the point by the expression `update` of it, and keep the x before."""
+        after = self.engine.evaluate(update, out=self.p, p=self.p, **operands)
+        self.x, self.p = after, self.x
+
+
+class _BiggsAndrews(_HeavyBall):
+    """Start from x + a (x - the x before), a from the last two updates."""
+
+    def __init__(self, x: Array, engine: Engine) -> None:
+        super().__init__(x, engine)
+        self.step: Array = None
+        self.weight = 0.0
+
+    def point(self, *, restart: bool) -> Array:
+        """Return the extrapolated point."""
+        weight = 0.0 if restart else self.weight
+        self.p = self.engine.evaluate(
+            EXTRAPOLATE,
+            out=self.p,
+            x=self.x,
+            q=self.x if self.p is None else self.p,
+            a=weight,
+        )
+        return self.p
+
+    def accept(self, update: str, **operands: Any) -> None:
+        """Replace the point and weigh the next extrapolation by the last two steps."""
+        after = self.engine.evaluate(update, p=self.p, **operands)
+        step = self.engine.evaluate("x - p", x=after, p=self.p)
+        if self.step is not None:
+            along = self.engine.total("g * h", g=step, h=self.step)
+            length = self.engine.total("h * h", h=self.step)
+            self.weight = min(max(along / length, 0.0), 0.999) if length > 0 else 0.0
+        self.x, self.p, self.step = after, self.x, step
+
+
+def _momentum(acceleration: str, x: Array, engine: Engine) -> _NoMomentum:
+    kinds = {"none": _NoMomentum, "heavy-ball": _HeavyBall, "biggs-andrews": _BiggsAndrews}
+    return kinds[acceleration](x, engine)

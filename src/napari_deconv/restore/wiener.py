@@ -1,0 +1,130 @@
+"""Wiener: one division in Fourier space, at once and without iterations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from napari_deconv.imaging.noise import noise_sigma
+from napari_deconv.imaging.value import Value, require, require_number
+
+from .blur import EDGES, Edges, transfer_function, work_shape
+from .engine import Engine, Float
+from .restorer import Observation, Step
+
+#: Bounds of an automatic regularization: beyond them nothing is restored, or only noise.
+LEAST, MOST = 1e-6, 1.0
+
+
+@dataclass(frozen=True)
+class Wiener(Value):
+    """Wiener deconvolution, (1 + l) conj(H) Y / (|H|^2 + l).
+
+    Parameters
+    ----------
+    regularization : float or "auto"
+        l, the ratio of noise power to signal power; "auto" takes it from the noise estimate.
+    edges : {"non-circulant", "circular"}
+        Whether the image is continued smoothly beyond its border, or repeats itself.
+
+    Raises
+    ------
+    InputError
+        If a value is out of its range.
+
+    Notes
+    -----
+    The factor 1 + l keeps the mean intensity. The result is linear in the data and may be
+    negative. Source: Wiener 1949; the constant signal-to-noise ratio is the usual
+    simplification (Gonzalez and Woods, Digital Image Processing).
+
+    Examples
+    --------
+    >>> Wiener(regularization=0.01).regularization
+    0.01
+    """
+
+    regularization: float | Literal["auto"] = "auto"
+    edges: Edges = "non-circulant"
+
+    def __post_init__(self) -> None:
+        if self.regularization != "auto":
+            require_number("The regularization (a number, or 'auto')", self.regularization, above=0)
+        require(
+            self.edges in EDGES,
+            f"The edges {self.edges!r} are not known; choose one of {', '.join(EDGES)}",
+        )
+
+    @property
+    def volumes(self) -> float:
+        """Peak memory in float32 volumes of `work_shape`."""
+        return 6.0
+
+    @property
+    def transforms(self) -> int:
+        """Fourier transforms of a run."""
+        return 3
+
+    def halo(self, psf_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return how far one voxel's restoration looks: about the PSF's own size."""
+        return tuple(2 * (n // 2) for n in psf_shape)
+
+    def work_shape(
+        self, image_shape: tuple[int, ...], psf_shape: tuple[int, ...]
+    ) -> tuple[int, ...]:
+        """Return the shape of the volumes that the method works on."""
+        return work_shape(image_shape, psf_shape, self.edges)
+
+    def steps(self, observation: Observation, engine: Engine) -> Iterator[Step]:
+        """Yield one `Step` with the estimate."""
+        image = observation.image - np.float32(observation.background)
+        weight = self.weight_for(image)
+        shape = self.work_shape(image.shape, observation.psf.shape)
+        otf = transfer_function(observation.psf.samples, shape)
+        # In float64: |H|^2 + l must not round to zero for a tiny l.
+        inverse = (1 + weight) * otf.conj() / (np.abs(otf).astype(np.float64) ** 2 + weight)
+        restore = engine.filter(inverse.astype(np.complex64), shape)
+        result = restore.forward(engine.push(continued(image, shape), shape))
+        estimate = engine.pull(result, image.shape)
+        yield Step(1, 1, f"one step, regularization {weight:.3g}", None, estimate)
+
+    def weight_for(self, image: Float) -> float:
+        """Return the regularization used on `image` (background removed)."""
+        if self.regularization != "auto":
+            return float(self.regularization)
+        noise = noise_sigma(image) ** 2
+        power = float(np.mean(np.square(image, dtype=np.float64)))
+        ratio = noise / (power - noise) if power > noise else MOST
+        return min(max(ratio, LEAST), MOST)
+
+
+def continued(image: Float, shape: tuple[int, ...]) -> Float:
+    """Return `image` continued to `shape` so that it repeats without a jump.
+
+    Along each axis the padding fades from the image mirrored at its end into the image
+    mirrored at its start, which comes next around the end.
+    """
+    result = image
+    for axis, wanted in enumerate(shape):
+        n = result.shape[axis]
+        if wanted == n:
+            continue
+        lead = np.arange(wanted - n)
+        after_end = np.take(result, _mirrored(n + lead, n), axis)
+        before_start = np.take(result, _mirrored(lead - (wanted - n), n), axis)
+        fade = ((lead + 1) / (wanted - n + 1)).astype(np.float32)
+        fade = fade.reshape([-1 if other == axis else 1 for other in range(result.ndim)])
+        padding = after_end * (1 - fade) + before_start * fade
+        result = np.concatenate([result, padding], axis)
+    return result
+
+
+def _mirrored(
+    index: np.ndarray[tuple[int], np.dtype[np.int64]], n: int
+) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Return indices folded into 0..n-1 by mirrors at both ends."""
+    folded = index % (2 * n)
+    return np.where(folded < n, folded, 2 * n - 1 - folded)

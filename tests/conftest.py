@@ -1,0 +1,61 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from napari_deconv.engines import open_engine
+from napari_deconv.restore.engine import Engine
+
+Array = npt.NDArray[np.float64]
+
+
+@pytest.fixture(scope="session", params=["cpu", "opencl", "torch"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """Every engine there is; none is ever skipped (OpenCL runs on PoCL)."""
+    return open_engine(request.param)
+
+
+@pytest.fixture(scope="session")
+def cpu() -> Engine:
+    return open_engine("cpu")
+
+
+@pytest.fixture
+def asymmetric_psf() -> Callable[[tuple[int, ...]], Array]:
+    """Return a maker of PSFs with a comet's tail: any flip or shift of one shows."""
+
+    def make(shape: tuple[int, ...]) -> Array:
+        places = np.indices(shape, dtype=float)
+        psf: Array = np.zeros(shape)
+        for order, weight in ((0, 1.0), (1, 0.6), (2, 0.3)):
+            r2 = sum(
+                (place - n // 2 - order * 0.7 * (axis + 1) / len(shape)) ** 2
+                for axis, (place, n) in enumerate(zip(places, shape, strict=True))
+            )
+            psf += weight * np.exp(-r2 / (1.2 + 0.5 * order))
+        psf /= psf.sum()
+        return psf
+
+    return make
+
+
+@pytest.fixture
+def photons() -> Callable[[tuple[int, ...]], Array]:
+    """Return a maker of noisy images: blobs on a dim ground, in counts."""
+
+    def make(shape: tuple[int, ...]) -> Array:
+        rng = np.random.default_rng(7)
+        places = np.indices(shape, dtype=float)
+        image = np.full(shape, 4.0)
+        for _ in range(6):
+            centre = [rng.uniform(0, n) for n in shape]
+            r2 = sum((p - c) ** 2 for p, c in zip(places, centre, strict=True))
+            image += rng.uniform(50, 300) * np.exp(-r2 / 6)
+        return rng.poisson(image).astype(float)
+
+    return make

@@ -1,0 +1,81 @@
+"""What every Engine must obey."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from napari_deconv.engines import self_test
+from napari_deconv.restore.blur import transfer_function
+from napari_deconv.restore.engine import Engine
+
+from . import reference
+
+Array = npt.NDArray[np.float64]
+SHAPES = [(9, 12, 15), (8, 16, 10), (1, 14, 9), (6, 1, 8), (17, 12), (11, 13)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_blur_is_the_convolution_and_its_adjoint_the_correlation(
+    engine: Engine, asymmetric_psf: Callable[[tuple[int, ...]], Array], shape: tuple[int, ...]
+) -> None:
+    psf = asymmetric_psf(tuple(min(n, 5) for n in shape))
+    rng = np.random.default_rng(1)
+    x, y = rng.random(shape), rng.random(shape)
+    blur = engine.filter(transfer_function(psf.astype(np.float32), shape), shape)
+    hx = engine.pull(blur.forward(engine.push(x.astype(np.float32), shape)), shape)
+    hty = engine.pull(blur.adjoint(engine.push(y.astype(np.float32), shape)), shape)
+    otf = np.fft.fftn(reference.centred(psf, shape))
+    assert np.abs(hx - np.fft.ifftn(np.fft.fftn(x) * otf).real).max() < 1e-6
+    assert np.abs(hty - np.fft.ifftn(np.fft.fftn(y) * otf.conj()).real).max() < 1e-6
+    forward, backward = float((hx * y).sum()), float((x * hty).sum())
+    assert abs(forward - backward) < 1e-5 * abs(forward)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_push_pads_at_the_far_end_and_pull_crops(engine: Engine, shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(2)
+    image = rng.random(shape, dtype=np.float32)
+    larger = tuple(n + 3 for n in shape)
+    whole = engine.pull(engine.push(image, larger), larger)
+    inside = tuple(slice(n) for n in shape)
+    assert np.array_equal(whole[inside], image)
+    assert whole.sum(dtype=np.float64) == pytest.approx(image.sum(dtype=np.float64))
+    assert np.array_equal(engine.pull(engine.push(image, larger), shape), image)
+
+
+def test_evaluate_and_total_follow_the_expression(engine: Engine) -> None:
+    rng = np.random.default_rng(3)
+    a, b = rng.random((40, 50, 60), np.float32), rng.random((40, 50, 60), np.float32)
+    x, y = engine.push(a, a.shape), engine.push(b, b.shape)
+    expression = "fmax(x - 0.5f * y, k) + sqrt(x) * log(y + 1.0f)"
+    expected = np.fmax(a - 0.5 * b, 0.1) + np.sqrt(a) * np.log(b + 1.0)
+    found = engine.pull(engine.evaluate(expression, x=x, y=y, k=0.1), a.shape)
+    assert np.abs(found - expected).max() < 1e-6
+    total = engine.total(expression, x=x, y=y, k=0.1)
+    assert total == pytest.approx(expected.sum(dtype=np.float64), rel=1e-6)
+
+
+def test_evaluate_may_write_into_an_operand(engine: Engine) -> None:
+    a = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    x = engine.push(a, a.shape)
+    assert engine.evaluate("2.0f * x", out=x, x=x) is x
+    assert np.array_equal(engine.pull(x, a.shape), 2 * a)
+
+
+@pytest.mark.parametrize("shape", [(5, 4, 6), (7, 6), (1, 5, 6)])
+def test_curvature_is_minus_the_gradient_of_total_variation(
+    engine: Engine, shape: tuple[int, ...]
+) -> None:
+    x = np.random.default_rng(4).random(shape) + 1
+    spacing = (3.0, 1.0, 1.5)[-len(shape) :]
+    pushed = engine.push(x.astype(np.float32), shape)
+    found = engine.pull(engine.curvature(pushed, spacing, 0.05), shape)
+    assert np.abs(found - reference.curvature(x, spacing, 0.05)).max() < 2e-4
+
+
+def test_self_test_sees_a_working_engine(engine: Engine) -> None:
+    assert self_test(engine) < 1e-6

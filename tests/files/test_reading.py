@@ -1,0 +1,478 @@
+"""Files of other programs, made with tifffile and zarr: what is read, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+from napari_deconv.files import ome_zarr, tiff
+from napari_deconv.files.reading import read_provenance, read_stack
+from napari_deconv.imaging.grid import Grid
+from napari_deconv.imaging.stack import KnownOptics
+from napari_deconv.imaging.value import InputError
+
+SIZES = {"T": 3, "C": 2, "Z": 5, "Y": 6, "X": 7}
+OME = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+
+
+def voxels(axes: str, dtype: str = "uint16") -> np.ndarray[Any, np.dtype[Any]]:
+    shape = tuple(SIZES[axis] for axis in axes)
+    return np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+
+
+def ome_tiff(path: Path, pixels: str, before: str = "", inside: str = "") -> Path:
+    """Write five planes with hand-made OME-XML: `before` the image and `inside` it."""
+    xml = (
+        f'<?xml version="1.0" encoding="UTF-8"?><OME xmlns="{OME}">{before}'
+        f'<Image ID="Image:0">{inside}<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" '
+        f'SizeX="7" SizeY="6" SizeZ="5" SizeC="1" SizeT="1" {pixels}<TiffData/></Pixels></Image>'
+        "</OME>"
+    )
+    tifffile.imwrite(
+        path,
+        voxels("ZYX"),
+        photometric="minisblack",
+        description=xml.encode(),
+        metadata=None,
+        ome=False,
+    )
+    return path
+
+
+def ome_group(path: Path, axes: list[dict[str, str]], scale: list[float], **more: Any) -> Path:
+    """Write an OME-Zarr 0.5 with `axes`, all of size five."""
+    group = zarr.open_group(str(path), mode="w", zarr_format=3)
+    array = group.create_array("0", shape=(5,) * len(axes), dtype="uint16", chunks=(5,) * len(axes))
+    array[...] = 7
+    level = {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": scale}]}
+    multiscale = {"axes": axes, "datasets": [level], **more}
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [multiscale]}
+    return path
+
+
+def space(*names: str, unit: str = "nanometer") -> list[dict[str, str]]:
+    return [{"name": name, "type": "space", "unit": unit} for name in names]
+
+
+# -- TIFF ------------------------------------------------------------------------------
+
+
+def test_an_imagej_hyperstack_brings_axes_spacing_and_time(tmp_path: Path) -> None:
+    path = tmp_path / "cells.tif"
+    told = {"axes": "TZCYX", "unit": "\\u00B5m", "spacing": 0.38, "finterval": 2.5}
+    data = voxels("TZCYX")
+    tifffile.imwrite(path, data, imagej=True, resolution=(1 / 0.1015, 1 / 0.11), metadata=told)
+    stack = read_stack(path)
+    assert stack.axes == "TCZYX"
+    assert stack.grid == Grid(spacing_um=(0.38, 0.11, 0.1015))
+    assert stack.time_step_s == 2.5
+    assert stack.name == "cells"
+    np.testing.assert_array_equal(stack.data, data.swapaxes(1, 2))
+
+
+@pytest.mark.parametrize("unit", ["um", "micron", "\\u00B5m", "\\u03BCm"])
+def test_imagej_spellings_of_the_micrometre(tmp_path: Path, unit: str) -> None:
+    path = tmp_path / "a.tif"
+    told = {"axes": "ZYX", "unit": unit, "spacing": 0.3}
+    tifffile.imwrite(path, voxels("ZYX"), imagej=True, resolution=(10, 10), metadata=told)
+    assert read_stack(path).grid == Grid(spacing_um=(0.3, 0.1, 0.1))
+
+
+@pytest.mark.parametrize(
+    ("told", "resolution"),
+    [
+        ({"spacing": 0.3}, (10, 10)),  # no unit
+        ({"spacing": 0.3, "unit": "pixel"}, (10, 10)),
+        ({"spacing": 0.3, "unit": "inch"}, (72, 72)),  # dots of a print
+        ({"spacing": 0.3, "unit": "cm"}, (28, 28)),
+        ({"unit": "um"}, (10, 10)),  # no spacing in z
+        ({"spacing": 0.3, "unit": "um"}, None),  # no spacing in y and x
+    ],
+)
+def test_an_incomplete_imagej_scale_is_no_voxel_size(
+    tmp_path: Path, told: dict[str, Any], resolution: tuple[int, int] | None
+) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(
+        path, voxels("ZYX"), imagej=True, resolution=resolution, metadata={"axes": "ZYX", **told}
+    )
+    assert read_stack(path).grid is None
+
+
+def test_imagej_labels_of_channels_are_their_names(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    told = {"axes": "CYX", "Labels": ["DAPI", "GFP"]}
+    tifffile.imwrite(path, voxels("CYX"), imagej=True, metadata=told)
+    assert read_stack(path).channel_names == ("DAPI", "GFP")
+
+
+@pytest.mark.parametrize("unit", ["INCH", "CENTIMETER"])
+def test_a_plain_tiff_of_three_axes_is_a_stack_in_z_without_a_scale(
+    tmp_path: Path, unit: str
+) -> None:
+    path = tmp_path / "plain.tif"
+    data = voxels("ZYX", "float32")
+    tifffile.imwrite(path, data, resolution=(72, 72), resolutionunit=unit)
+    stack = read_stack(path)
+    assert (stack.axes, stack.grid) == ("ZYX", None)
+    np.testing.assert_array_equal(stack.data, data)
+
+
+def test_pages_without_any_metadata_are_planes_of_z(tmp_path: Path) -> None:
+    path = tmp_path / "pages.tif"
+    with tifffile.TiffWriter(path) as writer:
+        for plane in voxels("ZYX"):
+            writer.write(plane, contiguous=False, metadata=None)
+    assert read_stack(path).axes == "ZYX"
+
+
+def test_a_plain_tiff_of_four_axes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "plain.tif"
+    tifffile.imwrite(path, voxels("CZYX"))
+    with pytest.raises(InputError, match="does not say what its 4 axes are"):
+        read_stack(path)
+
+
+def test_an_axis_that_is_no_image_axis_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "phases.tif"
+    tifffile.imwrite(path, voxels("CZYX"), metadata={"axes": "PZYX"})
+    with pytest.raises(InputError, match="P is none of T, C, Z, Y, X"):
+        read_stack(path)
+
+
+def test_ome_axes_of_length_one_are_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "plane.ome.tif"
+    told = {"axes": "TCZYX", "PhysicalSizeX": 0.1, "PhysicalSizeY": 0.1, "PhysicalSizeZ": 1.0}
+    tifffile.imwrite(path, voxels("YX")[None, None, None], metadata=told)
+    stack = read_stack(path)
+    assert (stack.axes, stack.grid) == ("YX", Grid(spacing_um=(0.1, 0.1)))
+    assert stack.name == "plane"
+
+
+def test_ome_units_wavelength_and_objective(tmp_path: Path) -> None:
+    path = ome_tiff(
+        tmp_path / "a.ome.tif",
+        'PhysicalSizeX="100" PhysicalSizeXUnit="nm" PhysicalSizeY="0.1" PhysicalSizeZ="3e-7" '
+        'PhysicalSizeZUnit="m"><Channel ID="Channel:0:0" Name="GFP" SamplesPerPixel="1" '
+        'EmissionWavelength="0.52" EmissionWavelengthUnit="µm"/>',
+        '<Instrument ID="Instrument:0"><Objective ID="Objective:0" LensNA="0.3"/>'
+        '<Objective ID="Objective:1" LensNA="1.4" Immersion="Oil"/></Instrument>',
+        '<ObjectiveSettings ID="Objective:1" RefractiveIndex="1.518"/>',
+    )
+    stack = read_stack(path)
+    assert stack.grid == Grid(spacing_um=(0.3, 0.1, 0.1))
+    assert stack.channel_names == ("GFP",)
+    assert stack.channel_optics == (KnownOptics(1.4, 1.518, 520.0),)
+    assert read_provenance(path) is None
+
+
+@pytest.mark.parametrize(
+    ("medium", "index"),
+    [("Oil", 1.515), ("Water", 1.333), ("WaterDipping", 1.333), ("Air", 1.0), ("Glycerol", 1.46)],
+)
+def test_the_only_objective_gives_na_and_immersion_by_name(
+    tmp_path: Path, medium: str, index: float
+) -> None:
+    path = ome_tiff(
+        tmp_path / "a.ome.tif",
+        '><Channel ID="Channel:0:0" SamplesPerPixel="1"/>',
+        f'<Instrument ID="Instrument:0"><Objective ID="Objective:0" LensNA="0.8" '
+        f'Immersion="{medium}"/></Instrument>',
+    )
+    assert read_stack(path).channel_optics == (KnownOptics(0.8, index, None),)
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        'PhysicalSizeX="0.1" PhysicalSizeY="0.1">',  # no z
+        'PhysicalSizeX="1" PhysicalSizeXUnit="pixel" PhysicalSizeY="1" PhysicalSizeYUnit="pixel" '
+        'PhysicalSizeZ="1" PhysicalSizeZUnit="pixel">',
+        'PhysicalSizeX="0" PhysicalSizeY="0.1" PhysicalSizeZ="0.3">',
+    ],
+)
+def test_an_incomplete_ome_scale_is_no_voxel_size(tmp_path: Path, pixels: str) -> None:
+    stack = read_stack(ome_tiff(tmp_path / "a.ome.tif", pixels))
+    assert (stack.grid, stack.channel_optics) == (None, ())
+
+
+def test_the_full_resolution_of_a_pyramid_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "pyramid.ome.tif"
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(voxels("ZYX"), subifds=1, metadata={"axes": "ZYX"})
+        writer.write(voxels("ZYX")[:, ::2, ::2], subfiletype=1)
+    assert read_stack(path).shape == (5, 6, 7)
+
+
+def two_files(folder: Path) -> tuple[Path, Path]:
+    paths = folder / "m0.ome.tif", folder / "m1.ome.tif"
+    ids = [f"urn:uuid:{n}1111111-1111-1111-1111-111111111111" for n in (1, 2)]
+    parts = "".join(
+        f'<TiffData FirstC="{c}" FirstZ="{z}" IFD="{z}" PlaneCount="1">'
+        f'<UUID FileName="{paths[c].name}">{ids[c]}</UUID></TiffData>'
+        for c in (0, 1)
+        for z in range(5)
+    )
+    for path, own, data in zip(paths, ids, voxels("CZYX"), strict=True):
+        xml = (
+            f'<OME xmlns="{OME}" UUID="{own}"><Image ID="Image:0"><Pixels ID="Pixels:0" '
+            'DimensionOrder="XYZCT" Type="uint16" SizeX="7" SizeY="6" SizeZ="5" SizeC="2" '
+            f'SizeT="1">{parts}</Pixels></Image></OME>'
+        )
+        tifffile.imwrite(
+            path, data, photometric="minisblack", description=xml, metadata=None, ome=False
+        )
+    return paths
+
+
+def test_several_files_of_one_image_are_joined(tmp_path: Path) -> None:
+    stack = read_stack(two_files(tmp_path)[0])
+    assert stack.axes == "CZYX"
+    np.testing.assert_array_equal(stack.data, voxels("CZYX"))
+
+
+def test_a_missing_file_of_several_is_no_black_channel(tmp_path: Path) -> None:
+    kept, lost = two_files(tmp_path)
+    lost.unlink()
+    with pytest.raises(InputError, match="5 of its planes lie in files that are not there"):
+        read_stack(kept)
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_a_large_tiff_is_mapped_from_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, byteorder: str
+) -> None:
+    monkeypatch.setattr(tiff, "MAPPED_FROM_BYTES", 0)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, voxels("ZYX"), byteorder=byteorder)
+    stack = read_stack(path)
+    assert isinstance(stack.data, np.memmap)
+    np.testing.assert_array_equal(stack.data, voxels("ZYX"))
+
+
+# -- what is refused -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["plain", "pages", "imagej", "ome", "zlib", "big"])
+@pytest.mark.parametrize("part", [0.99, 0.8, 0.4, 0.1, 0.0])
+def test_a_tiff_that_was_cut_off_is_never_read_as_a_part(
+    tmp_path: Path, kind: str, part: float
+) -> None:
+    path = tmp_path / "a.tif"
+    data = np.random.default_rng(3).integers(0, 4096, (5, 32, 32)).astype("uint16")
+    choices: dict[str, dict[str, Any]] = {
+        "plain": {},
+        "pages": {"metadata": None, "contiguous": False},
+        "imagej": {"imagej": True, "metadata": {"axes": "ZYX"}},
+        "ome": {"ome": True, "metadata": {"axes": "ZYX"}},
+        "zlib": {"ome": True, "metadata": {"axes": "ZYX"}, "compression": "zlib"},
+        "big": {"bigtiff": True},
+    }
+    options = choices[kind]
+    of_file = {k: options.pop(k) for k in ("imagej", "ome", "bigtiff") if k in options}
+    with tifffile.TiffWriter(path, **of_file) as writer:
+        for block in data if kind == "pages" else [data]:
+            writer.write(block, **options)
+    assert read_stack(path).shape == data.shape
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(part * len(whole))])
+    with pytest.raises(InputError, match=r"a\.tif") as caught:
+        read_stack(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_imagej_file_with_one_directory_that_was_cut_off(tmp_path: Path) -> None:
+    # Above 4 GiB ImageJ writes one directory, in front, for all planes.
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, voxels("YX"), imagej=True, metadata={"axes": "YX"})
+    whole = path.read_bytes()
+    assert whole.count(b"images=1\n") == 1
+    path.write_bytes(whole.replace(b"images=1\n", b"images=9\n"))
+    with pytest.raises(InputError, match="holds 1 of the 9 planes"):
+        read_stack(path)
+
+
+def test_a_text_named_tif_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "notes.tif"
+    path.write_text("these are no voxels")
+    with pytest.raises(InputError, match=r"notes\.tif is not a TIFF image"):
+        read_stack(path)
+
+
+def test_noise_after_a_tiff_header_is_refused_quietly(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "noise.tif"
+    path.write_bytes(b"II*\x00\x08\x00\x00\x00" + bytes(range(256)))
+    with caplog.at_level(logging.DEBUG), pytest.raises(InputError, match=r"noise\.tif"):
+        read_stack(path)
+    assert not [record for record in caplog.records if record.name == "tifffile"]
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((6, 7, 3), {"photometric": "rgb"}),
+        ((6, 7, 4), {"photometric": "rgb", "extrasamples": ["unassalpha"]}),
+        ((5, 6, 7, 3), {"photometric": "rgb"}),
+        ((3, 6, 7), {"photometric": "rgb", "planarconfig": "separate"}),
+        ((6, 7, 2), {"photometric": "minisblack", "planarconfig": "contig"}),
+    ],
+)
+def test_a_colour_picture_is_refused(
+    tmp_path: Path, shape: tuple[int, ...], options: dict[str, Any]
+) -> None:
+    path = tmp_path / "photo.tif"
+    tifffile.imwrite(path, np.zeros(shape, "uint8"), **options)
+    with pytest.raises(InputError, match=r"photo\.tif is a colour picture"):
+        read_stack(path)
+
+
+def test_complex_data_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "field.tif"
+    tifffile.imwrite(path, np.zeros((5, 6, 7), "complex64"))
+    with pytest.raises(InputError, match="holds complex64 values"):
+        read_stack(path)
+
+
+def test_a_missing_file_and_a_folder_without_an_image_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="There is no file"):
+        read_stack(tmp_path / "none.tif")
+    with pytest.raises(InputError, match="There is no file"):
+        read_provenance(tmp_path / "none.tif")
+    with pytest.raises(InputError, match="is a folder but no OME-Zarr image"):
+        read_stack(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (PermissionError("no"), "may not be read"),
+        (MemoryError(), "does not fit in memory"),
+        (ValueError("LZW requires the 'imagecodecs' package"), "pip install imagecodecs"),
+        (RuntimeError("two\nlines"), r"\(two lines\)"),
+    ],
+)
+def test_whatever_the_reader_raises_becomes_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, sentence: str
+) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, voxels("ZYX"))
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(tiff, "_voxels", fail)
+    with pytest.raises(InputError, match=sentence):
+        read_stack(path)
+
+
+# -- OME-Zarr --------------------------------------------------------------------------
+
+
+def test_an_ome_zarr_brings_axes_scale_and_channels(tmp_path: Path) -> None:
+    axes = [
+        {"name": "t", "type": "time", "unit": "millisecond"},
+        {"name": "c", "type": "channel"},
+        *space("z", "y", "x"),
+    ]
+    path = ome_group(tmp_path / "a.ome.zarr", axes, [500, 1, 300, 100, 100])
+    group = zarr.open_group(str(path))
+    ome: Any = dict(group.attrs)["ome"]
+    names = [f"channel {n}" for n in range(5)]
+    group.attrs["ome"] = {**ome, "omero": {"channels": [{"label": name} for name in names]}}
+    stack = read_stack(path)
+    assert (stack.axes, stack.time_step_s, stack.name) == ("TCZYX", 0.5, "a")
+    assert stack.grid == Grid(spacing_um=(0.3, 0.1, 0.1))
+    assert stack.channel_names == tuple(names)
+
+
+def test_scales_of_level_and_image_are_multiplied_and_axes_put_in_order(tmp_path: Path) -> None:
+    more = {"coordinateTransformations": [{"type": "scale", "scale": [2.0, 2.0, 2.0]}]}
+    path = ome_group(tmp_path / "a.zarr", space("x", "y", "z"), [100, 110, 300], **more)
+    stack = read_stack(path)
+    assert (stack.axes, stack.grid) == ("ZYX", Grid(spacing_um=(0.6, 0.22, 0.2)))
+
+
+@pytest.mark.parametrize("unit", ["", "pixel"])
+def test_an_ome_zarr_without_a_unit_has_no_voxel_size(tmp_path: Path, unit: str) -> None:
+    axes = [*space("z", unit=unit), *space("y", "x")]
+    assert read_stack(ome_group(tmp_path / "a.zarr", axes, [1, 1, 1])).grid is None
+
+
+def test_a_large_ome_zarr_is_lazy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = ome_group(tmp_path / "a.zarr", space("z", "y", "x"), [1, 1, 1])
+    assert isinstance(read_stack(path).data, np.ndarray)
+    monkeypatch.setattr(ome_zarr, "LOADED_UP_TO_BYTES", 0)
+    lazy = read_stack(path).data
+    assert hasattr(lazy, "dask")
+    assert int(np.asarray(lazy).sum()) == 7 * 5**3
+
+
+def test_bioformats2raw_puts_images_in_numbered_groups(tmp_path: Path) -> None:
+    root = zarr.open_group(str(tmp_path / "a.zarr"), mode="w", zarr_format=3)
+    root.attrs["ome"] = {"version": "0.5", "bioformats2raw.layout": 3}
+    ome_group(tmp_path / "a.zarr" / "0", space("z", "y", "x"), [300, 100, 100])
+    (tmp_path / "a.zarr" / "OME").mkdir()
+    (tmp_path / "a.zarr" / "OME" / "METADATA.ome.xml").write_text(
+        f'<OME xmlns="{OME}"><Image ID="Image:0"><Pixels ID="Pixels:0"><Channel '
+        'ID="Channel:0:0" EmissionWavelength="520"/></Pixels></Image></OME>'
+    )
+    stack = read_stack(tmp_path / "a.zarr")
+    assert stack.grid == Grid(spacing_um=(0.3, 0.1, 0.1))
+    assert stack.channel_optics == (KnownOptics(emission_nm=520),)
+
+
+def test_zarr_that_is_no_image_is_refused(tmp_path: Path) -> None:
+    path = ome_group(tmp_path / "a.zarr", space("z", "y", "x"), [1, 1, 1])
+    with pytest.raises(InputError, match="one array inside an OME-Zarr"):
+        read_stack(path / "0")
+    odd = ome_group(tmp_path / "odd.zarr", space("z", "angle", "x"), [1, 1, 1])
+    with pytest.raises(InputError, match="one of t, c, z, y, x is needed"):
+        read_stack(odd)
+    group = zarr.open_group(str(tmp_path / "bare.zarr"), mode="w")
+    with pytest.raises(InputError, match="no 'multiscales'"):
+        read_stack(tmp_path / "bare.zarr")
+    group.attrs["ome"] = {"plate": {}}
+    with pytest.raises(InputError, match="is a plate or a well"):
+        read_stack(tmp_path / "bare.zarr")
+
+
+@pytest.mark.parametrize("damage", ["half", "level"])
+def test_a_damaged_ome_zarr_is_refused(tmp_path: Path, damage: str) -> None:
+    path = ome_group(tmp_path / "a.zarr", space("z", "y", "x"), [1, 1, 1])
+    if damage == "half":
+        text = (path / "zarr.json").read_text()
+        (path / "zarr.json").write_text(text[: len(text) // 2])
+    else:
+        (path / "0" / "zarr.json").unlink()
+    with pytest.raises(InputError, match=r"a\.zarr cannot be read"):
+        read_stack(path)
+
+
+def test_an_older_ome_zarr_names_axes_by_letters_only(tmp_path: Path) -> None:
+    group = zarr.open_group(str(tmp_path / "old.zarr"), mode="w", zarr_format=2)
+    group.create_array("s0", shape=(2, 3, 4), dtype="uint8")
+    multiscale: Any = {"version": "0.3", "axes": ["z", "y", "x"], "datasets": [{"path": "s0"}]}
+    group.attrs["multiscales"] = [multiscale]
+    assert json.loads((tmp_path / "old.zarr" / ".zattrs").read_text())
+    stack = read_stack(tmp_path / "old.zarr")
+    assert (stack.axes, stack.shape, stack.grid) == ("ZYX", (2, 3, 4), None)
+
+
+def test_nothing_heavy_is_imported_before_a_file_is_read() -> None:
+    code = (
+        "import sys, napari_deconv.files.export, napari_deconv.files.reading;"
+        "sys.exit(bool({'tifffile', 'zarr', 'dask', 'torch', 'napari'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
