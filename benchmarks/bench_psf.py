@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from napari_deconv.imaging.grid import Grid
@@ -33,7 +34,7 @@ def test_compute_psf(benchmark: Any, shape: tuple[int, int, int], depth_um: floa
 def test_psfmodels(benchmark: Any, shape: tuple[int, int, int]) -> None:
     psfmodels = pytest.importorskip("psfmodels")
     planes, _, pixels = shape
-    heights = STEP_UM * (psfmodels_centre(planes))
+    heights = STEP_UM * (np.arange(planes) - planes // 2) + 10
     index = {"NA": 1.4, "ns": 1.33, "ni": 1.515, "ni0": 1.515, "ng": 1.5255, "ng0": 1.5255}
     benchmark.group = f"PSF {shape}, 10 um deep"
     benchmark.pedantic(
@@ -42,9 +43,3 @@ def test_psfmodels(benchmark: Any, shape: tuple[int, int, int]) -> None:
         kwargs={"nx": pixels, "dxy": PIXEL_UM, "pz": 10, "wvl": 0.52, "params": index},
         rounds=2,
     )
-
-
-def psfmodels_centre(planes: int) -> Any:
-    import numpy as np
-
-    return np.arange(planes) - planes // 2 + 10 / STEP_UM

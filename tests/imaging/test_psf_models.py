@@ -41,7 +41,9 @@ def _dense_angles(optics: Optics, panels: int) -> tuple[Array, Array]:
     ni = optics.immersion_index
     kinks = [n for n in (optics.medium_index, optics.coverslip_index) if n < optics.na]
     edges = sorted({0.0, math.asin(optics.na / ni), *(math.asin(n / ni) for n in kinks)})
-    crowded = np.sin(np.linspace(0, np.pi / 2, panels + 1)) ** 2
+    crowded = np.linspace(0, 1, panels + 1)
+    for _ in range(2):
+        crowded = np.sin(np.pi / 2 * crowded) ** 2
     cuts = [a + (b - a) * crowded for a, b in itertools.pairwise(edges)]
     node, weight = np.polynomial.legendre.leggauss(20)
     low = np.concatenate([cut[:-1] for cut in cuts])[:, None]
@@ -61,8 +63,9 @@ def brute_force(optics: Optics, heights: Array, radii: Array, panels: int = 40) 
     t_p = 2 * ns * gs / (ng**2 * gs / ns + ns * gg) * 2 * ng * gg / (ni * gg + ng**2 * c)
     t_p *= ni * c / gs * ng / ns
     factors = (t_s + t_p * gs / ns, t_p * ni / ns * s, t_s - t_p * gs / ns)
-    argument = np.outer(k * ni * s, radii)
-    bessels = [special.j0(argument), special.j1(argument), special.jn(2, argument)]
+    argument = np.maximum(np.outer(k * ni * s, radii), 1e-30)
+    zeroth, first = special.j0(argument), special.j1(argument)
+    bessels = (zeroth, first, 2 * first / argument - zeroth)
     result = np.zeros((len(heights), len(radii)))
     for row, z in zip(result, heights, strict=True):
         path = (depth * (1 - ni / ns) - z) * ni * c + depth * gs
@@ -76,13 +79,14 @@ def brute_pixels(
     optics: Optics, heights: Array, pixels: npt.NDArray[np.int64], size: tuple[float, float]
 ) -> Array:
     """Means over `pixels` (P, 2), (y, x) from the axis, by 10 x 10 Gauss points or more."""
-    points = 10 + math.ceil(6 * max(size) * optics.na * 1000 / optics.emission_nm)
+    points = 10 + math.ceil(4 * max(size) * optics.na * 1000 / optics.emission_nm)
     node, weight = np.polynomial.legendre.leggauss(points)
     y = (pixels[:, 0, None, None] + node[:, None] / 2) * size[0]
     x = (pixels[:, 1, None, None] + node[None, :] / 2) * size[1]
     fine = brute_force(optics, heights, np.hypot(y, x).ravel())
     fine = fine.reshape(len(heights), len(pixels), points, points)
-    return np.einsum("zpyx,y,x->zp", fine, weight, weight) / 4
+    means: Array = np.einsum("zpyx,y,x->zp", fine, weight, weight) / 4
+    return means
 
 
 REGIMES = {
@@ -118,9 +122,8 @@ def test_within_1e_4_of_brute_force(regime: str) -> None:
     optics, spacing, shape = REGIMES[regime]
     centre = np.array(shape) // 2
     random = np.random.default_rng(7)
-    pixels = np.concatenate(
-        ([[0, 0], [0, 1], [1, 1], centre[1:]], random.integers(0, centre[1:] + 1, (6, 2)))
-    )
+    chosen = np.array([[0, 0], [0, 1], [1, 1], [centre[1], centre[2]]])
+    pixels = np.concatenate((chosen, random.integers(0, centre[1:] + 1, (6, 2))))
     planes = np.array([0, *random.integers(0, shape[0], 3), centre[0], shape[0] - 1])
     heights = optics.depth_um + focal_shift_um(optics) + (planes - centre[0]) * spacing[0]
     expected = brute_pixels(optics, heights, pixels, (spacing[1], spacing[2]))
@@ -169,7 +172,7 @@ def test_agrees_with_psf_generator() -> None:
     finally:
         torch.set_default_dtype(before)
     place = (np.arange(points) - (points - 1) / 2) * step / fine
-    edges = (np.arange(n + 1) - n / 2) * step
+    edges = [(i - n / 2) * step for i in range(n + 1)]
     expected = np.empty((planes, n, n))
     for plane, image in zip(expected, np.asarray(total, np.float64), strict=True):
         spline = RectBivariateSpline(place, place, image, kx=5, ky=5)
@@ -213,10 +216,10 @@ def test_low_na_axis_is_sinc_squared() -> None:
     np.testing.assert_allclose(found / found.max(), expected, rtol=0, atol=2e-4)
 
 
-@pytest.mark.parametrize("optics", [WATER, oil_into_water(1.4, 3)])
+@pytest.mark.parametrize("optics", [WATER, oil_into_water(1.2, 3), oil_into_water(1.4, 0)])
 def test_every_plane_holds_the_same_light(optics: Optics) -> None:
     step = nyquist_um(optics)[1]
-    light = samples_of(optics, (0.3, step, step), (5, 901, 901)).sum(axis=(1, 2))
+    light = samples_of(optics, (0.3, step, step), (5, 701, 701)).sum(axis=(1, 2))
     np.testing.assert_allclose(light, light.mean(), rtol=1e-4)
 
 
@@ -228,8 +231,8 @@ def test_matched_media_give_a_psf_symmetric_in_z(optics: Optics) -> None:
 
 def test_mismatch_breaks_the_symmetry_towards_the_deep() -> None:
     axis = samples_of(oil_into_water(1.2, 10), (0.2, 0.1, 0.1), (31, 5, 5))[:, 2, 2]
-    # Marginal rays of oil into water meet deeper than paraxial ones.
-    assert axis[16:].sum() > 1.2 * axis[:15].sum()
+    # Marginal rays of oil into water meet deeper than paraxial ones, up to 4.6 um here.
+    assert axis[15 + 7 :].sum() > 2 * axis[: 15 - 6].sum()
 
 
 def test_only_ratios_of_lengths_matter() -> None:
@@ -286,8 +289,14 @@ def test_low_na_focal_shift_is_half_the_marginal_rays(
 
 @pytest.mark.parametrize(
     ("na", "depth_um", "shift_um"),
-    [(1.2, 2, 0.240), (1.2, 5, 0.588), (1.2, 10, 0.838), (1.2, 20, 1.136)]
-    + [(1.4, 2, 0.363), (1.4, 5, 0.602)],
+    [
+        (1.2, 2, 0.240),
+        (1.2, 5, 0.588),
+        (1.2, 10, 0.838),
+        (1.2, 20, 1.136),
+        (1.4, 2, 0.363),
+        (1.4, 5, 0.602),
+    ],
 )
 def test_oil_into_water_has_the_known_focal_shifts(
     na: float, depth_um: float, shift_um: float
@@ -369,11 +378,12 @@ def test_a_chosen_box_is_odd_practical_and_honest(
 ) -> None:
     psf = compute_psf(optics, Grid(spacing_um=spacing))
     assert len(psf.shape) == len(spacing)
-    assert all(n % 2 == 1 and n <= 255 for n in psf.shape)
-    # A wider box tells how much the last plane has lost.
-    wide = (*psf.shape[:-2], 901, 901)[-len(spacing) :]
-    last = np.atleast_3d(samples_of(optics, spacing, wide).T).T[0]
-    crop = tuple(slice(450 - n // 2, 450 + n // 2 + 1) for n in psf.shape[-2:])
+    assert all(n % 2 == 1 and n <= 203 for n in psf.shape)
+    # The last plane again, in a wide box, as the plane one large step from the focus.
+    step = [spacing[0] * (psf.shape[0] // 2)] if len(spacing) == 3 else []
+    wide = (2, 801, 801)[-len(spacing) :]
+    last = samples_of(optics, (*step, *spacing[-2:]), wide).reshape(-1, 801, 801)[0]
+    crop = tuple(slice(400 - n // 2, 400 + n // 2 + 1) for n in psf.shape[-2:])
     kept = last[crop].sum() / last.sum()
     assert _light_told(psf) == [] if kept > 0.955 else _light_told(psf)[0] <= 100 * kept + 1
 
@@ -381,8 +391,11 @@ def test_a_chosen_box_is_odd_practical_and_honest(
 def test_the_light_of_the_last_plane_is_told_rightly() -> None:
     spacing = (0.5, 0.1, 0.1)
     (told,) = _light_told(compute_psf(OIL, Grid(spacing_um=spacing), (13, 61, 61)))
-    last = samples_of(OIL, spacing, (13, 1001, 1001))[0]
+    last = samples_of(OIL, (3.0, 0.1, 0.1), (2, 1001, 1001))[0]
     assert told == pytest.approx(100 * last[470:531, 470:531].sum() / last.sum(), abs=0.7)
+    # The disk of 3 um in that plane holds 0.481 of the light.
+    y, x = (np.arange(1001) - 500) * 0.1, (np.arange(1001) - 500) * 0.1
+    assert last[np.hypot(y[:, None], x) < 3].sum() / last.sum() == pytest.approx(0.481, abs=0.005)
 
 
 @pytest.mark.parametrize(

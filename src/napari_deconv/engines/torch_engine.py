@@ -127,10 +127,10 @@ class TorchEngine:
         for slope in slopes:
             norm += slope * slope
         norm.sqrt_()
-        result = torch.zeros_like(x)
+        result: torch.Tensor = torch.zeros_like(x)
         for axis, (slope, step) in enumerate(zip(slopes, spacing, strict=True)):
             first = torch.zeros_like(slope.narrow(axis, 0, 1))
-            result += torch.diff(slope / norm, dim=axis, prepend=first) / step
+            result = result + torch.diff(slope / norm, dim=axis, prepend=first) / step
         return result
 
     def release(self) -> None:

@@ -232,46 +232,53 @@ def _raw_checked(array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return array
 
 
-def _faces(array: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the voxels on the faces of the box, those of length-1 axes left out."""
-    planes = [
-        np.take(array, index, axis).ravel()
-        for axis in range(array.ndim)
-        if array.shape[axis] > 2
-        for index in (0, -1)
-    ]
-    return np.concatenate(planes) if planes else array.ravel()
-
-
 def _without_background(
     array: npt.NDArray[np.float64], background: float | Literal["auto"]
 ) -> tuple[npt.NDArray[np.float64], float]:
     """Return the point alone and the level removed.
 
     Noise around zero must not be rectified into a pedestal of light, so only voxels joined
-    to the peak where the smoothed signal stands above the noise of the faces are kept.
+    to the peak where the smoothed signal stands above the noise around it are kept.
     """
-    faces = _faces(array)
     if background != "auto":
         require_number("The PSF's background", background)
         level = float(background)
     elif abs(array.sum() - 1) < 0.01 or array.max() == 1:
         level = 0.0
     else:
-        level = float(np.median(faces))
-    signal = array - level
-    noise = 1.4826 * float(np.median(np.abs(faces - np.median(faces)))) if level else 0.0
+        level = float(np.median(array))
+    around = np.ones(array.shape, bool)
+    # The second pass knows the point, and takes level and noise from what lies around it.
+    for _ in range(2):
+        if background == "auto" and level:
+            level = float(np.median(array[around]))
+        point = _point(array - level, _spread(array[around]) if level else 0.0)
+        around = ~point
+        if not around.any():
+            break
+    return np.where(point, np.maximum(array - level, 0), 0), level
+
+
+def _spread(values: npt.NDArray[np.float64]) -> float:
+    """Return the standard deviation of noise from the median absolute deviation."""
+    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
+
+
+def _point(signal: npt.NDArray[np.float64], noise: float) -> npt.NDArray[np.bool_]:
+    """Return the voxels joined to the peak that stand above the noise; all without noise."""
+    if not noise:
+        return np.ones(signal.shape, bool)
     smooth = ndimage.gaussian_filter(signal, 1.0)
-    peak = np.unravel_index(int(np.argmax(smooth)), smooth.shape)
-    # A Gaussian of one voxel leaves 1/(2 sqrt(pi)) of white noise on each axis.
-    floor = 3 * noise * (2 * np.sqrt(np.pi)) ** -(array.ndim**0.5) if noise else 0.0
+    # A Gaussian of one voxel leaves 1/(2 sqrt(pi)) of white noise's variance on each axis.
+    floor = 4 * noise * (2 * np.sqrt(np.pi)) ** (-signal.ndim / 2)
     labels, _ = ndimage.label(smooth > floor)
+    peak = np.unravel_index(int(np.argmax(smooth)), smooth.shape)
     require(
         labels[peak] > 0,
         "The PSF image shows no point above its background; check the image and its background",
     )
-    kept = np.where(labels == labels[peak], np.maximum(signal, 0), 0) if noise else signal
-    return np.maximum(kept, 0), level
+    found: npt.NDArray[np.bool_] = labels == labels[peak]
+    return found
 
 
 def _core_centroid(signal: npt.NDArray[np.float64]) -> tuple[float, ...]:

@@ -41,7 +41,7 @@ LAST_PLANE_KEEPS, FOCAL_PLANE_KEEPS = 0.95, 0.99
 #: The automatic box reaches at most this often lambda/(n (1 - cos)) and lambda/NA to each
 #: side, or that many pixels if more: NA 1.4, 520 nm, 0.2/0.1 um give 63 x 101 x 101 voxels.
 AXIAL_REACH, LATERAL_REACH, PIXEL_REACH = 11.0, 13.4, 50
-MOST_PLANES, MOST_PIXELS = 63, 127  # but never more to each side than these
+MOST_PLANES, MOST_PIXELS = 63, 101  # but never more to each side than these
 
 #: Times Nyquist from where voxels earn a note, and where pixels must be a wrong unit.
 UNDERSAMPLED, MEANINGLESS = 1.5, 32.0

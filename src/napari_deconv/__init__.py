@@ -1,0 +1,86 @@
+"""Deconvolution of fluorescence stacks: in napari, from a script, from the command line.
+
+>>> from napari_deconv import Optics, Grid, compute_psf, restore
+>>> psf = compute_psf(Optics(na=0.8, emission_nm=520, immersion_index=1.0),
+...                   Grid(spacing_um=(1.0, 0.2, 0.2)), shape=(5, 15, 15))
+>>> restored = restore(psf.samples * 1e4, psf, engine="cpu")
+>>> restored.shape
+(5, 15, 15)
+
+Every name below loads its module when it is first used: importing the package costs
+milliseconds and pulls in neither torch, pyclesperanto, nor Qt.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_deconv.engines import open_engine
+    from napari_deconv.files.export import write_stack
+    from napari_deconv.files.reading import read_stack
+    from napari_deconv.files.recipe import PsfFile, Recipe
+    from napari_deconv.imaging.grid import Grid
+    from napari_deconv.imaging.optics import Optics
+    from napari_deconv.imaging.psf import Psf, measured_psf
+    from napari_deconv.imaging.psf_models import compute_psf
+    from napari_deconv.imaging.stack import KnownOptics, Stack
+    from napari_deconv.imaging.value import InputError
+    from napari_deconv.pipeline import restore, restore_stack
+    from napari_deconv.restore.richardson_lucy import RichardsonLucy
+    from napari_deconv.restore.wiener import Wiener
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Grid": "imaging.grid",
+    "InputError": "imaging.value",
+    "KnownOptics": "imaging.stack",
+    "Optics": "imaging.optics",
+    "Psf": "imaging.psf",
+    "PsfFile": "files.recipe",
+    "Recipe": "files.recipe",
+    "RichardsonLucy": "restore.richardson_lucy",
+    "Stack": "imaging.stack",
+    "Wiener": "restore.wiener",
+    "compute_psf": "imaging.psf_models",
+    "measured_psf": "imaging.psf",
+    "open_engine": "engines",
+    "read_stack": "files.reading",
+    "restore": "pipeline",
+    "restore_stack": "pipeline",
+    "write_stack": "files.export",
+}
+
+__all__ = [
+    "Grid",
+    "InputError",
+    "KnownOptics",
+    "Optics",
+    "Psf",
+    "PsfFile",
+    "Recipe",
+    "RichardsonLucy",
+    "Stack",
+    "Wiener",
+    "compute_psf",
+    "measured_psf",
+    "open_engine",
+    "read_stack",
+    "restore",
+    "restore_stack",
+    "write_stack",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]

@@ -1,0 +1,136 @@
+"""The recipe: plain values with everything needed to repeat a result."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+from napari_deconv.imaging.optics import Optics
+from napari_deconv.imaging.psf import Psf
+from napari_deconv.imaging.value import InputError, Value, require, require_number
+from napari_deconv.restore.richardson_lucy import RichardsonLucy
+from napari_deconv.restore.wiener import Wiener
+
+Method = RichardsonLucy | Wiener
+
+
+@dataclass(frozen=True)
+class PsfFile(Value):
+    """A PSF that lies in an image file.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    voxel_size_um : tuple of float, optional
+        (z, y, x) or (y, x), where the file does not know its voxel size or is wrong.
+    background : float or "auto"
+        Counts to subtract from it.
+    sha256 : str, optional
+        Digest of the file when the recipe was made, so that another content is noticed.
+    """
+
+    path: str
+    voxel_size_um: tuple[float, ...] | None = None
+    background: float | Literal["auto"] = "auto"
+    sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        require(bool(self.path), "The PSF's file has no name")
+        object.__setattr__(self, "path", str(self.path))
+        if self.background != "auto":
+            require_number("The PSF's background (a number, or 'auto')", self.background)
+
+    @classmethod
+    def of(cls, path: str | os.PathLike[str], **fields: object) -> Self:
+        """Return the value for an existing file, with its digest and absolute path."""
+        absolute = Path(path).expanduser().absolute()
+        return cls(str(absolute), sha256=digest(absolute), **fields)  # type: ignore[arg-type]
+
+
+def digest(path: Path) -> str | None:
+    """Return the SHA-256 of a file, None for a folder or where there is none."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class Recipe(Value):
+    """How to restore a stack.
+
+    Parameters
+    ----------
+    psf : Optics, PsfFile or Psf
+        Where the PSF comes from: computed, read from a file, or given as samples.
+    method : RichardsonLucy or Wiener
+        How to undo the blur.
+    background : float or "auto"
+        Counts that are there without light from the sample; "auto" estimates them.
+    engine : str
+        Where to run: "auto", "cpu", "opencl" or "torch".
+
+    Examples
+    --------
+    >>> recipe = Recipe(psf=Optics(na=1.2, emission_nm=520), method=Wiener(0.01))
+    >>> Recipe.from_json(recipe.to_json()) == recipe
+    True
+    """
+
+    psf: Optics | PsfFile | Psf
+    method: Method = RichardsonLucy()  # noqa: RUF009 - a frozen value
+    background: float | Literal["auto"] = "auto"
+    engine: str = "auto"
+
+    def __post_init__(self) -> None:
+        require(
+            isinstance(self.psf, (Optics, PsfFile, Psf)),
+            "The recipe's psf must be Optics, a PsfFile or a Psf",
+        )
+        require(
+            isinstance(self.method, (RichardsonLucy, Wiener)),
+            "The recipe's method must be RichardsonLucy or Wiener",
+        )
+        if self.background != "auto":
+            require_number("The background (a number, or 'auto')", self.background)
+        require(isinstance(self.engine, str), "The recipe's engine must be a name")
+
+
+def read_recipe(path: str | os.PathLike[str]) -> Recipe:
+    """Read a recipe from a JSON file.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is not JSON, or describes no recipe.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The recipe {path} cannot be read: {error}") from error
+    try:
+        return Recipe.from_json(text)
+    except InputError as error:
+        raise InputError(f"The recipe {path} is not usable. {error}") from error
+
+
+def write_recipe(path: str | os.PathLike[str], recipe: Recipe) -> None:
+    """Write a recipe as a JSON file, whole or not at all.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written there.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.part")
+    try:
+        temporary.write_text(recipe.to_json(indent=2) + "\n", encoding="utf-8")
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(f"The recipe cannot be written to {path}: {error.strerror}") from error

@@ -1,0 +1,417 @@
+"""The one road: a stack and a recipe in, a restored stack and a record out.
+
+`restore` does it for an array in a script. `restoring` does it for a stack, step by step, for
+whoever shows progress and wants to cancel; `restore_stack` runs it to its end.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_deconv import engines
+from napari_deconv.files.reading import read_stack
+from napari_deconv.files.recipe import PsfFile, Recipe, digest
+from napari_deconv.imaging.grid import Grid
+from napari_deconv.imaging.noise import background_level
+from napari_deconv.imaging.optics import Optics
+from napari_deconv.imaging.psf import Psf, fitted_to, measured_psf
+from napari_deconv.imaging.psf_models import compute_psf
+from napari_deconv.imaging.stack import Stack
+from napari_deconv.imaging.value import InputError, Value, require
+from napari_deconv.restore.engine import Engine
+from napari_deconv.restore.restorer import Restorer, Step, observe
+from napari_deconv.restore.richardson_lucy import RichardsonLucy
+
+Float = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class BlockRecord(Value):
+    """What happened to one block (one channel at one time)."""
+
+    index: tuple[int, ...]
+    background: float
+    iterations: int
+    stop_reason: str
+    divergences: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Record(Value):
+    """What happened in a run: kept with the result, beside its recipe."""
+
+    engine: str
+    device: str
+    seconds: float
+    peak_memory_bytes: int
+    psf_shape: tuple[int, ...]
+    blocks: tuple[BlockRecord, ...]
+    notes: tuple[str, ...]
+    version: str
+
+
+@dataclass(frozen=True, eq=False)
+class Restored:
+    """The result of a run: the restored stack, the PSF used, the recipe and the record."""
+
+    stack: Stack
+    psf: Psf
+    recipe: Recipe
+    record: Record
+
+
+@dataclass(frozen=True)
+class Forecast(Value):
+    """What a run will take, said before it starts."""
+
+    work_shape: tuple[int, ...]
+    blocks: int
+    memory_bytes: int
+    free_bytes: int
+    seconds: float
+
+
+def restore(
+    image: npt.ArrayLike,
+    psf: Psf | npt.ArrayLike,
+    /,
+    *,
+    method: Restorer = RichardsonLucy(),  # noqa: B008 - a frozen value
+    background: float = 0.0,
+    engine: str = "auto",
+) -> Float:
+    """Restore one image.
+
+    Parameters
+    ----------
+    image : array, (Z, Y, X) or (Y, X)
+        Measured counts of any real type.
+    psf : Psf or array
+        Point spread function on the voxels of the image, centre at n//2; scaled to unit sum.
+    method : Restorer
+        `RichardsonLucy(...)` or `Wiener(...)`.
+    background : float
+        Counts that are there without light from the sample; not part of the result.
+    engine : {"auto", "cpu", "opencl", "torch"}
+        Where to run.
+
+    Returns
+    -------
+    ndarray of float32
+        Same shape as `image`, in counts above the background.
+
+    Raises
+    ------
+    InputError
+        If the image, the PSF or an option is not usable.
+
+    Warns
+    -----
+    UserWarning
+        Where the image was changed before use (negative values) or looks odd.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> image = np.zeros((9, 9)); image[3, 5] = 100
+    >>> result = restore(image, np.array([[0, 0, 0], [0, 1, 0], [0, 0, 0]]), engine="cpu")
+    >>> round(float(result[3, 5]), 3)
+    100.0
+    """
+    observation = observe(image, psf if isinstance(psf, Psf) else Psf(np.asarray(psf)), background)
+    for note in observation.notes:
+        warnings.warn(note, stacklevel=2)
+    opened = engines.open_engine(engine)
+    try:
+        *_, last = method.steps(observation, opened)
+    finally:
+        opened.release()
+    return _checked(last)
+
+
+def restore_stack(stack: Stack, recipe: Recipe) -> Restored:
+    """Restore a stack by a recipe, to its end; see `restoring`."""
+    run = restoring(stack, recipe)
+    while True:
+        try:
+            next(run)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+
+
+def restoring(stack: Stack, recipe: Recipe) -> Generator[Step, None, Restored]:
+    """Restore a stack by a recipe, step by step.
+
+    Parameters
+    ----------
+    stack : Stack
+        Any axes; each channel and time point is a block, restored in turn.
+    recipe : Recipe
+        What to do.
+
+    Yields
+    ------
+    Step
+        Counted over all blocks. To cancel, stop iterating: `close` frees the device.
+
+    Returns
+    -------
+    Restored
+        The value of the generator.
+
+    Raises
+    ------
+    InputError
+        If the stack, the PSF or the recipe is not usable.
+    """
+    started = time.perf_counter()
+    check_stack(stack)
+    yield Step(0, 1, "preparing the PSF")
+    psf = prepare_psf(recipe.psf, stack)
+    yield Step(0, 1, "opening the engine (the first use of a GPU compiles for some seconds)")
+    device = _Device(recipe.engine)
+    try:
+        _require_memory(stack, recipe.method, psf, device.engine)
+        blocks = list(stack.blocks())
+        result = np.empty(stack.shape, np.float32)
+        backgrounds = _backgrounds(stack, recipe)
+        records: list[BlockRecord] = []
+        notes: list[str] = list(psf.notes)
+        for count, index in enumerate(blocks):
+            level = backgrounds[stack.channel_of(index)]
+            observation = observe(np.asarray(stack.data[index]), psf, level)
+            notes += [note for note in observation.notes if note not in notes]
+            divergences: list[float] = []
+            step = Step(0, 1)
+            for step in device.steps(recipe.method, observation):
+                if step.divergence is not None:
+                    divergences.append(step.divergence)
+                yield _counted(step, count, len(blocks))
+            result[index] = _checked(step)
+            records.append(BlockRecord(index, level, step.done, step.note, tuple(divergences)))
+        record = Record(
+            engine=device.engine.name,
+            device=device.engine.device,
+            seconds=round(time.perf_counter() - started, 3),
+            peak_memory_bytes=peak_memory_bytes(),
+            psf_shape=psf.shape,
+            blocks=tuple(records),
+            notes=(*notes, *device.notes),
+            version=_version(),
+        )
+    finally:
+        device.engine.release()
+    restored = replace(stack, data=result, name=f"{stack.name} restored".strip())
+    return Restored(restored, psf, recipe, record)
+
+
+class _Device:
+    """The engine of a run; one that was chosen by itself and fails gives way to the CPU."""
+
+    def __init__(self, asked: str) -> None:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            self.engine: Engine = engines.open_engine(asked)
+        self.notes = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
+        self._may_fall_back = asked == "auto" and self.engine.name != "cpu"
+
+    def steps(self, method: Restorer, observation: Any) -> Iterator[Step]:
+        try:
+            yield from method.steps(observation, self.engine)
+        except InputError:
+            raise
+        except Exception as error:
+            # Drivers fail in every way there is: out of memory, lost device, bad kernels.
+            if not self._may_fall_back:
+                raise
+            lines = str(error).splitlines() or [type(error).__name__]
+            self.notes.append(f"{self.engine.device} failed ({lines[0]}); the CPU took over")
+            self.engine.release()
+            self.engine, self._may_fall_back = engines.open_engine("cpu"), False
+            yield from method.steps(observation, self.engine)
+
+
+def _counted(step: Step, block: int, blocks: int) -> Step:
+    """Return `step` counted over all blocks, without its estimate."""
+    where = f"block {block + 1} of {blocks}" if blocks > 1 else ""
+    text = ", ".join(part for part in (where, step.note) if part)
+    # A block that stops early counts as done to its end.
+    done = step.total if step.estimate is not None else step.done
+    return Step(block * step.total + done, blocks * step.total, text, step.divergence)
+
+
+def _checked(last: Step) -> Float:
+    if last.estimate is None or not np.isfinite(last.estimate).all():
+        raise RuntimeError(
+            "The result is not finite: the device computed wrongly. Run again with the engine "
+            "'cpu', and report this"
+        )
+    return last.estimate
+
+
+def check_stack(stack: Stack) -> None:
+    """Raise `InputError` where there is nothing in the stack to restore."""
+    kind = np.dtype(stack.data.dtype).kind
+    require(kind != "c", "The image is complex; give its intensity, |amplitude|^2")
+    require(kind in "buif", f"The image is not made of numbers but of {stack.data.dtype}")
+    if isinstance(stack.data, np.ndarray):
+        require(
+            bool(stack.data.any()),
+            "The image is zero everywhere: there is nothing to restore. Check that the right "
+            "file, layer or channel was chosen",
+        )
+
+
+def prepare_psf(source: Optics | PsfFile | Psf, stack: Stack) -> Psf:
+    """Return the PSF of a recipe on the voxels of a stack.
+
+    Raises
+    ------
+    InputError
+        If the voxel size that it needs is not known, or the PSF is not usable.
+    """
+    grid = stack.grid
+    ndim = len(stack.spatial_axes)
+    if isinstance(source, Optics):
+        require(
+            grid is not None,
+            "The voxel size of the image is unknown, so no PSF can be computed; give it "
+            "(--voxel-size on the command line, the layer's scale and units in napari)",
+        )
+        return compute_psf(source, grid)  # type: ignore[arg-type]
+    if isinstance(source, PsfFile):
+        return fitted_to(psf_of_file(source, grid), ndim)
+    if source.spacing_um is None or grid is None or _same(source.spacing_um, grid):
+        return fitted_to(source, ndim)
+    return fitted_to(measured_psf(source.samples, source.spacing_um, grid, background=0.0), ndim)
+
+
+def _same(spacing_um: tuple[float, ...], grid: Grid) -> bool:
+    wanted = grid.spacing_um[-len(spacing_um) :]
+    return len(spacing_um) == len(wanted) and np.allclose(spacing_um, wanted, rtol=1e-3)
+
+
+def psf_of_file(source: PsfFile, grid: Grid | None) -> Psf:
+    """Return the PSF in an image file on the voxels of `grid`; see `measured_psf`."""
+    from pathlib import Path
+
+    found = read_stack(source.path)
+    require(
+        found.axes in ("ZYX", "YX"),
+        f"The PSF {Path(source.path).name} has the axes {found.axes}; "
+        "give one with z, y and x alone (one channel, one time point)",
+    )
+    spacing = source.voxel_size_um or (found.grid.spacing_um if found.grid else None)
+    psf = measured_psf(found.data, spacing, grid, background=source.background)
+    if source.sha256 and digest(Path(source.path)) != source.sha256:
+        return psf.with_notes("PSF: the file has changed since the recipe was written")
+    return psf
+
+
+def _backgrounds(stack: Stack, recipe: Recipe) -> list[float]:
+    """Return the background of each channel: one decision for all its time points."""
+    if recipe.background != "auto":
+        return [float(recipe.background)] * stack.channel_count()
+    first = {stack.channel_of(index): index for index in reversed(list(stack.blocks()))}
+    levels = []
+    for channel in range(stack.channel_count()):
+        block = np.asarray(stack.data[first[channel]])
+        levels.append(background_level(np.nan_to_num(block)))
+    return levels
+
+
+def forecast(
+    stack: Stack, method: Restorer, psf_shape: tuple[int, ...], engine: Engine
+) -> Forecast:
+    """Return what restoring `stack` on `engine` will take.
+
+    Parameters
+    ----------
+    stack : Stack
+        What would be restored.
+    method : Restorer
+        How.
+    psf_shape : tuple of int
+        Shape of the PSF on the stack's voxels.
+    engine : Engine
+        Where; a small transform is timed on it, once.
+    """
+    shape = method.work_shape(stack.spatial_shape, psf_shape)
+    voxels, blocks = math.prod(shape), len(list(stack.blocks()))
+    work = voxels * math.log2(max(voxels, 2))
+    return Forecast(
+        work_shape=shape,
+        blocks=blocks,
+        memory_bytes=int(4 * (method.volumes * voxels + math.prod(stack.shape))),
+        free_bytes=free_memory_bytes(),
+        seconds=blocks * method.transforms * work * _seconds_per_work(engine),
+    )
+
+
+_TIMED: dict[str, float] = {}
+
+
+def _seconds_per_work(engine: Engine) -> float:
+    """Return the seconds that one transform takes per voxel and per log2 of their number."""
+    if engine.device not in _TIMED:
+        shape = (32, 128, 128)
+        voxels = math.prod(shape)
+        flat = np.ones((32, 128, 65), np.complex64)
+        blur = engine.filter(flat, shape)
+        x = engine.push(np.ones(shape, np.float32), shape)
+        engine.pull(blur.forward(x), (1, 1, 1))
+        started = time.perf_counter()
+        for _ in range(3):
+            y = blur.forward(x)
+            engine.evaluate("fmax(x * y / (y + 1.0f), 0.0f)", x=x, y=y)
+        engine.pull(y, (1, 1, 1))
+        _TIMED[engine.device] = (time.perf_counter() - started) / (6 * voxels * math.log2(voxels))
+    return _TIMED[engine.device]
+
+
+def _require_memory(stack: Stack, method: Restorer, psf: Psf, engine: Engine) -> None:
+    if engine.name != "cpu":
+        return  # A device that runs out of memory says so, and the CPU takes over.
+    shape = method.work_shape(stack.spatial_shape, psf.shape)
+    needed = int(4 * (method.volumes * math.prod(shape) + math.prod(stack.shape)))
+    free = free_memory_bytes()
+    require(
+        needed <= free,
+        f"Restoring needs about {needed / 1e9:.1f} GB of memory, but {free / 1e9:.1f} GB are free; "
+        "close other programs or crop the stack",
+    )
+
+
+def free_memory_bytes() -> int:
+    """Return the memory that is free on this machine, in bytes."""
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def peak_memory_bytes() -> int:
+    """Return the most memory that this process has used so far, in bytes."""
+    import sys
+
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def _version() -> str:
+    from napari_deconv import __version__
+
+    return __version__
