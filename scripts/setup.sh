@@ -73,8 +73,8 @@ apt_install() {
 }
 
 how_to_install() {
-  echo "missing system packages (by their Debian names):" "$@" \
-    "- install them with: sudo apt-get install --no-install-recommends" "$@"
+  echo "system packages are missing; on Debian:" \
+    "sudo apt-get install --no-install-recommends" "$@"
 }
 
 # --- Python --------------------------------------------------------------------------------

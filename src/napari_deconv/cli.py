@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -61,7 +61,7 @@ def main() -> None:
         _fail(f"This failed unexpectedly ({type(error).__name__}: {lines[0]}).", 1)
 
 
-def _fail(sentence: str, code: int) -> None:
+def _fail(sentence: str, code: int) -> NoReturn:
     print(f"napari-deconv: {sentence}", file=sys.stderr)
     raise SystemExit(code)
 
@@ -114,8 +114,9 @@ def restore(
     from dataclasses import replace
 
     from napari_deconv.files.export import check_writable
-    from napari_deconv.files.recipe import write_recipe
+    from napari_deconv.files.recipe import read_recipe, write_recipe
 
+    base = read_recipe(recipe) if recipe is not None else None
     stack = _read(source, voxel_size)
     wishes = {
         "iterations": iterations,
@@ -134,20 +135,22 @@ def restore(
         depth_um=depth_um,
     )
     chosen = _recipe(
-        stack,
-        recipe,
-        psf=_psf_source(stack, psf, psf_voxel_size, optics, required=recipe is None),
-        method=_method(method, _given(**wishes), recipe is not None),
+        base,
+        psf=_psf_source(stack, psf, psf_voxel_size, optics, required=base is None),
+        method=_method(method, _given(**wishes), base.method if base else None),
         background=_number_or_auto(background, "--background"),
         engine=engine,
     )
+    _require_dtype(dtype)
     nbytes = stack.data.size * (2 if dtype == "uint16" else 4)
     check_writable(output, overwrite=overwrite, nbytes=nbytes)
     if save_recipe is not None:
-        write_recipe(save_recipe, chosen)
+        _require_free(save_recipe, overwrite=overwrite)
     restored = _run(stack, chosen)
     restored = replace(restored, stack=replace(restored.stack, name=stack.name))
     _write(restored, output, dtype=dtype, overwrite=overwrite)
+    if save_recipe is not None:
+        write_recipe(save_recipe, chosen)
     _report(restored, output, as_json=as_json)
 
 
@@ -190,10 +193,12 @@ def psf(
     known: tuple[KnownOptics, ...] = ()
     made: Psf
     if image is not None:
+        if optics:
+            raise InputError("Give either the image of a bead or optics (--na ...), not both")
         made = psf_of_file(PsfFile.of(image), grid)
     else:
         described = _optics(optics)
-        box = tuple(int(n) for n in _numbers(shape, "--shape")) if shape else None
+        box = _voxels(shape, "--shape") if shape else None
         made = compute_psf(described, grid, box)
         known = (KnownOptics(described.na, described.immersion_index, described.emission_nm),)
         _say(f"PSF: {described.describe()}")
@@ -244,6 +249,7 @@ def demo(
     viewer: Annotated[bool, typer.Option(help="Open napari where there is a display.")] = True,
 ) -> None:
     """Restore the bundled real stack, write it and a picture, and show both in napari."""
+    from napari_deconv.files.export import check_writable
     from napari_deconv.files.picture import write_comparison
     from napari_deconv.files.recipe import Recipe
     from napari_deconv.files.samples import CELL_PATH, real_psf, real_stack
@@ -251,12 +257,13 @@ def demo(
 
     stack = real_stack()
     recipe = Recipe(real_psf(), RichardsonLucy(iterations), engine=engine)
-    restored = _run(stack, recipe)
+    output = folder / "restored.ome.tif"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"The folder {folder} cannot be made: {error.strerror}") from error
-    output = folder / "restored.ome.tif"
+    check_writable(output, overwrite=True, nbytes=4 * stack.data.size)
+    restored = _run(stack, recipe)
     _write(restored, output, dtype="float32", overwrite=True)
     picture = folder / "before_after.png"
     write_comparison(picture, stack, restored.stack)
@@ -307,6 +314,27 @@ def _numbers(text: str, option: str) -> tuple[float, ...]:
         raise InputError(
             f"{option} {text!r} is not a list of numbers such as 0.3,0.1,0.1"
         ) from None
+
+
+def _voxels(text: str, option: str) -> tuple[int, ...]:
+    numbers = _numbers(text, option)
+    if not all(number.is_integer() for number in numbers):
+        raise InputError(f"{option} {text!r} is not a list of whole numbers such as 21,31,31")
+    return tuple(int(number) for number in numbers)
+
+
+def _require_dtype(dtype: str) -> None:
+    from napari_deconv.files.export import DTYPES
+
+    if dtype not in DTYPES:
+        raise InputError(f"The type {dtype!r} is not written; choose {' or '.join(DTYPES)}")
+
+
+def _require_free(path: Path, *, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise InputError(f"{path.name} exists already; choose another name, or give --overwrite")
+    if not path.parent.is_dir():
+        raise InputError(f"There is no folder {path.parent}; create it, or choose another")
 
 
 def _number_or_auto(text: str | None, option: str) -> float | str | None:
@@ -365,41 +393,47 @@ def _psf_source(
     return described
 
 
-def _method(name: str | None, wishes: dict[str, Any], has_recipe: bool) -> Method | None:
+def _method(name: str | None, wishes: dict[str, Any], base: Method | None) -> Method | None:
+    """Return the method of the options; what they leave open is as in the recipe's, `base`."""
+    from dataclasses import replace
+
     from napari_deconv.restore.richardson_lucy import RichardsonLucy
     from napari_deconv.restore.wiener import Wiener
 
-    if name is None and not wishes and has_recipe:
+    if name is None and not wishes and base is not None:
         return None
-    kinds: dict[str, Callable[..., Any]] = {"richardson-lucy": RichardsonLucy, "wiener": Wiener}
-    chosen = name or ("wiener" if "regularization" in wishes else "richardson-lucy")
+    kinds: dict[str, type[Method]] = {"richardson-lucy": RichardsonLucy, "wiener": Wiener}
+    usual = "wiener" if "regularization" in wishes else "richardson-lucy"
+    chosen = name or next((n for n, kind in kinds.items() if type(base) is kind), usual)
     if chosen not in kinds:
         raise InputError(f"The method {chosen!r} is not known; choose {' or '.join(kinds)}")
-    known = set(kinds[chosen].__dataclass_fields__)  # type: ignore[attr-defined]
+    known = set(kinds[chosen].__dataclass_fields__)
     unknown = sorted("--" + wish.replace("_", "-") for wish in set(wishes) - known)
     if unknown:
         raise InputError(f"The method {chosen} has no {', '.join(unknown)}")
-    return kinds[chosen](**wishes)  # type: ignore[no-any-return]
+    return replace(base, **wishes) if type(base) is kinds[chosen] else kinds[chosen](**wishes)
 
 
-def _recipe(stack: Stack, path: Path | None, **wishes: Any) -> Recipe:
+def _recipe(base: Recipe | None, **wishes: Any) -> Recipe:
     """Return the recipe of the file, if any, with the options of the command over it."""
     from dataclasses import replace
 
-    from napari_deconv.files.recipe import Recipe, read_recipe
+    from napari_deconv.files.recipe import Recipe
 
     given = _given(**wishes)
-    if path is not None:
-        return replace(read_recipe(path), **given)
-    return Recipe(**given)
+    return Recipe(**given) if base is None else replace(base, **given)
 
 
 def _run(stack: Stack, recipe: Recipe) -> Restored:
     """Run to the end with progress on stderr; Ctrl-C ends it after the iteration."""
     from napari_deconv.pipeline import restoring
 
-    with _progress() as show:
-        return _drained(restoring(stack, recipe), show)
+    try:
+        with _progress() as show:
+            return _drained(restoring(stack, recipe), show)
+    except KeyboardInterrupt:
+        # Told here: the parser of the command line would end without a word.
+        _fail("Stopped; nothing was written.", 130)
 
 
 def _drained(steps: Generator[Step, None, Restored], show: Callable[[Step], None]) -> Restored:

@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -147,7 +148,9 @@ def restore_stack(stack: Stack, recipe: Recipe) -> Restored:
             return stop.value  # type: ignore[no-any-return]
 
 
-def restoring(stack: Stack, recipe: Recipe) -> Generator[Step, None, Restored]:
+def restoring(
+    stack: Stack, recipe: Recipe, *, memory_fraction: float = 1.0
+) -> Generator[Step, None, Restored]:
     """Restore a stack by a recipe, step by step.
 
     Parameters
@@ -156,6 +159,8 @@ def restoring(stack: Stack, recipe: Recipe) -> Generator[Step, None, Restored]:
         Any axes; each channel and time point is a block, restored in turn.
     recipe : Recipe
         What to do.
+    memory_fraction : float
+        Part of the free memory that the run may take.
 
     Yields
     ------
@@ -179,7 +184,7 @@ def restoring(stack: Stack, recipe: Recipe) -> Generator[Step, None, Restored]:
     yield Step(0, 1, "opening the engine (the first use of a GPU compiles for some seconds)")
     device = _Device(recipe.engine)
     try:
-        _require_memory(stack, recipe.method, psf, device.engine)
+        _require_memory(stack, recipe.method, psf, device.engine, memory_fraction)
         blocks = list(stack.blocks())
         result = np.empty(stack.shape, np.float32)
         backgrounds = _backgrounds(stack, recipe)
@@ -193,7 +198,8 @@ def restoring(stack: Stack, recipe: Recipe) -> Generator[Step, None, Restored]:
             step = Step(0, 1)
             for step in device.steps(recipe.method, observation):
                 if step.divergence is not None:
-                    divergences.append(step.divergence)
+                    # Where the CPU took over, it began again.
+                    divergences[step.done - 1 :] = [step.divergence]
                 yield _counted(step, count, len(blocks))
             result[index] = _checked(step)
             records.append(BlockRecord(index, level, step.done, step.note, tuple(divergences)))
@@ -328,6 +334,40 @@ def _backgrounds(stack: Stack, recipe: Recipe) -> list[float]:
     return levels
 
 
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What a recipe means for a stack: the PSF, the engine in words, and the forecast."""
+
+    psf: Psf
+    engine: str
+    forecast: Forecast
+
+
+def plan(stack: Stack, recipe: Recipe) -> Plan:
+    """Return what `restoring` would do, without doing it; see `Plan`.
+
+    Raises
+    ------
+    InputError
+        If the PSF or the engine of the recipe is not usable.
+    """
+    psf = prepare_psf(recipe.psf, stack)
+    engine = _kept_engine(recipe.engine)
+    return Plan(
+        psf,
+        engines.reason(engine, recipe.engine),
+        forecast(stack, recipe.method, psf.shape, engine),
+    )
+
+
+@cache
+def _kept_engine(name: str) -> Engine:
+    """Return an engine to plan with; kept, since opening one runs its self-test."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # told when it runs
+        return engines.open_engine(name)
+
+
 def forecast(
     stack: Stack, method: Restorer, psf_shape: tuple[int, ...], engine: Engine
 ) -> Forecast:
@@ -377,16 +417,18 @@ def _seconds_per_work(engine: Engine) -> float:
     return _TIMED[engine.device]
 
 
-def _require_memory(stack: Stack, method: Restorer, psf: Psf, engine: Engine) -> None:
+def _require_memory(
+    stack: Stack, method: Restorer, psf: Psf, engine: Engine, fraction: float
+) -> None:
     if engine.name != "cpu":
         return  # A device that runs out of memory says so, and the CPU takes over.
     shape = method.work_shape(stack.spatial_shape, psf.shape)
     needed = int(4 * (method.volumes * math.prod(shape) + math.prod(stack.shape)))
-    free = free_memory_bytes()
+    free = int(fraction * free_memory_bytes())
     require(
         needed <= free,
-        f"Restoring needs about {needed / 1e9:.1f} GB of memory, but {free / 1e9:.1f} GB are free; "
-        "close other programs or crop the stack",
+        f"Restoring needs about {needed / 1e9:.1f} GB of memory, but "
+        f"{free / 1e9:.1f} GB may be used; close other programs or crop the stack",
     )
 
 

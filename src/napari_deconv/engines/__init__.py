@@ -51,7 +51,17 @@ class Device:
 def devices(*engines: str) -> Iterator[Device]:
     """Yield what this machine has, for the named engines or for all, GPUs first in each."""
     for name in engines or ENGINES[1:]:
-        yield from {"cpu": _cpu, "opencl": _opencl, "torch": _torch}[name]()
+        try:
+            yield from {"cpu": _cpu, "opencl": _opencl, "torch": _torch}[name]()
+        except Exception as problem:  # An installed package may still fail to load.
+            yield Device(name, f"{name}, which cannot be loaded", False, None, _failing(problem))
+
+
+def _failing(problem: Exception) -> Callable[[], Engine]:
+    def fail() -> Engine:
+        raise problem
+
+    return fail
 
 
 def _cpu() -> Iterator[Device]:

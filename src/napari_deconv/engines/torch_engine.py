@@ -118,7 +118,8 @@ class TorchEngine:
         self, x: torch.Tensor, spacing: tuple[float, ...], epsilon: float
     ) -> torch.Tensor:
         """Return div(grad x / sqrt(|grad x|^2 + epsilon^2))."""
-        torch = self._torch
+        import torch
+
         slopes = []
         for axis, step in enumerate(spacing):
             last = x.narrow(axis, x.shape[axis] - 1, 1)
@@ -127,7 +128,7 @@ class TorchEngine:
         for slope in slopes:
             norm += slope * slope
         norm.sqrt_()
-        result: torch.Tensor = torch.zeros_like(x)
+        result = torch.zeros_like(x)
         for axis, (slope, step) in enumerate(zip(slopes, spacing, strict=True)):
             first = torch.zeros_like(slope.narrow(axis, 0, 1))
             result = result + torch.diff(slope / norm, dim=axis, prepend=first) / step

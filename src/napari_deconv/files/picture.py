@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ def write_comparison(path: str | os.PathLike[str], before: Stack, after: Stack) 
         temporary.write_bytes(_png(image))
         temporary.replace(target)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise InputError(f"The picture {path} cannot be written: {error.strerror}") from error
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
+from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError, Value, require, require_number
@@ -41,6 +43,9 @@ class PsfFile(Value):
     def __post_init__(self) -> None:
         require(bool(self.path), "The PSF's file has no name")
         object.__setattr__(self, "path", str(self.path))
+        if self.voxel_size_um is not None:
+            grid = Grid(spacing_um=self.voxel_size_um)
+            object.__setattr__(self, "voxel_size_um", grid.spacing_um)
         if self.background != "auto":
             require_number("The PSF's background (a number, or 'auto')", self.background)
 
@@ -132,5 +137,6 @@ def write_recipe(path: str | os.PathLike[str], recipe: Recipe) -> None:
         temporary.write_text(recipe.to_json(indent=2) + "\n", encoding="utf-8")
         temporary.replace(target)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise InputError(f"The recipe cannot be written to {path}: {error.strerror}") from error

@@ -88,6 +88,10 @@ class Grid(Value):
             If a unit is not a length; `pixel` is not one.
         """
         units = [unit] * len(spacing) if isinstance(unit, str) else list(unit)
+        require(
+            len(units) == len(spacing),
+            f"{len(spacing)} spacings have {len(units)} units; give one unit, or one each",
+        )
         try:
             factors = [MICROMETRES[str(name)] for name in units]
         except KeyError as error:

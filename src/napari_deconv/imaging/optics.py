@@ -67,7 +67,7 @@ class Optics(Value):
         )
         for name in ("immersion_index", "sample_index", "coverslip_index"):
             index = getattr(self, name)
-            if index is not None:
+            if index is not None or name != "sample_index":
                 label = name.replace("_index", "").capitalize()
                 require_number(f"{label}: the refractive index", index, least=1)
                 require(index <= 3, f"{label}: a refractive index of {index:g} is above 3")

@@ -8,6 +8,7 @@ cropped to its energy. What it did, and what looked odd, is said in `Psf.notes`.
 from __future__ import annotations
 
 import base64
+import math
 import zlib
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
@@ -23,6 +24,8 @@ Float = npt.NDArray[np.float32]
 
 #: Smallest part of the light that a crop keeps.
 ENERGY_KEPT = 0.999
+
+NO_POINT = "The PSF image shows no point above its background; check the image and its background"
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,16 +101,19 @@ class Psf(Value):
 
     @classmethod
     def from_dict(cls, data: object) -> Self:
-        """Build the PSF from what `to_dict` gave."""
+        """Build the PSF from what `to_dict` gave; `InputError` where it does not fit."""
+        fields = cls._fields_in(data, ["shape", "samples", "spacing_um", "notes"])
+        spacing, notes = fields.get("spacing_um"), fields.get("notes", [])
+        require(
+            isinstance(notes, list) and all(isinstance(note, str) for note in notes),
+            "The notes of a PSF must be a list of texts",
+        )
         try:
-            fields: dict[str, Any] = dict(data)  # type: ignore[call-overload]
-            raw = zlib.decompress(base64.b64decode(fields["samples"]))
+            raw = zlib.decompress(base64.b64decode(fields["samples"], validate=True))
             samples = np.frombuffer(raw, "<f4").reshape(fields["shape"])
-            spacing = fields.get("spacing_um")
-            notes = tuple(fields.get("notes", ()))
         except (TypeError, KeyError, ValueError, zlib.error) as error:
             raise InputError(f"This is not a PSF written by napari-deconv: {error!r}") from error
-        return cls(samples, None if spacing is None else tuple(spacing), notes)
+        return cls(samples, spacing, tuple(notes))
 
 
 def _checked(samples: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -189,14 +195,9 @@ def measured_psf(
     In z the PSF is sampled at the new planes, as a stack samples the focus; in y and x the
     samples are averaged over the new pixel where that is larger, as a camera pixel does.
     """
-    array = np.squeeze(np.asarray(image))
-    array = _raw_checked(array)
-    steps = spacing_um or (grid.spacing_um[-array.ndim :] if grid else (1.0,) * array.ndim)
-    require(
-        len(steps) == array.ndim,
-        f"The PSF image has {array.ndim} dimensions, its voxel size {len(steps)}",
-    )
-    notes: list[str] = []
+    array = _raw_checked(np.squeeze(np.asarray(image)))
+    steps = _source_steps(spacing_um, grid, array.ndim)
+    notes = _saturation(np.asarray(image))
     if spacing_um is None and grid is not None:
         notes.append(f"PSF: voxel size unknown, taken to be the data's, {grid.describe()}")
     signal, level = _without_background(array, background)
@@ -209,6 +210,7 @@ def measured_psf(
         notes.append(f"PSF: was off its centre by ({moved}) voxels, centred")
     target = _target_steps(steps, grid, array.ndim)
     notes += _contradictions(steps, target)
+    notes += _cut_off(signal, centre)
     psf = Psf(_resampled(signal, centre, steps, target), target if spacing_um or grid else None)
     return psf.cropped(energy).with_notes(*notes)
 
@@ -217,7 +219,7 @@ def _raw_checked(array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     require(not np.iscomplexobj(array), "The PSF is complex; give its intensity, |amplitude|^2")
     require(array.dtype.kind in "buif", f"The PSF is no image of numbers but of {array.dtype}")
     require(
-        array.ndim in (2, 3),
+        array.ndim in (2, 3) and array.size > 0,
         f"A PSF image has two or three dimensions, not the shape {array.shape}",
     )
     array = array.astype(np.float64)
@@ -256,7 +258,9 @@ def _without_background(
         around = ~point
         if not around.any():
             break
-    return np.where(point, np.maximum(array - level, 0), 0), level
+    signal = np.where(point, np.maximum(array - level, 0), 0)
+    require(bool(signal.any()), NO_POINT)
+    return signal, level
 
 
 def _spread(values: npt.NDArray[np.float64]) -> float:
@@ -273,10 +277,7 @@ def _point(signal: npt.NDArray[np.float64], noise: float) -> npt.NDArray[np.bool
     floor = 4 * noise * (2 * np.sqrt(np.pi)) ** (-signal.ndim / 2)
     labels, _ = ndimage.label(smooth > floor)
     peak = np.unravel_index(int(np.argmax(smooth)), smooth.shape)
-    require(
-        labels[peak] > 0,
-        "The PSF image shows no point above its background; check the image and its background",
-    )
+    require(smooth[peak] > 3 * floor, NO_POINT)
     found: npt.NDArray[np.bool_] = labels == labels[peak]
     return found
 
@@ -288,6 +289,46 @@ def _core_centroid(signal: npt.NDArray[np.float64]) -> tuple[float, ...]:
     peak = np.unravel_index(int(np.argmax(smooth)), smooth.shape)
     core = np.where(labels == labels[peak], smooth - 0.5 * smooth.max(), 0)
     return tuple(float(c) for c in ndimage.center_of_mass(core))
+
+
+def _saturation(image: npt.NDArray[Any]) -> list[str]:
+    """Return a note where more voxels share the highest count than a symmetric peak has."""
+    shared = int(np.count_nonzero(image == image.max())) if image.dtype.kind in "ui" else 0
+    if shared <= 2**image.ndim:
+        return []
+    return [
+        f"PSF: {shared} voxels share the highest value, {image.max()}; it looks saturated, "
+        "and so wider than it is. Take it with less light"
+    ]
+
+
+def _cut_off(signal: npt.NDArray[np.float64], centre: tuple[float, ...]) -> list[str]:
+    """Return a note where the largest box around the centre leaves light out."""
+    box = tuple(
+        slice(max(math.ceil(2 * c - n + 1 - 1e-6), 0), math.floor(2 * c + 1e-6) + 1)
+        for c, n in zip(centre, signal.shape, strict=True)
+    )
+    lost = 1 - float(signal[box].sum() / signal.sum())
+    if lost < 0.01:
+        return []
+    return [
+        f"PSF: it lies so near the border of its image that {100 * lost:.2g} % of its light "
+        "was cut off to centre it. Take a larger image around it"
+    ]
+
+
+def _source_steps(
+    spacing_um: tuple[float, ...] | None, grid: Grid | None, ndim: int
+) -> tuple[float, ...]:
+    """Return the voxel size of a PSF's image: its own, else the data's, else ones."""
+    known = Grid(spacing_um=spacing_um) if spacing_um is not None else grid
+    if known is None:
+        return (1.0,) * ndim
+    require(
+        spacing_um is None or known.ndim >= ndim,
+        f"The PSF image has {ndim} dimensions, its voxel size {known.ndim}",
+    )
+    return ((1.0,) * ndim + known.spacing_um)[-ndim:]
 
 
 def _target_steps(steps: tuple[float, ...], grid: Grid | None, ndim: int) -> tuple[float, ...]:

@@ -12,7 +12,7 @@ import dataclasses
 import json
 import math
 import types
-from typing import Any, Self, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -36,12 +36,24 @@ def require_number(
     numeric = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(
         value, bool
     )
-    if not numeric or not math.isfinite(value):  # type: ignore[arg-type]
-        raise InputError(f"{name} must be a finite number, not {value!r}")
+    if not numeric or not _is_finite(value):
+        raise InputError(f"{name} must be a finite number, not {_shown(value)}")
     if value <= above:  # type: ignore[operator]
         raise InputError(f"{name} must be greater than {above:g}, not {value}")
     if value < least:  # type: ignore[operator]
         raise InputError(f"{name} must be at least {least:g}, not {value}")
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        return False
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 class Value:
@@ -56,24 +68,33 @@ class Value:
     @classmethod
     def from_dict(cls, data: object) -> Self:
         """Build the value from what `to_dict` gave; `InputError` where it does not fit."""
+        known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        hints = get_type_hints(cls)
+        rebuilt = {
+            name: _rebuilt(hints[name], value, f"{cls.__name__}: {name}")
+            for name, value in cls._fields_in(data, known).items()
+        }
+        try:
+            return cls(**rebuilt)
+        except TypeError as error:
+            raise InputError(f"{cls.__name__} cannot be read: {_missing(error)}") from error
+
+    @classmethod
+    def _fields_in(cls, data: object, known: list[str]) -> Plain:
+        """Return the fields of a JSON object of this kind; `InputError` if it is another."""
         kind = cls.__name__
         if not isinstance(data, dict):
-            raise InputError(f"{kind} is written as a JSON object, not as {data!r}")
+            raise InputError(f"{kind} is written as a JSON object, not as {_shown(data)}")
         fields = dict(data)
         if fields.pop("kind", kind) != kind:
-            raise InputError(f"Expected {kind}, but the JSON describes {data['kind']}")
-        known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+            raise InputError(f"Expected {kind}, but the JSON describes {_shown(data['kind'])}")
         unknown = sorted(set(fields) - set(known))
         if unknown:
             raise InputError(
                 f"{kind} has no field {', '.join(map(repr, unknown))}; "
                 f"it knows {', '.join(known)}. Correct the name or remove it"
             )
-        hints = get_type_hints(cls)
-        try:
-            return cls(**{name: _rebuilt(hints[name], value) for name, value in fields.items()})
-        except TypeError as error:
-            raise InputError(f"{kind} cannot be read: {_missing(error)}") from error
+        return fields
 
     def to_json(self, *, indent: int | None = None) -> str:
         """Return the value as a JSON text."""
@@ -84,7 +105,7 @@ class Value:
         """Build the value from a JSON text; `InputError` where it does not fit."""
         try:
             data = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"This is not JSON: {error}") from error
         return cls.from_dict(data)
 
@@ -99,28 +120,50 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _rebuilt(hint: Any, value: Any) -> Any:
-    """Return `value`, as JSON gave it, in the shape that the type `hint` asks for."""
-    if isinstance(value, list):
-        item_hints = [hint for hint in _members(hint) if get_origin(hint) is tuple]
-        item_hint = get_args(item_hints[0])[0] if item_hints else Any
-        return tuple(_rebuilt(item_hint, item) for item in value)
-    if isinstance(value, dict):
-        classes = [
-            member
-            for member in _members(hint)
-            if isinstance(member, type) and issubclass(member, Value)
-        ]
-        by_kind = {member.__name__: member for member in classes}
-        chosen = by_kind.get(str(value.get("kind", "")))
-        if chosen is None and len(classes) == 1 and "kind" not in value:
-            chosen = classes[0]
-        if chosen is None:
-            raise InputError(
-                f"Unknown kind {value.get('kind')!r}; expected one of {', '.join(by_kind)}"
-            )
-        return chosen.from_dict(value)
+def _rebuilt(hint: Any, value: Any, name: str) -> Any:
+    """Return `value`, as JSON gave it, as the type `hint` of the field `name` asks for."""
+    members = _members(hint)
+    tuples = [member for member in members if get_origin(member) is tuple]
+    classes = [
+        member for member in members if isinstance(member, type) and issubclass(member, Value)
+    ]
+    if isinstance(value, list) and tuples:
+        return tuple(_rebuilt(get_args(tuples[0])[0], item, name) for item in value)
+    if isinstance(value, dict) and classes:
+        return _of_kind(classes, value)
+    if not any(_fits(member, value) for member in members):
+        wanted = " or ".join(dict.fromkeys(_in_words(member) for member in members))
+        raise InputError(f"{name} must be {wanted}, not {_shown(value)}")
     return value
+
+
+def _of_kind(classes: list[type[Value]], data: Plain) -> Value:
+    by_kind = {member.__name__: member for member in classes}
+    if len(classes) == 1 and "kind" not in data:
+        return classes[0].from_dict(data)
+    kind = data.get("kind")
+    if not isinstance(kind, str) or kind not in by_kind:
+        raise InputError(f"Unknown kind {_shown(kind)}; expected one of {', '.join(by_kind)}")
+    return by_kind[kind].from_dict(data)
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    """Return whether a plain value is of the type `hint`; which words are known is not asked."""
+    if hint is float:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return is_number and _is_finite(value)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, str if get_origin(hint) is Literal else get_origin(hint) or hint)
+
+
+def _in_words(hint: Any) -> str:
+    plain = {float: "a finite number", int: "a whole number", str: "a text", type(None): "null"}
+    if get_origin(hint) is Literal:
+        return " or ".join(map(repr, get_args(hint)))
+    if get_origin(hint) is tuple:
+        return "a list"
+    return plain.get(hint) or f"an object of kind {hint.__name__}"
 
 
 def _members(hint: Any) -> tuple[Any, ...]:

@@ -1,0 +1,69 @@
+"""A recipe as a Python script and as a command line, to repeat it elsewhere."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import fields
+
+from napari_deconv.imaging.psf import Psf
+
+from .recipe import PsfFile, Recipe
+
+_SCRIPT = """from napari_deconv import {names}
+
+recipe = {recipe}
+stack = read_stack({source!r})
+restored = restore_stack(stack, recipe)
+write_stack({target!r}, restored.stack, recipe=recipe.to_dict(), record=restored.record.to_dict())
+"""
+
+
+def as_python(recipe: Recipe, source: str, target: str = "restored.ome.tif") -> str:
+    """Return a script that restores the file `source` by `recipe` into `target`.
+
+    A PSF given as samples does not fit into a script; it then reads `recipe.json`, as written
+    by `files.recipe.write_recipe`.
+    """
+    names = {"read_stack", "restore_stack", "write_stack"}
+    if isinstance(recipe.psf, Psf):
+        text = "read_recipe('recipe.json')"
+        header = "from napari_deconv.files.recipe import read_recipe\n"
+    else:
+        text, header = repr(recipe), ""
+        values = (recipe, recipe.psf, recipe.method)
+        names |= {type(value).__name__ for value in values}
+    return header + _SCRIPT.format(
+        names=", ".join(sorted(names)), recipe=text, source=source, target=target
+    )
+
+
+def as_command(recipe: Recipe, source: str, target: str = "restored.ome.tif") -> str:
+    """Return the command line that restores the file `source` by `recipe` into `target`.
+
+    A PSF given as samples is taken from `recipe.json`, as in `as_python`.
+    """
+    words = ["napari-deconv", "restore", source, "-o", target]
+    if isinstance(recipe.psf, Psf):
+        return shlex.join([*words, "--recipe", "recipe.json"])
+    if isinstance(recipe.psf, PsfFile):
+        words += ["--psf", recipe.psf.path]
+        if recipe.psf.voxel_size_um:
+            words += ["--psf-voxel-size", ",".join(map(str, recipe.psf.voxel_size_um))]
+    else:
+        known = ("na", "emission_nm", "immersion_index", "sample_index", "depth_um")
+        words += _options(recipe.psf, known)
+    method = recipe.method
+    kind = {"RichardsonLucy": "richardson-lucy", "Wiener": "wiener"}[type(method).__name__]
+    words += ["--method", kind, *_options(method, tuple(f.name for f in fields(method)))]
+    words += ["--background", str(recipe.background), "--engine", recipe.engine]
+    return shlex.join(words)
+
+
+def _options(value: object, names: tuple[str, ...]) -> list[str]:
+    given = [(name, getattr(value, name)) for name in names]
+    return [
+        word
+        for name, setting in given
+        if setting is not None
+        for word in ("--" + name.replace("_", "-"), str(setting))
+    ]

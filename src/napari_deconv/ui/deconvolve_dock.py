@@ -1,0 +1,396 @@
+"""The dock "Deconvolve": joins the panels to the pipeline, and shows what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from napari.layers import Image
+from napari.utils.notifications import show_error, show_info, show_warning
+from napari.viewer import Viewer
+from qtpy.QtWidgets import (
+    QApplication,
+    QComboBox,
+    QFileDialog,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QMenu,
+    QProgressBar,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_deconv import pipeline
+from napari_deconv.files.export import DTYPES, write_stack
+from napari_deconv.files.recipe import PsfFile, Recipe, read_recipe, write_recipe
+from napari_deconv.files.script import as_command, as_python
+from napari_deconv.imaging.optics import Optics
+from napari_deconv.imaging.psf import Psf, measured_psf
+from napari_deconv.imaging.psf_models import fwhm_um
+from napari_deconv.imaging.stack import Stack
+from napari_deconv.imaging.value import InputError, require
+from napari_deconv.restore.restorer import Step
+
+from . import layers
+from .column import ScrollingColumn
+from .curve_panel import CurvePanel
+from .image_panel import ImageChoice, ImagePanel
+from .jobs import Clock, Job, Latest
+from .method_panel import MethodPanel, Settings
+from .preferences import read_preferences
+from .psf_panel import PsfLayer, PsfPanel
+
+#: Milliseconds of quiet after which the forecast follows the settings.
+FORECAST_DELAY_MS = 300
+
+Source = Optics | PsfFile | Psf | Stack
+
+
+class DeconvolveDock(QWidget):
+    """Restore an image layer: choose, run, cancel, judge, export."""
+
+    def __init__(self, napari_viewer: Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.viewer = napari_viewer
+        self.preferences = read_preferences()
+        self.restored: pipeline.Restored | None = None
+        self._recipe_psf: Psf | None = None
+        self._divergences: list[float] = []
+        self.job, self.exporting = Job(self), Job(self)
+        self.latest = Latest(FORECAST_DELAY_MS, self)
+        self.image, self.psf, self.method = ImagePanel(), PsfPanel(), MethodPanel()
+        self.curve = CurvePanel()
+        self._lay_out()
+        self._connect()
+        self.method.setValue(Settings(engine=self.preferences.engine))
+        self._layers_changed()
+
+    # -- laying out -----------------------------------------------------------------------
+
+    def _lay_out(self) -> None:
+        self.forecast = _wrapped("")
+        self.run_button, self.cancel_button = QPushButton("Run"), QPushButton("Cancel")
+        self.cancel_button.setEnabled(False)
+        self.progress = QProgressBar()
+        self.progress.setTextVisible(False)
+        self.state = _wrapped("")
+        self.judgement = _wrapped("")
+        self.output_type = QComboBox()
+        self.output_type.addItems(list(DTYPES))
+        self.output_type.setToolTip("Type of the exported voxels; float32 keeps them exactly")
+        self.export_button = QPushButton("Export...")
+        self.export_button.setEnabled(False)
+        self.recipe_button = self._recipe_menu()
+        settings = (self.image, _line(), _title("PSF"), self.psf, _line(), self.method)
+        results = (self.curve, self.judgement)
+        # What one presses stays in sight, however small the window; the rest scrolls.
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(4, 0, 4, 4)
+        outer.addWidget(ScrollingColumn(*settings, _line(), *results), 1)
+        for widget in (
+            self.forecast,
+            _row(self.run_button, self.cancel_button),
+            self.progress,
+            self.state,
+            _row(self.export_button, self.output_type, self.recipe_button),
+        ):
+            outer.addWidget(widget)
+
+    def _recipe_menu(self) -> QPushButton:
+        button = QPushButton("Recipe")
+        menu = QMenu(button)
+        menu.addAction("Save recipe...", self._save_recipe)
+        menu.addAction("Load recipe...", self._load_recipe)
+        menu.addSeparator()
+        menu.addAction("Copy as Python", lambda: self._copy(as_python))
+        menu.addAction("Copy as command", lambda: self._copy(as_command))
+        button.setMenu(menu)
+        return button
+
+    def _connect(self) -> None:
+        events = self.viewer.layers.events
+        for event in (events.inserted, events.removed, events.reordered):
+            event.connect(self._layers_changed)
+        self.image.layerChosen.connect(self._layer_chosen)
+        self.image.valueChanged.connect(self._settings_changed)
+        self.psf.valueChanged.connect(self._psf_changed)
+        self.method.valueChanged.connect(self._settings_changed)
+        self.run_button.clicked.connect(self.run)
+        self.cancel_button.clicked.connect(self.job.cancel)
+        self.export_button.clicked.connect(self._ask_export)
+        self.job.stepped.connect(self._stepped)
+        self.job.finished.connect(self._finished)
+        self.job.failed.connect(self._failed)
+        self.job.cancelled.connect(self._cancelled)
+        self.exporting.finished.connect(self._exported)
+        self.exporting.failed.connect(show_error)
+        self.latest.ready.connect(self._show_plan)
+
+    # -- layers and settings --------------------------------------------------------------
+
+    def _layers_changed(self, event: object = None) -> None:
+        names = [layer.name for layer in self.viewer.layers if isinstance(layer, Image)]
+        self.psf.set_layers(names)
+        # The newest layer is on top: offer that first.
+        self.image.set_layers(names[::-1])
+        self.run_button.setEnabled(bool(names) and not self.job.running)
+        if not names:
+            self.forecast.setText("Open an image to begin.")
+
+    def _layer(self, name: str) -> Image:
+        require(name in self.viewer.layers, "Open or choose an image layer first")
+        layer: Image = self.viewer.layers[name]
+        return layer
+
+    def _layer_chosen(self, name: str) -> None:
+        """Show what the chosen layer knows; without a name, its voxel size for other axes."""
+        chosen = name or self.image.layer.currentText()
+        if chosen not in self.viewer.layers:
+            return
+        layer = self._layer(chosen)
+        try:
+            if name:
+                choices = layers.axes_choices(layer.ndim)
+                self.image.show_layer(layer.data.shape, choices, layers.axes_of(layer))
+                self.psf.show_known(layers.known_optics(layer))
+            self.image.show_grid(layers.grid_of(layer, self.image.axes.currentText()))
+        except InputError as error:
+            self.forecast.setText(str(error))
+
+    def _psf_changed(self) -> None:
+        self._recipe_psf = None
+        self._settings_changed()
+
+    def _settings_changed(self) -> None:
+        try:
+            stack, source, settings = self._wishes()
+        except (InputError, KeyError) as error:
+            self.latest.stop()
+            self.forecast.setText(str(error))
+            return
+        self.latest.request(lambda: pipeline.plan(stack, _recipe(stack, source, settings)))
+
+    def _wishes(self) -> tuple[Stack, Source, Settings]:
+        """Return the image, the PSF's source and the settings as they stand in the panels."""
+        choice: ImageChoice = self.image.value()
+        stack = layers.stack_of_layer(self._layer(choice.name), choice.axes, choice.grid)
+        source: Source
+        if self._recipe_psf is not None:
+            source = self._recipe_psf
+        else:
+            wish = self.psf.value()
+            is_layer = isinstance(wish, PsfLayer)
+            source = layers.psf_stack(self._layer(wish.name)) if is_layer else wish  # type: ignore
+        return stack, source, self.method.value()
+
+    def _show_plan(self, plan: pipeline.Plan | InputError) -> None:
+        if isinstance(plan, InputError):
+            self.forecast.setText(str(plan))
+            return
+        told = plan.forecast
+        blocks = f"{told.blocks} blocks, " if told.blocks > 1 else ""
+        enough = "" if told.memory_bytes <= told.free_bytes else " <b>(too much: crop it)</b>"
+        self.forecast.setText(
+            f"{plan.engine}; {blocks}{told.memory_bytes / 1e9:.2f} GB of "
+            f"{told.free_bytes / 1e9:.0f} GB free{enough}; {_duration(told.seconds)} at most"
+        )
+        shape = " x ".join(map(str, plan.psf.shape))
+        widths = ""
+        if plan.psf.spacing_um:
+            widths = ", FWHM " + " x ".join(f"{w:.2f}" for w in fwhm_um(plan.psf)) + " um"
+        self.psf.summary.setText(f"{shape} voxels{widths}")
+        self.psf.summary.setToolTip("\n".join(plan.psf.notes))
+
+    # -- running --------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Start restoring the chosen layer."""
+        try:
+            stack, source, settings = self._wishes()
+            layer = self._layer(self.image.value().name)
+            placement = layers.Placement.of(layer, self.image.value().axes)
+        except InputError as error:
+            show_error(str(error))
+            return
+        self._divergences, self._clock = [], Clock()
+        self._set_running(True)
+        self.state.setText("starting")
+        fraction = self.preferences.memory_fraction
+
+        def work() -> Generator[Step, None, Any]:
+            yield Step(0, 1, "preparing the PSF")
+            recipe = _recipe(stack, source, settings)
+            restored = yield from pipeline.restoring(stack, recipe, memory_fraction=fraction)
+            return restored, layers.result_layer(restored, placement)
+
+        self.job.start(work)
+
+    def _set_running(self, running: bool) -> None:
+        self.run_button.setEnabled(not running)
+        self.cancel_button.setEnabled(running)
+        self.progress.setValue(0)
+
+    def _stepped(self, step: Step) -> None:
+        self.progress.setMaximum(step.total)
+        self.progress.setValue(step.done)
+        left = self._clock.left_s(step)
+        if step.divergence is not None:
+            self._divergences.append(step.divergence)
+            self.curve.setValue(tuple(self._divergences))
+        parts = [f"step {step.done} of {step.total}" if step.done else "", step.note]
+        parts.append(f"{_duration(left)} left" if left else "")
+        self.state.setText(", ".join(part for part in parts if part))
+
+    def _finished(self, result: tuple[pipeline.Restored, layers.LayerTuple]) -> None:
+        self.restored, (data, state, _) = result
+        self._set_running(False)
+        self.viewer.add_layer(Image(data, **state))
+        self.export_button.setEnabled(True)
+        record = self.restored.record
+        self.progress.setValue(self.progress.maximum())
+        self.state.setText(f"done in {_duration(record.seconds)}, {record.blocks[0].stop_reason}")
+        self.judgement.setText("<br>".join([_kept_light(self.restored), *record.notes]))
+        for note in record.notes:
+            if not note.startswith("PSF:"):
+                show_warning(note)
+
+    def _failed(self, sentence: str) -> None:
+        self._set_running(False)
+        self.state.setText(sentence)
+        show_error(sentence)
+
+    def _cancelled(self) -> None:
+        self._set_running(False)
+        self.state.setText("cancelled")
+
+    # -- keeping --------------------------------------------------------------------------
+
+    def _ask_export(self) -> None:
+        kinds = "OME-TIFF (*.ome.tif);;OME-Zarr (*.ome.zarr)"
+        path, kind = QFileDialog.getSaveFileName(self, "Export", "restored.ome.tif", kinds)
+        if path:
+            self.export(path if "." in Path(path).name else path + kind.split("*")[1][:-1])
+
+    def export(self, path: str) -> None:
+        """Write the last result to `path`; an existing file is replaced, as the dialog asked."""
+        if self.restored is None:
+            show_error("There is no result to export yet; run first")
+            return
+        restored, dtype = self.restored, self.output_type.currentText()
+
+        def work() -> Generator[Step, None, Any]:
+            yield Step(0, 1, "writing")
+            return write_stack(
+                path,
+                restored.stack,
+                dtype=dtype,
+                recipe=restored.recipe.to_dict(),
+                record=restored.record.to_dict(),
+                overwrite=True,
+            )
+
+        self.exporting.start(work)
+
+    def _exported(self, written: Any) -> None:
+        show_info(" ".join([f"Exported {written.path}", *written.notes]))
+
+    def recipe(self) -> Recipe:
+        """Return the recipe that the panels describe; `InputError` where it is not usable."""
+        return _recipe(*self._wishes())
+
+    def load_recipe(self, recipe: Recipe) -> None:
+        """Show a recipe in the panels."""
+        self.method.setValue(Settings(recipe.method, recipe.background, recipe.engine))
+        if isinstance(recipe.psf, Psf):
+            self._recipe_psf = recipe.psf
+            self.psf.summary.setText("PSF from the recipe")
+            self._settings_changed()
+        else:
+            self.psf.setValue(recipe.psf)
+
+    def _save_recipe(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self, "Save recipe", "recipe.json", "JSON (*.json)")
+        if path:
+            self._told(lambda: write_recipe(path, self.recipe()))
+
+    def _load_recipe(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Load recipe", "", "JSON (*.json)")
+        if path:
+            self._told(lambda: self.load_recipe(read_recipe(path)))
+
+    def _copy(self, written: Any) -> None:
+        def copy() -> None:
+            name = self.image.value().name
+            source = self._layer(name).source.path or f"{name}.ome.tif"
+            clipboard = QApplication.clipboard()
+            if clipboard is not None:
+                clipboard.setText(written(self.recipe(), source))
+            show_info("Copied to the clipboard")
+
+        self._told(copy)
+
+    def _told(self, action: Any) -> None:
+        try:
+            action()
+        except InputError as error:
+            show_error(str(error))
+
+    def closeEvent(self, event: Any) -> None:
+        """Stop what still runs."""
+        self.job.cancel()
+        self.latest.stop()
+        super().closeEvent(event)
+
+
+def _recipe(stack: Stack, source: Source, settings: Settings) -> Recipe:
+    """Return the recipe; a bead in a layer becomes a PSF on the voxels of `stack`."""
+    if isinstance(source, Stack):
+        spacing = source.grid.spacing_um if source.grid else None
+        source = measured_psf(np.asarray(source.data), spacing, stack.grid)
+    return Recipe(source, settings.method, settings.background, settings.engine)
+
+
+def _kept_light(restored: pipeline.Restored) -> str:
+    """Return the last I-divergence in words."""
+    last = [block.divergences[-1] for block in restored.record.blocks if block.divergences]
+    if not last:
+        return "One step; no likelihood to follow."
+    return (
+        f"I-divergence {last[0]:.3g} per voxel (about 0.5 is photon noise alone, "
+        "for data in photons)"
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _wrapped(text: str) -> QLabel:
+    label = QLabel(text)
+    label.setWordWrap(True)
+    return label
+
+
+def _title(text: str) -> QLabel:
+    return QLabel(f"<b>{text}</b>")
+
+
+def _line() -> QFrame:
+    line = QFrame()
+    line.setFrameShape(QFrame.Shape.HLine)
+    return line
+
+
+def _row(*widgets: QWidget) -> QWidget:
+    row = QWidget()
+    layout = QHBoxLayout(row)
+    layout.setContentsMargins(0, 0, 0, 0)
+    for widget in widgets:
+        layout.addWidget(widget)
+    return row

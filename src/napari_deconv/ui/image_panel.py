@@ -1,0 +1,124 @@
+"""Panel for the image: which layer, which of its axes are spatial, how large a voxel is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QHBoxLayout, QLabel, QWidget
+
+from napari_deconv.imaging.grid import Grid
+
+#: A long name must not widen the dock.
+NARROW = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+
+
+@dataclass(frozen=True)
+class ImageChoice:
+    """A layer by name, its axes, and the voxel size, None where unknown."""
+
+    name: str
+    axes: str
+    grid: Grid | None
+
+
+class ImagePanel(QWidget):
+    """Edits `ImageChoice`; `layerChosen` asks for the layer's axes and voxel size."""
+
+    valueChanged = Signal()
+    layerChosen = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.layer = QComboBox()
+        self.layer.setToolTip("The image to restore")
+        self.layer.setSizeAdjustPolicy(NARROW)
+        self.axes = QComboBox()
+        self.axes.setToolTip("The layer's axes in order; each T and C is restored by itself")
+        self.steps = [_step(axis) for axis in "zyx"]
+        self.origin = QLabel()
+        self.origin.setWordWrap(True)
+        row = QHBoxLayout()
+        for step in self.steps:
+            row.addWidget(step)
+        form = QFormLayout(self)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("Image", self.layer)
+        form.addRow("Axes", self.axes)
+        form.addRow("Voxel um", row)
+        form.addRow(self.origin)
+        self.layer.currentTextChanged.connect(self.layerChosen)
+        self.axes.currentTextChanged.connect(self._axes_changed)
+        for step in self.steps:
+            step.valueChanged.connect(self._typed)
+
+    def value(self) -> ImageChoice:
+        """Return what is chosen."""
+        axes = self.axes.currentText()
+        steps = [s.value() for s in self.steps[0 if "Z" in axes else 1 :]]
+        grid = Grid(spacing_um=tuple(steps)) if all(steps) else None
+        return ImageChoice(self.layer.currentText(), axes, grid)
+
+    def setValue(self, value: ImageChoice) -> None:
+        """Show `value`; its layer and axes must be among those offered."""
+        self.layer.setCurrentText(value.name)
+        self.axes.setCurrentText(value.axes)
+        self.show_grid(value.grid)
+
+    def set_layers(self, names: list[str]) -> None:
+        """Offer these layers; a layer that is gone gives way to the first."""
+        kept = self.layer.currentText()
+        self.layer.blockSignals(True)
+        self.layer.clear()
+        self.layer.addItems(names)
+        if kept in names:
+            self.layer.setCurrentText(kept)
+        self.layer.blockSignals(False)
+        if self.layer.currentText() != kept:
+            self.layerChosen.emit(self.layer.currentText())
+
+    def show_layer(self, shape: tuple[int, ...], choices: list[str], axes: str) -> None:
+        """Offer the axes that a layer of this shape may have."""
+        self.axes.blockSignals(True)
+        self.axes.clear()
+        self.axes.addItems(choices)
+        self.axes.setCurrentText(axes)
+        self.axes.blockSignals(False)
+        self._shape = shape
+
+    def show_grid(self, grid: Grid | None) -> None:
+        """Show the voxel size that the layer knows, or that it knows none."""
+        spacing = (0.0, 0.0, 0.0) if grid is None else (0.0, *grid.spacing_um)[-3:]
+        for step, size in zip(self.steps, spacing, strict=True):
+            step.blockSignals(True)
+            step.setValue(size)
+            step.blockSignals(False)
+        self.steps[0].setVisible("Z" in self.axes.currentText())
+        shape = " x ".join(map(str, getattr(self, "_shape", ())))
+        if grid is None:
+            self.origin.setText(f"<i>{shape}; <b>voxel size unknown: please enter it</b></i>")
+        else:
+            self.origin.setText(f"<i>{shape}; voxel size from the layer</i>")
+        self.valueChanged.emit()
+
+    def _axes_changed(self) -> None:
+        self.layerChosen.emit("")
+        self.steps[0].setVisible("Z" in self.axes.currentText())
+        self.valueChanged.emit()
+
+    def _typed(self) -> None:
+        shape = " x ".join(map(str, getattr(self, "_shape", ())))
+        self.origin.setText(f"<i>{shape}; voxel size as entered</i>")
+        self.valueChanged.emit()
+
+
+def _step(axis: str) -> QDoubleSpinBox:
+    field = QDoubleSpinBox()
+    field.setDecimals(4)
+    field.setRange(0, 1000)
+    field.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
+    field.setSingleStep(0.01)
+    field.setMinimumWidth(60)
+    field.setSpecialValueText("?")
+    field.setToolTip(f"Distance between voxels in {axis}, micrometres")
+    return field

@@ -1,0 +1,167 @@
+"""Long work off the GUI thread: alone knows threads.
+
+A job is a generator of `Step` that returns its result. Its signals arrive in the GUI thread;
+`cancel` stops it at its next step and lets its `finally` free the device.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from typing import Any
+
+from napari.qt.threading import create_worker
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_deconv.imaging.value import InputError
+from napari_deconv.restore.restorer import Step
+
+Work = Callable[[], Generator[Step, None, Any]]
+
+
+class Job(QObject):
+    """One generator at a time in a worker thread.
+
+    Signals: `stepped(Step)`, `finished(result)`, `failed(sentence)`, `cancelled()`.
+    """
+
+    stepped = Signal(object)
+    finished = Signal(object)
+    failed = Signal(str)
+    cancelled = Signal()
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._worker: Any = None
+
+    @property
+    def running(self) -> bool:
+        """Whether a generator is being worked on."""
+        return self._worker is not None
+
+    def start(self, work: Work) -> None:
+        """Start `work` in a thread; ignored while another one runs."""
+        if self.running:
+            return
+        worker = create_worker(_guarded, work, _start_thread=False)
+        worker.yielded.connect(self.stepped)
+        worker.returned.connect(self._ended)
+        worker.aborted.connect(self._aborted)
+        self._worker = worker
+        worker.start()
+
+    def cancel(self) -> None:
+        """Ask the work to stop at its next step."""
+        if self._worker is not None:
+            self._worker.quit()
+
+    def _ended(self, outcome: Any) -> None:
+        self._worker = None
+        if isinstance(outcome, _Failure):
+            self.failed.emit(outcome.sentence)
+        else:
+            self.finished.emit(outcome)
+
+    def _aborted(self) -> None:
+        self._worker = None
+        self.cancelled.emit()
+
+
+class _Failure:
+    """An exception as a sentence for the user."""
+
+    def __init__(self, error: Exception) -> None:
+        lines = str(error).splitlines() or [""]
+        known = isinstance(error, InputError)
+        self.sentence = (
+            str(error)
+            if known
+            else f"This failed unexpectedly ({type(error).__name__}: {lines[0]})"
+        )
+
+
+def _guarded(work: Work) -> Generator[Step, None, Any]:
+    """Run `work`, turning any exception into a `_Failure`: none may end as a traceback."""
+    steps = work()
+    try:
+        return (yield from steps)
+    except MemoryError:
+        return _Failure(
+            InputError(
+                "There is not enough memory for this; close other programs or crop the stack"
+            )
+        )
+    except Exception as error:
+        return _Failure(error)
+    finally:
+        steps.close()
+
+
+class Latest(QObject):
+    """Runs the newest of many requests in a thread, some time after the last one came.
+
+    Signal: `ready(result)`, for the newest request only; a request that fails is dropped, as
+    the same problem is told when the user runs it.
+    """
+
+    ready = Signal(object)
+
+    def __init__(self, delay_ms: int, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(delay_ms)
+        self._timer.timeout.connect(self._start)
+        self._job = Job(self)
+        self._job.finished.connect(self._finished)
+        self._job.failed.connect(self._failed)
+        self._wanted: Callable[[], Any] | None = None
+
+    def request(self, function: Callable[[], Any]) -> None:
+        """Ask for `function()`; earlier requests that have not started are forgotten."""
+        self._wanted = function
+        self._timer.start()
+
+    def stop(self) -> None:
+        """Forget what was asked for."""
+        self._wanted = None
+        self._timer.stop()
+        self._job.cancel()
+
+    def _start(self) -> None:
+        if self._wanted is None or self._job.running:
+            return
+        function, self._wanted = self._wanted, None
+
+        def work() -> Generator[Step, None, Any]:
+            yield Step(0, 1)
+            return function()
+
+        self._job.start(work)
+
+    def _finished(self, result: object) -> None:
+        if self._wanted is None:
+            self.ready.emit(result)
+        else:
+            self._timer.start()
+
+    def _failed(self, sentence: str) -> None:
+        self._finished(InputError(sentence))
+
+
+class Clock:
+    """Time left, from the steps so far."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, int] | None = None
+
+    def left_s(self, step: Step) -> float | None:
+        """Return the seconds left, None before two steps are known."""
+        now = time.monotonic()
+        if step.done == 0:
+            return None
+        if self._first is None or step.done <= self._first[1]:
+            self._first = (now, step.done)
+            return None
+        started, before = self._first
+        return (now - started) / (step.done - before) * (step.total - step.done)

@@ -1,0 +1,202 @@
+"""napari layers and stacks: alone knows `layer.scale`, `layer.units` and `layer.metadata`.
+
+A layer keeps its own axes order; a `Stack` has that of TCZYX. `axes_of` guesses which axis
+is which (the dock shows it and lets the user correct it), `stack_of_layer` reorders without
+copying, and `result_layer` goes back, so that a result lies exactly on its source.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Image
+
+from napari_deconv.imaging.grid import MICROMETRES, Grid
+from napari_deconv.imaging.stack import AXES, KnownOptics, Stack
+from napari_deconv.imaging.value import InputError, require
+from napari_deconv.pipeline import Restored
+
+#: Key of our own entry in a layer's metadata.
+KEY = "napari_deconv"
+LayerTuple = tuple[Any, dict[str, Any], str]
+
+
+def axes_choices(ndim: int) -> list[str]:
+    """Return the axes orders that an image of `ndim` dimensions may have, likely ones first."""
+    leading = {2: [""], 3: ["Z", "T", "C"], 4: ["TZ", "CZ", "ZC", "TC", "ZT"]}.get(ndim)
+    if leading is None:
+        leading = ["".join(order) for order in permutations("TCZ")] if ndim == 5 else []
+    return [axes + "YX" for axes in leading]
+
+
+def axes_of(layer: Image) -> str:
+    """Return the axes of a layer, one letter each: by its labels, else the likeliest."""
+    choices = axes_choices(layer.ndim)
+    require(bool(choices), f"The layer {layer.name!r} has {layer.ndim} axes; up to 5 are restored")
+    labels = "".join(str(label)[:1].upper() for label in layer.axis_labels)
+    if labels in choices:
+        return labels
+    time_first = layer.ndim == 3 and _unit(layer.units[0]) in ("second", "millisecond", "minute")
+    return "TYX" if time_first else choices[0]
+
+
+def grid_of(layer: Image, axes: str) -> Grid | None:
+    """Return the voxel size of a layer's spatial axes; None where a unit is `pixel`."""
+    spatial = [axes.index(axis) for axis in AXES if axis in axes and axis in "ZYX"]
+    units = [_unit(layer.units[i]) for i in spatial]
+    if any(unit not in MICROMETRES for unit in units):
+        return None
+    return Grid.from_units([abs(float(layer.scale[i])) for i in spatial], units)
+
+
+def _unit(unit: Any) -> str:
+    return str(unit)
+
+
+def stack_of_layer(layer: Image, axes: str, grid: Grid | None) -> Stack:
+    """Return the stack in a layer, without copying; `axes` and `grid` as the user sees them.
+
+    Raises
+    ------
+    InputError
+        If the layer is in colour or has more axes than a stack.
+    """
+    require(
+        not layer.rgb,
+        f"The layer {layer.name!r} is in colour; split it into channels "
+        "(right click > Split RGB) and restore each",
+    )
+    data = layer.data[0] if layer.multiscale else layer.data
+    require(
+        data.ndim == len(axes),
+        f"The layer {layer.name!r} has {data.ndim} axes, not the {len(axes)} of {axes}",
+    )
+    known = known_optics(layer)
+    return Stack(
+        np.transpose(data, _to_stack(axes)),
+        "".join(axis for axis in AXES if axis in axes),
+        grid,
+        layer.name,
+        channel_optics=(known,) if known else (),
+    )
+
+
+def _to_stack(axes: str) -> list[int]:
+    """Return the permutation that brings `axes` into the order of TCZYX."""
+    return [axes.index(axis) for axis in AXES if axis in axes]
+
+
+def known_optics(layer: Image) -> KnownOptics | None:
+    """Return what the layer's file said of its optics, if it was read by this plugin."""
+    entry = layer.metadata.get(KEY, {}).get("optics")
+    try:
+        return KnownOptics.from_dict(entry) if entry else None
+    except InputError:
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """Where a result lies: taken from its source layer when the run starts."""
+
+    axes: str
+    layer: dict[str, Any]
+
+    @classmethod
+    def of(cls, layer: Image, axes: str) -> Placement:
+        """Return the placement of a layer, its transforms and looks."""
+        names = ("scale", "translate", "rotate", "shear", "units", "axis_labels", "colormap")
+        kept = {name: getattr(layer, name) for name in names}
+        # napari's own 1.0 scales, zero shifts are kept as they are: values, not views.
+        kept = {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in kept.items()}
+        kept["metadata"] = {k: v for k, v in layer.metadata.items() if k != KEY}
+        kept["name"] = f"{layer.name} restored"
+        return cls(axes, kept)
+
+
+def result_layer(restored: Restored, placement: Placement) -> LayerTuple:
+    """Return the layer of a result: data in the source's axes order, scale, units, recipe."""
+    data = restored.stack.data
+    back = np.argsort(_to_stack(placement.axes))
+    entry: dict[str, Any] = {
+        "recipe": restored.recipe.to_dict(),
+        "record": restored.record.to_dict(),
+    }
+    if restored.stack.channel_optics:
+        entry["optics"] = restored.stack.channel_optics[0].to_dict()
+    state = dict(placement.layer)
+    state["metadata"] = {**state["metadata"], KEY: entry}
+    state["contrast_limits"] = contrast_limits(data)
+    return np.transpose(data, back), state, "image"
+
+
+def contrast_limits(data: npt.NDArray[np.float32]) -> tuple[float, float]:
+    """Return limits that show the structure: 0 (or the 1st percentile) to the 99.9th."""
+    step = max(data.size // 1_000_000, 1)
+    sample = data.reshape(-1)[::step]
+    low, high = np.percentile(sample, (1, 99.9))
+    high = high if high > low else float(sample.max())
+    return (float(min(low, 0.0)), float(high) if high > low else float(low) + 1.0)
+
+
+def psf_stack(layer: Image) -> Stack:
+    """Return the image of a PSF in a layer.
+
+    Raises
+    ------
+    InputError
+        If it has other axes than z, y and x.
+    """
+    axes = axes_of(layer)
+    require(
+        axes in ("ZYX", "YX"),
+        f"The PSF layer {layer.name!r} has the axes {axes}; give one with z, y and x alone",
+    )
+    return stack_of_layer(layer, axes, grid_of(layer, axes))
+
+
+def layers_of_stack(stack: Stack, **looks: Any) -> list[LayerTuple]:
+    """Return the layers that show a stack: one a channel, with scale and units."""
+    layers = []
+    for channel in range(stack.channel_count()):
+        axes = stack.axes.replace("C", "")
+        data = np.take(stack.data, channel, stack.axes.index("C")) if "C" in stack.axes else None
+        state: dict[str, Any] = {"name": _layer_name(stack, channel), "metadata": {}, **looks}
+        if stack.grid is not None:
+            state |= _scale(replace(stack, channel_names=()), axes)
+        state["axis_labels"] = tuple(axes.lower())
+        if channel < len(stack.channel_optics):
+            state["metadata"] = {KEY: {"optics": stack.channel_optics[channel].to_dict()}}
+        layers.append((stack.data if data is None else data, state, "image"))
+    return layers
+
+
+def _layer_name(stack: Stack, channel: int) -> str:
+    if stack.channel_count() == 1:
+        return stack.name or "image"
+    names = stack.channel_names
+    label = names[channel] if channel < len(names) else f"channel {channel + 1}"
+    return f"{stack.name} {label}".strip()
+
+
+def _scale(stack: Stack, axes: str) -> dict[str, Any]:
+    spacing = stack.grid.spacing_um if stack.grid else ()
+    time_step = (stack.time_step_s or 1.0,) if "T" in axes else ()
+    time_unit = ("s" if stack.time_step_s else "pixel",) if "T" in axes else ()
+    return {"scale": (*time_step, *spacing), "units": (*time_unit, *("um",) * len(spacing))}
+
+
+def stack_of_state(data: Any, state: dict[str, Any]) -> Stack:
+    """Return the stack of a layer given as data and attributes, as napari hands to writers."""
+    kept = {
+        name: state[name]
+        for name in ("name", "scale", "units", "axis_labels", "metadata", "rgb")
+        if state.get(name) is not None
+    }
+    layer = Image(data, **kept)
+    axes = axes_of(layer)
+    return stack_of_layer(layer, axes, grid_of(layer, axes))

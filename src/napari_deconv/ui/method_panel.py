@@ -1,0 +1,211 @@
+"""Panel for the method: which, how strongly, when to stop; background and engine."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QHBoxLayout,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible, QLabeledDoubleSlider, QLabeledSlider
+
+from napari_deconv.engines import ENGINES
+from napari_deconv.files.recipe import Method
+from napari_deconv.restore.blur import EDGES
+from napari_deconv.restore.richardson_lucy import RichardsonLucy
+from napari_deconv.restore.wiener import Wiener
+
+#: The methods as the dock names them; None stands for Wiener.
+METHODS: dict[str, str | None] = {
+    "Richardson-Lucy (accelerated)": "heavy-ball",
+    "Richardson-Lucy (Biggs-Andrews)": "biggs-andrews",
+    "Richardson-Lucy (plain)": "none",
+    "Wiener": None,
+}
+#: Relative change of the likelihood at which "automatic" stops.
+AUTOMATIC_STOP = 1e-3
+
+
+#: A long name must not widen the dock.
+NARROW = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All of a recipe but its PSF."""
+
+    method: Method = RichardsonLucy(stop_tolerance=AUTOMATIC_STOP)  # noqa: RUF009 - frozen
+    background: float | Literal["auto"] = "auto"
+    engine: str = "auto"
+
+
+class MethodPanel(QWidget):
+    """Edits `Settings`."""
+
+    valueChanged = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._make_fields()
+        form = QFormLayout()
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("Method", self.method)
+        form.addRow("Iterations", self.iterations)
+        form.addRow("", self.automatic_stop)
+        form.addRow("Smoothing", self.smoothing)
+        form.addRow("Regularize", self.regularization)
+        form.addRow("", self.automatic_regularization)
+        form.addRow("Background", self._background_row())
+        self._form = form
+        self.more = QCollapsible("More")
+        self.more.addWidget(self._more_page())
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(form)
+        layout.addWidget(self.more)
+        self.setValue(Settings())
+        self._connect()
+
+    def _make_fields(self) -> None:
+        self.method = QComboBox()
+        self.method.addItems(list(METHODS))
+        self.method.setSizeAdjustPolicy(NARROW)
+        self.method.setToolTip("How the blur is undone")
+        self.iterations = QLabeledSlider(Qt.Orientation.Horizontal)
+        self.iterations.setRange(1, 200)
+        self.iterations.setToolTip("Strength: more iterations sharpen more, and amplify noise")
+        self.automatic_stop = QCheckBox("stop earlier by itself")
+        self.automatic_stop.setToolTip(
+            f"Stop when the likelihood changes by less than {100 * AUTOMATIC_STOP:g} %"
+        )
+        self.smoothing = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
+        self.smoothing.setRange(0, 0.02)
+        self.smoothing.setDecimals(4)
+        self.smoothing.setToolTip("Weight of the total variation: flattens noise, keeps edges")
+        self.regularization = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
+        self.regularization.setRange(-6, 0)
+        self.regularization.setDecimals(2)
+        self.regularization.setToolTip("Power of ten of the noise to signal ratio; higher smooths")
+        self.automatic_regularization = QCheckBox("from the noise estimate")
+        self.automatic_background = QCheckBox("auto")
+        self.automatic_background.setToolTip("Take the level of the dark part of the image")
+        self.background = QDoubleSpinBox()
+        self.background.setRange(0, 1e6)
+        self.background.setDecimals(1)
+        self.background.setToolTip("Counts that are there without light from the sample")
+        self.edges = QComboBox()
+        self.edges.addItems(list(EDGES))
+        self.edges.setToolTip("Whether light may come from beyond the image, or it repeats itself")
+        self.read_noise = QDoubleSpinBox()
+        self.read_noise.setRange(0, 1000)
+        self.read_noise.setToolTip("Standard deviation of the camera's noise, in photons")
+        self.engine = QComboBox()
+        self.engine.addItems(list(ENGINES))
+        self.engine.setToolTip("Where to compute; auto takes a GPU where one works")
+
+    def _background_row(self) -> QHBoxLayout:
+        row = QHBoxLayout()
+        row.addWidget(self.automatic_background)
+        row.addWidget(self.background, 1)
+        return row
+
+    def _more_page(self) -> QWidget:
+        page = QWidget()
+        form = QFormLayout(page)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("Edges", self.edges)
+        form.addRow("Read noise", self.read_noise)
+        form.addRow("Engine", self.engine)
+        return page
+
+    def _connect(self) -> None:
+        for box in (self.method, self.edges, self.engine):
+            box.currentIndexChanged.connect(self._changed)
+        for number in (
+            self.iterations,
+            self.smoothing,
+            self.regularization,
+            self.background,
+            self.read_noise,
+        ):
+            number.valueChanged.connect(self._changed)
+        for check in (
+            self.automatic_stop,
+            self.automatic_regularization,
+            self.automatic_background,
+        ):
+            check.toggled.connect(self._changed)
+
+    def value(self) -> Settings:
+        """Return the settings; `InputError` where they are not usable."""
+        acceleration = METHODS[self.method.currentText()]
+        edges: Any = self.edges.currentText()
+        method: Method
+        if acceleration is None:
+            automatic = self.automatic_regularization.isChecked()
+            weight = float(f"{10 ** self.regularization.value():.3g}")
+            method = Wiener("auto" if automatic else weight, edges)
+        else:
+            method = RichardsonLucy(
+                iterations=self.iterations.value(),
+                acceleration=acceleration,  # type: ignore[arg-type]
+                tv_weight=round(self.smoothing.value(), 4),
+                edges=edges,
+                read_noise=self.read_noise.value(),
+                stop_tolerance=AUTOMATIC_STOP if self.automatic_stop.isChecked() else 0.0,
+            )
+        automatic = self.automatic_background.isChecked()
+        level: float | Literal["auto"] = "auto" if automatic else self.background.value()
+        return Settings(method, level, self.engine.currentText())
+
+    def setValue(self, value: Settings) -> None:
+        """Show `value`."""
+        self.blockSignals(True)
+        method = value.method
+        if isinstance(method, RichardsonLucy):
+            self._show_richardson_lucy(method)
+        else:
+            self.method.setCurrentText("Wiener")
+            automatic = method.regularization == "auto"
+            self.automatic_regularization.setChecked(automatic)
+            weight = 1e-2 if method.regularization == "auto" else method.regularization
+            self.regularization.setValue(math.log10(weight))
+        self.edges.setCurrentText(method.edges)
+        self.automatic_background.setChecked(value.background == "auto")
+        if value.background != "auto":
+            self.background.setValue(value.background)
+        self.engine.setCurrentText(value.engine)
+        self.blockSignals(False)
+        self._changed()
+
+    def _show_richardson_lucy(self, method: RichardsonLucy) -> None:
+        names = {acceleration: name for name, acceleration in METHODS.items()}
+        self.method.setCurrentText(names[method.acceleration])
+        self.iterations.setMaximum(max(200, method.iterations))
+        self.iterations.setValue(method.iterations)
+        self.automatic_stop.setChecked(method.stop_tolerance > 0)
+        self.smoothing.setMaximum(max(0.02, method.tv_weight))
+        self.smoothing.setValue(method.tv_weight)
+        self.read_noise.setValue(method.read_noise)
+        self.regularization.setValue(-2)
+        self.automatic_regularization.setChecked(True)
+
+    def _changed(self) -> None:
+        wiener = METHODS[self.method.currentText()] is None
+        for field in (self.iterations, self.automatic_stop, self.smoothing):
+            self._form.setRowVisible(field, not wiener)
+        for field in (self.regularization, self.automatic_regularization):
+            self._form.setRowVisible(field, wiener)
+        self.regularization.setEnabled(not self.automatic_regularization.isChecked())
+        self.background.setEnabled(not self.automatic_background.isChecked())
+        self.read_noise.setEnabled(not wiener)
+        self.valueChanged.emit()
