@@ -113,7 +113,7 @@ def how_many(curves: dict[str, tuple[float, ...]]) -> plt.Figure:
     below.set(ylabel="I-divergence per voxel", yscale="log")
     _plain_log(below)
     lines = right.lines + below.lines
-    right.legend(lines, [line.get_label() for line in lines], frameon=False, loc="upper center")
+    right.legend(lines, [line.get_label() for line in lines], frameon=False, loc="center right")
     best = counts[int(np.argmax(likeness))]
     print(f"simulated stack: best correlation {max(likeness):.3f} at {best} of {counts} iterations")
     figure.tight_layout()
@@ -218,8 +218,9 @@ def _scale_bar(axis: Any, length_um: float, width_um: float) -> None:
 
 def _plain_log(axis: Any) -> None:
     """Label a logarithmic y axis with plain numbers."""
-    for place in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
-        place(FuncFormatter(lambda value, _: f"{value:g}"))
+    plain = FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "125" else "")
+    axis.yaxis.set_major_formatter(plain)
+    axis.yaxis.set_minor_formatter(plain)
     axis.tick_params(axis="y", which="both", labelsize=7)
 
 

@@ -11,8 +11,8 @@ cd "$(dirname "$0")/.."
 
 what=${1:-}
 # Programs, beside Qt's libraries: an X server in memory for tests and pictures of the viewer, and
-# PoCL, OpenCL on the CPU. PoCL comes from the system: the build on PyPI carries a compiler too old
-# for recent processors.
+# PoCL, OpenCL on the CPU. PoCL comes from the system where that is possible: the build on PyPI
+# (the extra [pocl], taken otherwise) carries a compiler too old for recent processors.
 case $what in
   demo) extras=opencl qt="napari[pyqt6]" programs="" ;;
   test) extras=all,test qt="" programs="xvfb xauth pocl-opencl-icd" ;;
@@ -143,6 +143,11 @@ missing=$(missing_packages)
 if [ -n "$missing" ]; then
   apt_install $missing || true
   missing=$(missing_packages)
+fi
+if echo "$missing" | grep -qx pocl-opencl-icd; then
+  say "no OpenCL driver from the system: taking PoCL from PyPI"
+  extras=$extras,pocl
+  missing=$(echo "$missing" | grep -vx pocl-opencl-icd || true)
 fi
 if [ -n "$missing" ]; then
   # shellcheck disable=SC2086

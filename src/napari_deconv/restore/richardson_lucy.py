@@ -23,8 +23,9 @@ from .restorer import Observation, Step
 Acceleration = Literal["heavy-ball", "biggs-andrews", "none"]
 ACCELERATIONS: tuple[str, ...] = get_args(Acceleration)
 
-#: Below this share of the light, a voxel outside the image is as good as unseen.
-UNSEEN = 1e-6
+#: Below this share of its light in the image, a voxel outside is as good as unseen: dividing by
+#: less would make the rounding of a float32 transform grow with each iteration.
+UNSEEN = 3e-4
 #: Smallest denominator, as a part of the brightest voxel: the rounding of a float32 transform.
 ROUNDING = 1e-7
 #: Momentum never takes a voxel below a tenth of itself: one that reached 0 would stay there,

@@ -46,7 +46,7 @@ class Job(QObject):
         worker = create_worker(_guarded, work, _start_thread=False)
         worker.yielded.connect(self.stepped)
         worker.returned.connect(self._ended)
-        worker.aborted.connect(self._aborted)
+        worker.finished.connect(self._over)
         self._worker = worker
         worker.start()
 
@@ -62,9 +62,15 @@ class Job(QObject):
         else:
             self.finished.emit(outcome)
 
-    def _aborted(self) -> None:
-        self._worker = None
-        self.cancelled.emit()
+    def _over(self) -> None:
+        """Tell of a cancelled job: one whose thread ended without an outcome.
+
+        napari says `aborted` only between two steps, and nothing when the generator was just
+        returning; this covers both.
+        """
+        if self._worker is not None:
+            self._worker = None
+            self.cancelled.emit()
 
 
 class _Failure:
@@ -116,6 +122,11 @@ class Latest(QObject):
         self._job.finished.connect(self._finished)
         self._job.failed.connect(self._failed)
         self._wanted: Callable[[], Any] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether a request is being worked on."""
+        return self._job.running
 
     def request(self, function: Callable[[], Any]) -> None:
         """Ask for `function()`; earlier requests that have not started are forgotten."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
@@ -149,13 +149,16 @@ class PsfPanel(QWidget):
         self.valueChanged.emit()
 
     def show_known(self, known: KnownOptics | None) -> None:
-        """Fill in what the image's file says of its optics, and say so."""
+        """Fill in what the image's file says of its optics, and say so; the rest stays."""
         fields = known.to_dict() if known else {}
         told = {k: v for k, v in fields.items() if v is not None and k != "kind"}
+        if not told:
+            return
         try:
-            self._show_optics(Optics(**(_assumed() | told)), frozenset(told))
+            self._show_optics(replace(self._optics(), **told), frozenset(told))
         except InputError:
-            self._show_optics(ASSUMED, frozenset())
+            # The file's values do not go with what was typed before: begin anew from them.
+            self._show_optics(_around(told), frozenset(told))
         self.valueChanged.emit()
 
     def set_layers(self, names: list[str]) -> None:
@@ -230,12 +233,14 @@ class PsfPanel(QWidget):
         self.valueChanged.emit()
 
 
-def _assumed() -> dict[str, float]:
-    return {
-        "na": ASSUMED.na,
-        "emission_nm": ASSUMED.emission_nm,
-        "immersion_index": ASSUMED.immersion_index,
-    }
+def _around(told: dict[str, float]) -> Optics:
+    """Return optics with the values a file told, an immersion that allows its NA where needed."""
+    for index in (ASSUMED.immersion_index, *sorted(IMMERSIONS.values()), 2.0):
+        try:
+            return replace(ASSUMED, **({"immersion_index": index} | told))  # type: ignore[arg-type]
+        except InputError:
+            continue
+    return ASSUMED
 
 
 def _number(low: float, high: float, step: float, decimals: int, tip: str) -> QDoubleSpinBox:

@@ -1,0 +1,303 @@
+"""The dock as a user meets it: run, cancel, run again, export, and nonsense."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from napari.layers import Image
+from napari.utils.notifications import notification_manager
+from pytestqt.qtbot import QtBot
+from qtpy.QtWidgets import QApplication
+
+from napari_deconv import pipeline
+from napari_deconv.files.reading import read_provenance, read_stack
+from napari_deconv.files.recipe import Recipe, read_recipe, write_recipe
+from napari_deconv.imaging.grid import Grid
+from napari_deconv.imaging.optics import Optics
+from napari_deconv.imaging.psf import Psf
+from napari_deconv.imaging.value import InputError
+from napari_deconv.restore.richardson_lucy import RichardsonLucy
+from napari_deconv.ui import layers
+from napari_deconv.ui.deconvolve_dock import DeconvolveDock
+from napari_deconv.ui.method_panel import Settings
+from napari_deconv.ui.psf_panel import PsfLayer
+
+OPTICS = Optics(na=1.0, emission_nm=520, immersion_index=1.333, sample_index=1.333)
+SHORT = Settings(RichardsonLucy(4), 0.0, "cpu")
+
+
+def run(dock: DeconvolveDock, qtbot: QtBot) -> Image:
+    with qtbot.waitSignal(dock.job.finished, timeout=60_000):
+        dock.run_button.click()
+    result: Image = dock.viewer.layers[-1]
+    return result
+
+
+def told(dock: DeconvolveDock) -> str:
+    """Return the last notification."""
+    return str(notification_manager.records[-1].message) if notification_manager.records else ""
+
+
+@pytest.fixture(autouse=True)
+def _no_old_notifications() -> None:
+    notification_manager.records.clear()
+
+
+def test_run_gives_a_layer_that_lies_on_its_source(
+    dock: DeconvolveDock, blobs: Image, qtbot: QtBot
+) -> None:
+    dock.method.setValue(SHORT)
+    dock.psf.setValue(OPTICS)
+    result = run(dock, qtbot)
+    assert result.name == "blobs restored"
+    assert result.data.shape == blobs.data.shape
+    assert result.data.dtype == np.float32
+    for name in ("scale", "translate", "units", "axis_labels"):
+        assert np.array_equal(getattr(result, name), getattr(blobs, name)), name
+    assert result.colormap.name == "magma"
+    assert result.metadata["mine"] == 1
+    low, high = result.contrast_limits
+    assert low <= 0 < high <= result.data.max()
+    entry = result.metadata[layers.KEY]
+    recipe = Recipe.from_dict(entry["recipe"])
+    assert recipe == Recipe(OPTICS, SHORT.method, 0.0, "cpu")
+    assert len(entry["record"]["blocks"][0]["divergences"]) == 4
+    assert "stopped at the maximum of 4 iterations" in dock.state.text()
+    assert len(dock.curve.value()) == 4
+    stack = layers.stack_of_layer(blobs, "ZYX", Grid(spacing_um=(0.3, 0.1, 0.1)))
+    assert np.array_equal(pipeline.restore_stack(stack, recipe).stack.data, result.data)
+
+
+def test_cancel_acts_within_one_iteration_and_run_works_again(
+    dock: DeconvolveDock, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+    whole_steps = RichardsonLucy.steps
+
+    def slow(self: RichardsonLucy, *args: Any) -> Any:
+        for step in whole_steps(self, *args):
+            started.append(step.done)
+            time.sleep(0.05)
+            yield step
+
+    monkeypatch.setattr(RichardsonLucy, "steps", slow)
+    dock.method.setValue(Settings(RichardsonLucy(200), 0.0, "cpu"))
+    dock.psf.setValue(OPTICS)
+    dock.run_button.click()
+    qtbot.waitUntil(lambda: len(started) >= 3, timeout=60_000)
+    assert not dock.run_button.isEnabled()
+    before = len(started)
+    with qtbot.waitSignal(dock.job.cancelled, timeout=20_000):
+        dock.cancel_button.click()
+    assert len(started) <= before + 2
+    assert dock.state.text() == "cancelled"
+    assert len(dock.viewer.layers) == 1
+    assert dock.run_button.isEnabled()
+    assert not dock.cancel_button.isEnabled()
+    dock.method.setValue(SHORT)
+    assert run(dock, qtbot).name == "blobs restored"
+
+
+def test_the_viewer_keeps_answering_while_it_runs(dock: DeconvolveDock, qtbot: QtBot) -> None:
+    """Events are served during the run: many more than there are iterations."""
+    dock.method.setValue(Settings(RichardsonLucy(30), 0.0, "cpu"))
+    dock.psf.setValue(OPTICS)
+    dock.run_button.click()
+    served = 0
+    while dock.job.running:
+        QApplication.processEvents()
+        served += 1
+    assert served > 30
+
+
+def test_export_keeps_voxels_scale_and_recipe(
+    dock: DeconvolveDock, qtbot: QtBot, tmp_path: Path
+) -> None:
+    dock.method.setValue(SHORT)
+    dock.psf.setValue(OPTICS)
+    result = run(dock, qtbot)
+    for name in ("out.ome.tif", "out.ome.zarr"):
+        path = tmp_path / name
+        with qtbot.waitSignal(dock.exporting.finished, timeout=60_000):
+            dock.export(str(path))
+        back = read_stack(path)
+        assert np.array_equal(back.data, result.data)
+        assert back.grid == Grid(spacing_um=(0.3, 0.1, 0.1))
+        made_by = read_provenance(path)
+        assert made_by is not None
+        assert Recipe.from_dict(made_by["recipe"]).psf == OPTICS
+
+
+def test_export_that_fails_says_so_and_leaves_nothing(
+    dock: DeconvolveDock, qtbot: QtBot, tmp_path: Path
+) -> None:
+    dock.export(str(tmp_path / "early.ome.tif"))
+    assert "no result" in told(dock)
+    dock.method.setValue(SHORT)
+    run(dock, qtbot)
+    with qtbot.waitSignal(dock.exporting.failed, timeout=60_000):
+        dock.export(str(tmp_path / "missing" / "out.ome.tif"))
+    assert "no folder" in told(dock)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_psf_from_a_layer_and_from_a_file(
+    dock: DeconvolveDock, qtbot: QtBot, tmp_path: Path
+) -> None:
+    bead = np.zeros((7, 9, 9), np.uint16)
+    bead[3, 4, 4], bead[3, 4, 3] = 1000, 300
+    dock.viewer.add_layer(Image(bead, name="bead", scale=(0.3, 0.1, 0.1), units=["um"] * 3))
+    dock.image.layer.setCurrentText("blobs")
+    dock.method.setValue(SHORT)
+    dock.psf.setValue(PsfLayer("bead"))
+    from_layer = run(dock, qtbot)
+    path = tmp_path / "bead.ome.tif"
+    tifffile.imwrite(
+        path,
+        bead,
+        metadata={"axes": "ZYX", "PhysicalSizeX": 0.1, "PhysicalSizeY": 0.1, "PhysicalSizeZ": 0.3},
+    )
+    dock.psf.source.setCurrentIndex(2)
+    dock.psf.path.setText(str(path))
+    dock.image.layer.setCurrentText("blobs")
+    from_file = run(dock, qtbot)
+    assert np.array_equal(from_layer.data, from_file.data)
+    recipe = Recipe.from_dict(from_layer.metadata[layers.KEY]["recipe"])
+    assert isinstance(recipe.psf, Psf)
+
+
+def test_the_forecast_is_shown_before_the_run(dock: DeconvolveDock, qtbot: QtBot) -> None:
+    dock.psf.setValue(OPTICS)
+    dock.method.setValue(SHORT)
+    with qtbot.waitSignal(dock.latest.ready, timeout=60_000):
+        dock._settings_changed()
+    text = dock.forecast.text()
+    assert text.startswith("CPU")
+    assert "GB of" in text
+    assert " s at most" in text
+    assert "FWHM" in dock.psf.summary.text()
+
+
+def test_time_and_channels_are_restored_one_by_one(
+    dock: DeconvolveDock, blobs: Image, qtbot: QtBot
+) -> None:
+    movie = np.stack([blobs.data, blobs.data[::-1]])
+    labels = ("t", "z", "y", "x")
+    units = ("s", "um", "um", "um")
+    dock.viewer.add_layer(
+        Image(movie, name="movie", scale=(2, 0.3, 0.1, 0.1), units=units, axis_labels=labels)
+    )
+    dock.image.layer.setCurrentText("movie")
+    assert dock.image.value().axes == "TZYX"
+    dock.method.setValue(SHORT)
+    dock.psf.setValue(OPTICS)
+    result = run(dock, qtbot)
+    assert result.data.shape == movie.shape
+    assert result.scale.tolist() == [2, 0.3, 0.1, 0.1]
+    dock.image.layer.setCurrentText("blobs")
+    alone = run(dock, qtbot)
+    assert np.array_equal(result.data[0], alone.data)
+
+
+def test_nonsense_gets_one_sentence_in_a_notification(dock: DeconvolveDock, qtbot: QtBot) -> None:
+    dock.psf.setValue(OPTICS)
+    dock.method.setValue(SHORT)
+    cases = {
+        "zeros": (np.zeros((4, 9, 9)), "zero everywhere"),
+        "nan": (np.full((4, 9, 9), np.nan), "NaN"),
+    }
+    for name, (data, words) in cases.items():
+        dock.viewer.add_layer(
+            Image(data, name=name, scale=(0.3, 0.1, 0.1), units=["um"] * 3, contrast_limits=(0, 1))
+        )
+        dock.image.layer.setCurrentText(name)
+        count = len(dock.viewer.layers)
+        with qtbot.waitSignal(dock.job.failed, timeout=60_000) as signal:
+            dock.run_button.click()
+        assert words in signal.args[0]
+        assert words in told(dock)
+        assert "Traceback" not in told(dock)
+        assert len(dock.viewer.layers) == count
+
+
+def test_wrong_settings_are_told_without_a_run(dock: DeconvolveDock) -> None:
+    dock.psf.setValue(OPTICS)
+    dock.psf.na.setValue(1.5)
+    dock.run_button.click()
+    assert "NA 1.5 is not below" in told(dock)
+    assert "NA 1.5 is not below" in dock.forecast.text()
+    assert not dock.job.running
+
+
+def test_an_unknown_voxel_size_is_asked_for(
+    dock: DeconvolveDock, blobs: Image, qtbot: QtBot
+) -> None:
+    dock.viewer.add_layer(Image(blobs.data, name="pixels"))
+    dock.image.layer.setCurrentText("pixels")
+    dock.method.setValue(SHORT)
+    dock.psf.setValue(OPTICS)
+    assert "unknown" in dock.image.origin.text()
+    with qtbot.waitSignal(dock.job.failed, timeout=60_000) as signal:
+        dock.run_button.click()
+    assert "voxel size" in signal.args[0]
+    for step, size in zip(dock.image.steps, (0.3, 0.1, 0.1), strict=True):
+        step.setValue(size)
+    result = run(dock, qtbot)
+    assert result.scale.tolist() == [1, 1, 1]
+    assert [str(unit) for unit in result.units] == ["pixel"] * 3
+
+
+def test_without_layers_nothing_can_be_run(viewer: Any, qtbot: QtBot) -> None:
+    widget = DeconvolveDock(viewer)
+    qtbot.addWidget(widget)
+    assert not widget.run_button.isEnabled()
+    assert "Open an image" in widget.forecast.text()
+    viewer.add_layer(Image(np.ones((3, 8, 8)), name="new"))
+    assert widget.run_button.isEnabled()
+    assert widget.image.value().name == "new"
+    viewer.layers.clear()
+    assert not widget.run_button.isEnabled()
+    widget.close()
+
+
+def test_recipes_go_out_and_come_back(dock: DeconvolveDock, qtbot: QtBot, tmp_path: Path) -> None:
+    dock.method.setValue(Settings(RichardsonLucy(9, "none", tv_weight=0.004), 7.0, "cpu"))
+    dock.psf.setValue(OPTICS)
+    recipe = dock.recipe()
+    write_recipe(tmp_path / "recipe.json", recipe)
+    dock.method.setValue(Settings())
+    dock.psf.setValue(Optics(na=0.5, emission_nm=700, immersion_index=1.0))
+    dock.load_recipe(read_recipe(tmp_path / "recipe.json"))
+    assert dock.recipe() == recipe
+    samples = Recipe(Psf(np.ones((3, 3, 3)), (0.3, 0.1, 0.1)), SHORT.method, 0.0, "cpu")
+    dock.load_recipe(samples)
+    assert run(dock, qtbot).metadata[layers.KEY]["recipe"] == samples.to_dict()
+    with pytest.raises(InputError):
+        read_recipe(tmp_path / "none.json")
+
+
+def test_copied_python_repeats_the_result(
+    dock: DeconvolveDock, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dock.method.setValue(SHORT)
+    dock.psf.setValue(OPTICS)
+    result = run(dock, qtbot)
+    source = tmp_path / "blobs.ome.tif"
+    tifffile.imwrite(
+        source,
+        dock.viewer.layers["blobs"].data,
+        metadata={"axes": "ZYX", "PhysicalSizeX": 0.1, "PhysicalSizeY": 0.1, "PhysicalSizeZ": 0.3},
+    )
+    menu, clipboard = dock.recipe_button.menu(), QApplication.clipboard()
+    assert menu is not None
+    assert clipboard is not None
+    next(a for a in menu.actions() if a.text() == "Copy as Python").trigger()
+    text = clipboard.text()
+    monkeypatch.chdir(tmp_path)
+    exec(compile(text, "copied", "exec"), {})
+    assert np.array_equal(read_stack(tmp_path / "restored.ome.tif").data, result.data)

@@ -1,0 +1,107 @@
+"""Jobs: results, failures as sentences, cancelling at the next step."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+
+from pytestqt.qtbot import QtBot
+
+from napari_deconv.imaging.value import InputError
+from napari_deconv.restore.restorer import Step
+from napari_deconv.ui.jobs import Clock, Job, Latest
+
+
+def test_a_job_steps_and_returns_in_the_gui_thread(qtbot: QtBot) -> None:
+    seen: list[object] = []
+    worker_thread: list[int] = []
+
+    def work() -> Generator[Step, None, str]:
+        worker_thread.append(threading.get_ident())
+        yield Step(1, 2)
+        yield Step(2, 2)
+        return "done"
+
+    job = Job()
+    job.stepped.connect(lambda step: seen.append((step.done, threading.get_ident())))
+    with qtbot.waitSignal(job.finished, timeout=10_000) as signal:
+        job.start(work)
+    here = threading.get_ident()
+    assert signal.args == ["done"]
+    assert seen == [(1, here), (2, here)]
+    assert worker_thread != [here]
+    assert not job.running
+
+
+def test_failures_become_one_sentence(qtbot: QtBot) -> None:
+    def refuses() -> Generator[Step, None, None]:
+        yield Step(0, 1)
+        raise InputError("The PSF is odd; choose another")
+
+    def breaks() -> Generator[Step, None, None]:
+        yield Step(0, 1)
+        raise RuntimeError("first line\nsecond line")
+
+    job = Job()
+    for work, sentence in (
+        (refuses, "The PSF is odd; choose another"),
+        (breaks, "This failed unexpectedly (RuntimeError: first line)"),
+    ):
+        with qtbot.waitSignal(job.failed, timeout=10_000) as signal:
+            job.start(work)
+        assert signal.args == [sentence]
+
+
+def test_cancel_acts_at_the_next_step_and_runs_finally(qtbot: QtBot) -> None:
+    freed = threading.Event()
+    steps: list[int] = []
+    go_on = threading.Event()
+
+    def work() -> Generator[Step, None, None]:
+        try:
+            for number in range(1000):
+                steps.append(number)
+                yield Step(number, 1000)
+                go_on.wait(10)
+        finally:
+            freed.set()
+
+    job = Job()
+    with qtbot.waitSignal(job.stepped, timeout=10_000):
+        job.start(work)
+    job.cancel()
+    with qtbot.waitSignal(job.cancelled, timeout=10_000):
+        go_on.set()
+    assert len(steps) <= 2
+    qtbot.waitUntil(freed.is_set, timeout=10_000)
+    assert not job.running
+
+
+def test_the_latest_request_wins(qtbot: QtBot) -> None:
+    results: list[object] = []
+    latest = Latest(20)
+    latest.ready.connect(results.append)
+    for number in range(5):
+        latest.request(lambda number=number: number)  # type: ignore[misc]
+    qtbot.waitUntil(lambda: bool(results), timeout=10_000)
+    qtbot.wait(100)
+    assert results == [4]
+
+
+def test_a_failed_request_gives_its_sentence(qtbot: QtBot) -> None:
+    def fails() -> None:
+        raise InputError("no voxel size")
+
+    latest = Latest(1)
+    with qtbot.waitSignal(latest.ready, timeout=10_000) as signal:
+        latest.request(fails)
+    assert str(signal.args[0]) == "no voxel size"
+
+
+def test_clock_starts_with_the_second_step() -> None:
+    clock = Clock()
+    assert clock.left_s(Step(0, 10)) is None
+    assert clock.left_s(Step(1, 10)) is None
+    left = clock.left_s(Step(2, 10))
+    assert left is not None
+    assert left >= 0

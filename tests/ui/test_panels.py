@@ -1,0 +1,151 @@
+"""Panels: each edits one value through value(), setValue() and valueChanged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from pytestqt.qtbot import QtBot
+
+from napari_deconv.files.recipe import PsfFile
+from napari_deconv.imaging.grid import Grid
+from napari_deconv.imaging.optics import Optics
+from napari_deconv.imaging.stack import KnownOptics
+from napari_deconv.imaging.value import InputError
+from napari_deconv.restore.richardson_lucy import RichardsonLucy
+from napari_deconv.restore.wiener import Wiener
+from napari_deconv.ui.curve_panel import CurvePanel
+from napari_deconv.ui.image_panel import ImageChoice, ImagePanel
+from napari_deconv.ui.method_panel import MethodPanel, Settings
+from napari_deconv.ui.psf_panel import PsfLayer, PsfPanel
+
+SETTINGS = [
+    Settings(),
+    Settings(RichardsonLucy(7, "none", tv_weight=0.005), 12.5, "cpu"),
+    Settings(RichardsonLucy(300, "biggs-andrews", edges="circular", read_noise=2.0)),
+    Settings(Wiener()),
+    Settings(Wiener(0.01, "circular"), 3.0, "torch"),
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_method_panel_gives_back_what_it_was_given(qtbot: QtBot, settings: Settings) -> None:
+    panel = MethodPanel()
+    qtbot.addWidget(panel)
+    with qtbot.waitSignal(panel.valueChanged):
+        panel.setValue(settings)
+    found = panel.value()
+    if isinstance(settings.method, RichardsonLucy) and settings.method.stop_tolerance == 0:
+        assert not panel.automatic_stop.isChecked()
+    assert found == settings
+
+
+def test_method_panel_shows_only_what_the_method_has(qtbot: QtBot) -> None:
+    panel = MethodPanel()
+    qtbot.addWidget(panel)
+    panel.show()
+    assert panel.iterations.isVisible()
+    assert not panel.regularization.isVisible()
+    panel.method.setCurrentText("Wiener")
+    assert not panel.iterations.isVisible()
+    assert panel.regularization.isVisible()
+
+
+@pytest.mark.parametrize(
+    "optics",
+    [
+        Optics(na=1.4, emission_nm=600, immersion_index=1.515, sample_index=1.4, depth_um=3),
+        Optics(na=1.1, emission_nm=450, immersion_index=1.406, sample_index=1.35),
+    ],
+)
+def test_psf_panel_edits_optics(qtbot: QtBot, optics: Optics) -> None:
+    panel = PsfPanel()
+    qtbot.addWidget(panel)
+    with qtbot.waitSignal(panel.valueChanged):
+        panel.setValue(optics)
+    assert panel.value() == optics
+
+
+def test_psf_panel_edits_layers_and_files(qtbot: QtBot, tmp_path: Path) -> None:
+    path = tmp_path / "bead.tif"
+    tifffile.imwrite(path, np.ones((3, 4, 5), np.uint16), photometric="minisblack")
+    panel = PsfPanel()
+    qtbot.addWidget(panel)
+    panel.set_layers(["a", "bead"])
+    panel.setValue(PsfLayer("bead"))
+    assert panel.value() == PsfLayer("bead")
+    panel.setValue(PsfFile.of(path))
+    assert panel.value() == PsfFile.of(path)
+
+
+def test_psf_panel_refuses_in_words(qtbot: QtBot) -> None:
+    panel = PsfPanel()
+    qtbot.addWidget(panel)
+    panel.na.setValue(1.49)
+    with pytest.raises(InputError, match=r"NA 1\.49 is not below"):
+        panel.value()
+    panel.immersion.setCurrentText("honey")
+    with pytest.raises(InputError, match="honey"):
+        panel.value()
+    panel.source.setCurrentIndex(1)
+    with pytest.raises(InputError, match="No layer holds a PSF"):
+        panel.value()
+    panel.source.setCurrentIndex(2)
+    with pytest.raises(InputError, match="Choose the file"):
+        panel.value()
+
+
+def test_psf_panel_says_what_the_file_told_and_what_is_assumed(qtbot: QtBot) -> None:
+    panel = PsfPanel()
+    qtbot.addWidget(panel)
+    panel.show_known(KnownOptics(na=1.4, immersion_index=1.518))
+    value = panel.value()
+    assert isinstance(value, Optics)
+    assert (value.na, value.immersion_index) == (1.4, 1.518)
+    assert "from the file: NA, immersion" in panel.origin.text()
+    assert "assumed: emission" in panel.origin.text()
+    panel.na.setValue(1.3)
+    assert panel.origin.text() == ""
+
+
+def test_psf_panel_keeps_what_was_typed_when_a_file_says_nothing(qtbot: QtBot) -> None:
+    panel = PsfPanel()
+    qtbot.addWidget(panel)
+    panel.na.setValue(1.1)
+    panel.show_known(None)
+    panel.show_known(KnownOptics(emission_nm=600))
+    value = panel.value()
+    assert isinstance(value, Optics)
+    assert (value.na, value.emission_nm) == (1.1, 600)
+
+
+def test_image_panel(qtbot: QtBot) -> None:
+    panel = ImagePanel()
+    qtbot.addWidget(panel)
+    panel.set_layers(["a", "b"])
+    panel.show_layer((2, 3, 4), ["ZYX", "TYX"], "ZYX")
+    panel.show_grid(Grid(spacing_um=(0.3, 0.1, 0.1)))
+    assert panel.value() == ImageChoice("a", "ZYX", Grid(spacing_um=(0.3, 0.1, 0.1)))
+    panel.show_grid(None)
+    assert panel.value().grid is None
+    assert "unknown" in panel.origin.text()
+    for step, size in zip(panel.steps, (0.5, 0.2, 0.2), strict=True):
+        step.setValue(size)
+    assert panel.value().grid == Grid(spacing_um=(0.5, 0.2, 0.2))
+    panel.setValue(ImageChoice("b", "TYX", Grid(spacing_um=(0.2, 0.1))))
+    assert panel.value() == ImageChoice("b", "TYX", Grid(spacing_um=(0.2, 0.1)))
+
+
+def test_curve_panel_draws_any_values(qtbot: QtBot) -> None:
+    panel = CurvePanel()
+    qtbot.addWidget(panel)
+    panel.resize(300, 80)
+    empty = panel.grab().toImage()
+    panel.setValue((5.0, 1.0, 0.5))
+    drawn = panel.grab().toImage()
+    assert panel.value() == (5.0, 1.0, 0.5)
+    assert drawn != empty
+    panel.setValue((0.0, -1.0))
+    assert panel.grab().toImage() == empty
