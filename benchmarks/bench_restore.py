@@ -26,7 +26,7 @@ from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError
 from napari_deconv.restore.blur import transfer_function, work_shape
 from napari_deconv.restore.restorer import Restorer, observe
-from napari_deconv.restore.richardson_lucy import RichardsonLucy
+from napari_deconv.restore.richardson_lucy import UNSEEN, RichardsonLucy
 from napari_deconv.restore.wiener import Wiener
 
 SHAPE, SIDE, ITERATIONS, ROUNDS = (64, 256, 256), 31, 10, 3
@@ -55,7 +55,7 @@ def plain_scipy(observation: Any) -> Float:
     inside = tuple(slice(n) for n in image.shape)
     y, mask = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     y[inside], mask[inside] = image, 1
-    seen = np.maximum(filtered(mask, otf.conj()), np.float32(1e-6))
+    seen = np.maximum(filtered(mask, otf.conj()), np.float32(UNSEEN))
     x = np.full(shape, image.mean(), np.float32)
     for _ in range(ITERATIONS):
         ratio = y / np.maximum(filtered(x, otf), np.float32(1e-6))

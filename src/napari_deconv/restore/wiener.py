@@ -61,7 +61,7 @@ class Wiener(Value):
     @property
     def volumes(self) -> float:
         """Peak memory in float32 volumes of `work_shape`."""
-        return 6.0
+        return 9.0
 
     @property
     def transforms(self) -> int:

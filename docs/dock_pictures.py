@@ -1,0 +1,107 @@
+"""Pictures of the real dock: opened on the real stack, run, cancelled, run again, exported.
+
+`make pictures` runs this through pictures.py, in an X server in memory on Linux.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import napari
+import numpy as np
+from napari.layers import Image
+from PIL import Image as Picture
+from qtpy.QtWidgets import QApplication
+
+from napari_deconv.files.reading import read_stack
+from napari_deconv.restore.richardson_lucy import RichardsonLucy
+from napari_deconv.ui.deconvolve_dock import DeconvolveDock
+from napari_deconv.ui.method_panel import Settings
+from napari_deconv.ui.psf_panel import PsfLayer
+from napari_deconv.ui.samples import light_sheet_cell
+
+IMAGES = Path(__file__).parent / "images"
+SIZE = (1280, 860)
+
+
+def wait(until: Callable[[], bool], seconds: float = 120) -> None:
+    """Serve the viewer's events until a condition holds."""
+    end = time.monotonic() + seconds
+    while not until():
+        if time.monotonic() > end:
+            raise TimeoutError("the dock did not get there in time")
+        QApplication.processEvents()
+        time.sleep(0.002)
+
+
+def rest(seconds: float) -> None:
+    """Serve the viewer's events for a while."""
+    end = time.monotonic() + seconds
+    wait(lambda: time.monotonic() > end)
+
+
+def shoot(viewer: napari.Viewer, name: str) -> None:
+    """Write the whole window as a small PNG."""
+    rest(0.5)
+    pixels = viewer.screenshot(canvas_only=False, flash=False)
+    IMAGES.mkdir(exist_ok=True)
+    Picture.fromarray(pixels[..., :3]).quantize(128).save(IMAGES / name, optimize=True)
+
+
+def open_dock() -> tuple[napari.Viewer, DeconvolveDock]:
+    """Return a viewer with the bundled stack and its bead, and the dock set to use them."""
+    viewer = napari.Viewer()
+    viewer.window._qt_window.resize(*SIZE)
+    for data, state, _ in light_sheet_cell():
+        viewer.add_layer(Image(data, **state))
+    viewer.layers[-1].contrast_limits = (95, 600)
+    dock = DeconvolveDock(viewer)
+    viewer.window.add_dock_widget(dock, name="Deconvolve")
+    rest(1)
+    viewer.reset_view()
+    viewer.camera.zoom *= 1.25
+    viewer.dims.set_current_step(0, 30)
+    dock.psf.setValue(PsfLayer(viewer.layers[0].name))
+    dock.method.setValue(Settings(RichardsonLucy(40, stop_tolerance=1e-3)))
+    wait(lambda: "FWHM" in dock.psf.summary.text() and "GB" in dock.forecast.text())
+    return viewer, dock
+
+
+def longest_wait(dock: DeconvolveDock) -> float:
+    """Run to the end; return the longest time in which no event was served, in seconds."""
+    dock.run_button.click()
+    last, longest = time.perf_counter(), 0.0
+    while dock.job.running:
+        QApplication.processEvents()
+        now = time.perf_counter()
+        last, longest = now, max(longest, now - last)
+        time.sleep(0.001)
+    return longest
+
+
+def main() -> None:
+    """Walk the whole road once, and take the pictures on the way."""
+    viewer, dock = open_dock()
+    dock.run_button.click()
+    wait(lambda: len(dock.curve.value()) >= 12)
+    shoot(viewer, "dock_running.png")
+    dock.cancel_button.click()
+    wait(lambda: not dock.job.running)
+    print(f"cancelled: {dock.state.text()!r}, {len(viewer.layers)} layers")
+    print(f"run again: the viewer never waited longer than {1e3 * longest_wait(dock):.0f} ms")
+    print(f"           {dock.state.text()}")
+    shoot(viewer, "dock.png")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "restored.ome.tif"
+        dock.export(str(path))
+        wait(lambda: not dock.exporting.running)
+        same = np.array_equal(read_stack(path).data, viewer.layers[-1].data)
+        print(f"exported {path.name}, {path.stat().st_size / 1e6:.1f} MB, same voxels: {same}")
+    viewer.close()
+
+
+if __name__ == "__main__":
+    main()
