@@ -99,11 +99,11 @@ def how_many(curves: dict[str, tuple[float, ...]]) -> plt.Figure:
     ]
     likeness = [correlation(run.stack, truth) for run in runs]
     fit = runs[-1].record.blocks[0].divergences
-    right.plot(counts, likeness, "o-", color="C2", label="correlation with the truth")
+    right.plot(counts, likeness, "o-", color="C2", label="correlation")
     right.set(
         title="simulated stack: truth known",
         xlabel="iterations",
-        ylabel="correlation",
+        ylabel="correlation with the truth",
         xscale="log",
     )
     right.set_xticks(counts, [str(n) for n in counts], minor=False)
@@ -113,7 +113,13 @@ def how_many(curves: dict[str, tuple[float, ...]]) -> plt.Figure:
     below.set(ylabel="I-divergence per voxel", yscale="log")
     _plain_log(below)
     lines = right.lines + below.lines
-    right.legend(lines, [line.get_label() for line in lines], frameon=False, loc="center right")
+    right.legend(
+        lines,
+        [line.get_label() for line in lines],
+        frameon=False,
+        loc="center right",
+        bbox_to_anchor=(1, 0.28),
+    )
     best = counts[int(np.argmax(likeness))]
     print(f"simulated stack: best correlation {max(likeness):.3f} at {best} of {counts} iterations")
     figure.tight_layout()

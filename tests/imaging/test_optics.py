@@ -55,7 +55,7 @@ def test_the_sample_is_in_the_immersion_medium_where_not_said() -> None:
 
 def test_the_modality_is_the_only_field_by_place() -> None:
     with pytest.raises(TypeError):
-        Optics("widefield", 1.2, 520)  # type: ignore[misc, call-arg]
+        Optics("widefield", 1.2, 520)  # type: ignore[call-arg]
 
 
 def test_a_person_reads_one_line() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -194,10 +193,9 @@ def test_whatever_json_holds_is_a_value_or_an_input_error(
     text = json.dumps({**value.to_dict(), field: anything})
     try:
         made = type(value).from_json(text)
-    except InputError as error:
-        assert str(error)
-    else:
-        assert type(value).from_json(made.to_json()).to_dict() == made.to_dict()
+    except InputError:
+        return
+    assert type(value).from_json(made.to_json()).to_dict() == made.to_dict()
 
 
 @given(st.lists(st.floats(1e-6, 1e6), min_size=2, max_size=3), st.floats(1e-3, 1.3))
@@ -220,13 +218,10 @@ def test_not_a_number_is_not_written() -> None:
 
 
 def test_one_kind_of_value_needs_no_kind_inside_another() -> None:
-    @dataclass(frozen=True)
-    class Outer(Value):
-        grid: Grid
-
-    # Names are looked up in the module where a class was defined.
-    Outer.__annotations__["grid"] = Grid
-    assert Outer.from_dict({"grid": {"spacing_um": [1, 2]}}).grid == Grid(spacing_um=(1, 2))
+    record = VALUES[16].to_dict()
+    for block in record["blocks"]:
+        del block["kind"]
+    assert Record.from_dict(record) == VALUES[16]
 
 
 def test_require_says_its_sentence() -> None:

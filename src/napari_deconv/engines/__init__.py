@@ -154,7 +154,7 @@ def tried(device: Device) -> tuple[Engine | None, str]:
     except Exception as problem:
         first_line = (str(problem).splitlines() or [type(problem).__name__])[0]
         return None, f"it failed its self-test ({first_line})"
-    if error > 1e-5:
+    if not error <= 1e-5:  # NaN is wrong as well
         return None, f"its self-test gave wrong numbers (off by {error:.1g})"
     return engine, "works"
 

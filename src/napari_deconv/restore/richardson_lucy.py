@@ -111,8 +111,8 @@ class RichardsonLucy(Value):
     def volumes(self) -> float:
         """Peak memory in float32 volumes of `work_shape`."""
         # Measured as resident memory of a whole run on the CPU (benchmarks/bench_memory.py).
-        kept = {"none": 7.5, "heavy-ball": 8.5, "biggs-andrews": 10.5}[self.acceleration]
-        return kept + (4.0 if self.tv_weight else 0.0)
+        kept = {"none": 7.5, "heavy-ball": 8.5, "biggs-andrews": 11.5}[self.acceleration]
+        return kept + (5.0 if self.tv_weight else 0.0)
 
     @property
     def transforms(self) -> int:
@@ -132,7 +132,8 @@ class RichardsonLucy(Value):
     def steps(self, observation: Observation, engine: Engine) -> Iterator[Step]:
         """Yield one `Step` an iteration; the last holds the estimate and why it stopped."""
         if not observation.image.any():
-            yield Step(1, 1, "the image is zero everywhere", 0.0, observation.image.copy())
+            zeros = observation.image.copy()
+            yield Step(1, self.iterations, "the image is zero everywhere", 0.0, zeros)
             return
         run = _Run(self, observation, engine)
         history: list[float] = []

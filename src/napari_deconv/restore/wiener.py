@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -12,11 +13,16 @@ from napari_deconv.imaging.noise import noise_sigma
 from napari_deconv.imaging.value import Value, require, require_number
 
 from .blur import EDGES, Edges, transfer_function, work_shape
-from .engine import Engine, Float
+from .engine import Complex, Engine, Float
 from .restorer import Observation, Step
 
-#: Bounds of an automatic regularization: beyond them nothing is restored, or only noise.
-LEAST, MOST = 1e-6, 1.0
+#: Bounds of an automatic regularization. The filter amplifies by 1/(2 sqrt(l)) at the most:
+#: 50 times at the least weight, and not at all at the greatest.
+LEAST, MOST = 1e-4, 1.0
+#: Power that the optics pass at frequencies beyond their limit, up to rounding.
+UNSEEN = 1e-6
+#: Frequencies looked at to choose a weight; more would not change it.
+SAMPLE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -81,24 +87,57 @@ class Wiener(Value):
     def steps(self, observation: Observation, engine: Engine) -> Iterator[Step]:
         """Yield one `Step` with the estimate."""
         image = observation.image - np.float32(observation.background)
-        weight = self.weight_for(image)
         shape = self.work_shape(image.shape, observation.psf.shape)
         otf = transfer_function(observation.psf.samples, shape)
+        whole = continued(image, shape)
+        weight = (
+            weight_from_noise(whole, otf, noise_sigma(image))
+            if self.regularization == "auto"
+            else float(self.regularization)
+        )
         # In float64: |H|^2 + l must not round to zero for a tiny l.
         inverse = (1 + weight) * otf.conj() / (np.abs(otf).astype(np.float64) ** 2 + weight)
         restore = engine.filter(inverse.astype(np.complex64), shape)
-        result = restore.forward(engine.push(continued(image, shape), shape))
-        estimate = engine.pull(result, image.shape)
+        estimate = engine.pull(restore.forward(engine.push(whole, shape)), image.shape)
         yield Step(1, 1, f"one step, regularization {weight:.3g}", None, estimate)
 
-    def weight_for(self, image: Float) -> float:
-        """Return the regularization used on `image` (background removed)."""
-        if self.regularization != "auto":
-            return float(self.regularization)
-        noise = noise_sigma(image) ** 2
-        power = float(np.mean(np.square(image, dtype=np.float64)))
-        ratio = noise / (power - noise) if power > noise else MOST
-        return min(max(ratio, LEAST), MOST)
+
+def weight_from_noise(image: Float, otf: Complex, sigma: float) -> float:
+    """Return the regularization at which the blurred result misses the image by the noise.
+
+    Parameters
+    ----------
+    image : ndarray, (Z, Y, X) or (Y, X)
+        Counts without background.
+    otf : ndarray of complex
+        Transfer function on the image's shape, as `numpy.fft.rfftn` orders it.
+    sigma : float
+        Noise of the image, from its finest detail. Where the power at frequencies that the
+        optics do not pass is lower, that counts instead: dim images are mostly whole numbers,
+        and their finest detail exaggerates.
+
+    Notes
+    -----
+    The discrepancy principle (Morozov 1966), solved by bisection on a sample of the spectrum.
+    """
+    from scipy.fft import rfftn
+
+    power = np.abs(np.asarray(rfftn(image, workers=-1))) ** 2 / image.size
+    power.flat[0] = 0  # the mean is kept whatever the weight
+    step = max(power.size // SAMPLE, 1)
+    seen = np.abs(otf).ravel()[::step].astype(np.float64) ** 2
+    sampled = power.ravel()[::step].astype(np.float64)
+    beyond = seen < UNSEEN
+    noise = min(sigma**2, float(sampled[beyond].mean())) if beyond.any() else sigma**2
+    low, high = math.log(LEAST), math.log(MOST)
+    for _ in range(24):
+        middle = (low + high) / 2
+        passed = (1 + math.exp(middle)) * seen / (seen + math.exp(middle))
+        if float(np.mean((1 - passed) ** 2 * sampled)) < noise:
+            low = middle
+        else:
+            high = middle
+    return math.exp((low + high) / 2)
 
 
 def continued(image: Float, shape: tuple[int, ...]) -> Float:

@@ -1,0 +1,154 @@
+"""Recipes as files: what repeats a result, whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_deconv.files.recipe import PsfFile, Recipe, digest, read_recipe, write_recipe
+from napari_deconv.imaging.optics import Optics
+from napari_deconv.imaging.psf import Psf
+from napari_deconv.imaging.value import InputError
+from napari_deconv.restore.richardson_lucy import RichardsonLucy
+from napari_deconv.restore.wiener import Wiener
+
+OPTICS = Optics(na=1.2, emission_nm=520, immersion_index=1.333)
+RECIPES = [
+    Recipe(OPTICS),
+    Recipe(OPTICS, RichardsonLucy(7, "none", 0.01, "circular", 1.5, 1e-3), 99.5, "torch"),
+    Recipe(PsfFile("bead é.tif", (0.2, 0.1, 0.1), 10.0, "0" * 64), Wiener(0.01)),
+    Recipe(PsfFile("bead.tif"), Wiener()),
+]
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=str)
+def test_what_was_written_is_read(tmp_path: Path, recipe: Recipe) -> None:
+    path = tmp_path / "recipe.json"
+    write_recipe(path, recipe)
+    assert read_recipe(path) == recipe
+    assert read_recipe(str(path)) == recipe
+    assert [entry.name for entry in tmp_path.iterdir()] == ["recipe.json"]
+
+
+def test_samples_come_along_to_the_last_bit(tmp_path: Path) -> None:
+    psf = Psf(np.random.default_rng(0).random((3, 4, 5)), (0.3, 0.1, 0.1), ("a note",))
+    write_recipe(tmp_path / "r.json", Recipe(psf, Wiener(0.1)))
+    again = read_recipe(tmp_path / "r.json")
+    assert isinstance(again.psf, Psf)
+    assert np.array_equal(again.psf.samples, psf.samples)
+    assert (again.psf.spacing_um, again.psf.notes) == (psf.spacing_um, psf.notes)
+    assert again.method == Wiener(0.1)
+
+
+def test_a_person_can_read_the_file(tmp_path: Path) -> None:
+    write_recipe(tmp_path / "r.json", RECIPES[0])
+    text = (tmp_path / "r.json").read_text(encoding="utf-8")
+    assert '\n  "engine": "auto"\n' in text
+    assert text.endswith("}\n")
+    assert json.loads(text)["psf"]["na"] == 1.2
+
+
+def test_another_file_is_replaced_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "r.json"
+    write_recipe(path, RECIPES[0])
+
+    def full(self: Path, text: str, **more: Any) -> int:
+        self.write_bytes(text.encode()[:20])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(InputError, match=r"cannot be written to .*r\.json: No space left"):
+        write_recipe(path, RECIPES[1])
+    assert read_recipe(path) == RECIPES[0]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["r.json"]
+
+
+@pytest.mark.parametrize("place", ["missing/r.json", "file/r.json"])
+def test_where_nothing_can_be_written_it_is_told(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"^The recipe cannot be written to .*: \w"):
+        write_recipe(tmp_path / place, RECIPES[0])
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "is not usable. This is not JSON"),
+        (b"\x89PNG\xff\xfe", "cannot be read: 'utf-8' codec"),
+        (b"[1, 2]", "is not usable. Recipe is written as a JSON object"),
+        (b'{"kind": "Grid", "spacing_um": [1, 1]}', "is not usable. Expected Recipe, but the JS"),
+        (b"{}", "is not usable. Recipe cannot be read: missing"),
+        (b'{"psf": {"kind": "PsfFile", "path": "a"}, "speed": 9}', "Recipe has no field 'speed'"),
+    ],
+)
+def test_files_that_hold_no_recipe_are_refused(
+    tmp_path: Path, content: bytes, sentence: str
+) -> None:
+    path = tmp_path / "my recipe.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        read_recipe(path)
+    assert str(caught.value).startswith(f"The recipe {path} ")
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["missing.json", "."])
+def test_a_missing_file_and_a_folder_are_told(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"^The recipe .* cannot be read: "):
+        read_recipe(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"psf": None}, "The recipe's psf must be Optics, a PsfFile or a Psf"),
+        ({"psf": "bead.tif"}, "The recipe's psf must be Optics"),
+        ({"method": "wiener"}, "The recipe's method must be RichardsonLucy or Wiener"),
+        ({"background": "dark"}, r"The background \(a number, or 'auto'\) must be a finite number"),
+        ({"background": np.nan}, "The background"),
+        ({"engine": None}, "The recipe's engine must be a name"),
+    ],
+)
+def test_recipes_are_checked_when_they_are_made(changed: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        Recipe(**{"psf": OPTICS, **changed})
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"path": ""}, "The PSF's file has no name"),
+        ({"voxel_size_um": (0.1,)}, "A voxel size has two or three numbers"),
+        ({"voxel_size_um": (0.1, 0, 0.1)}, "The y spacing in um must be greater than 0"),
+        ({"background": "none"}, "The PSF's background"),
+    ],
+)
+def test_psf_files_are_checked_when_they_are_made(changed: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        PsfFile(**{"path": "bead.tif", **changed})
+
+
+def test_the_psf_file_is_known_by_its_absolute_path_and_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bead.tif").write_bytes(b"some voxels")
+    monkeypatch.chdir(tmp_path)
+    made = PsfFile.of("bead.tif", voxel_size_um=(0.2, 0.1, 0.1))
+    assert Path(made.path).is_absolute()
+    assert Path(made.path).samefile(tmp_path / "bead.tif")
+    assert made.sha256 == hashlib.sha256(b"some voxels").hexdigest()
+    assert made.voxel_size_um == (0.2, 0.1, 0.1)
+
+
+def test_folders_and_missing_files_have_no_digest(tmp_path: Path) -> None:
+    assert digest(tmp_path) is None
+    assert digest(tmp_path / "missing.tif") is None
+    assert PsfFile.of(tmp_path / "missing.tif").sha256 is None

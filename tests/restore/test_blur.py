@@ -1,0 +1,60 @@
+"""The shapes to transform, and transfer functions on them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.fft import irfftn, next_fast_len, rfftn
+
+from napari_deconv.restore.blur import EDGES, transfer_function, work_shape
+
+sides = st.integers(1, 400)
+
+
+@given(st.lists(st.tuples(sides, sides), min_size=2, max_size=3))
+def test_the_padding_keeps_measured_voxels_apart_and_is_fast(axes: list[tuple[int, int]]) -> None:
+    image, psf = zip(*axes, strict=True)
+    for n, p, padded in zip(image, psf, work_shape(image, psf, "non-circulant"), strict=True):
+        if p == 1:
+            assert padded == n  # what is not blurred needs no padding
+        else:
+            # Light travels at most psf//2 either way, so this gap cannot be crossed.
+            assert padded >= n + p // 2
+            assert padded == next_fast_len(padded, real=True)
+            assert padded == next_fast_len(n + p // 2, real=True)
+    assert work_shape(image, psf, "circular") == image
+
+
+def test_there_are_two_kinds_of_edges() -> None:
+    assert EDGES == ("non-circulant", "circular")
+
+
+@pytest.mark.parametrize("psf_shape", [(1, 1, 1), (3, 3, 3), (4, 5, 6), (9, 15, 13)])
+@pytest.mark.parametrize("shape", [(8, 10, 12), (7, 9, 11), (4, 16, 3)])
+def test_a_centred_point_is_all_ones(shape: tuple[int, ...], psf_shape: tuple[int, ...]) -> None:
+    """At n//2 of its box, odd or even, larger than the shape or not."""
+    psf = np.zeros(psf_shape, np.float32)
+    psf[tuple(n // 2 for n in psf_shape)] = 1
+    transfer = transfer_function(psf, shape)
+    assert transfer.dtype == np.complex64
+    assert transfer.shape == (*shape[:-1], shape[-1] // 2 + 1)
+    assert np.abs(transfer - 1).max() < 1e-6
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_point_beside_the_centre_moves_the_image_that_way(axis: int) -> None:
+    shape = (6, 8, 10)
+    psf = np.zeros((3, 3, 3), np.float32)
+    place = [1, 1, 1]
+    place[axis] += 1
+    psf[tuple(place)] = 1
+    image = np.random.default_rng(0).random(shape)
+    moved = irfftn(rfftn(image) * transfer_function(psf, shape), s=shape)
+    assert np.abs(moved - np.roll(image, 1, axis)).max() < 1e-6
+
+
+def test_the_zero_frequency_is_the_sum() -> None:
+    psf = np.random.default_rng(0).random((9, 5, 7)).astype(np.float32)
+    assert transfer_function(psf, (4, 8, 6))[0, 0, 0] == pytest.approx(psf.sum(), rel=1e-6)

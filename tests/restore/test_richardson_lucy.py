@@ -1,0 +1,112 @@
+"""Richardson-Lucy's settings: what is refused, and what a run is said to take."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_deconv.engines import open_engine
+from napari_deconv.imaging.psf import Psf
+from napari_deconv.imaging.value import InputError
+from napari_deconv.restore.engine import Complex, Engine, Filter, Float
+from napari_deconv.restore.restorer import observe
+from napari_deconv.restore.richardson_lucy import ACCELERATIONS, RichardsonLucy
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"iterations": 0}, "The number of iterations must be a whole number of at least 1, not 0"),
+        ({"iterations": -5}, "must be a whole number of at least 1, not -5"),
+        ({"iterations": 2.0}, r"must be a whole number of at least 1, not 2\.0"),
+        ({"iterations": True}, "must be a whole number of at least 1, not True"),
+        ({"iterations": "ten"}, "must be a whole number of at least 1, not 'ten'"),
+        ({"iterations": None}, "must be a whole number of at least 1, not None"),
+        (
+            {"acceleration": "fast"},
+            "The acceleration 'fast' is not known; choose one of heavy-ball, biggs-andrews, none",
+        ),
+        ({"acceleration": None}, "The acceleration None is not known"),
+        (
+            {"edges": "mirror"},
+            "The edges 'mirror' are not known; choose one of non-circulant, circ",
+        ),
+        ({"tv_weight": -1e-3}, "The weight of the total variation must be at least 0"),
+        ({"tv_weight": 0.2}, "A total variation weight of 0.2 flattens everything; choose one fr"),
+        ({"tv_weight": math.nan}, "The weight of the total variation must be a finite number"),
+        ({"read_noise": -1}, "The read noise must be at least 0, not -1"),
+        ({"read_noise": "2"}, "The read noise must be a finite number, not '2'"),
+        ({"stop_tolerance": -1e-6}, "The stop tolerance must be at least 0"),
+        ({"stop_tolerance": math.inf}, "The stop tolerance must be a finite number"),
+    ],
+)
+def test_settings_out_of_range_are_refused(changed: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        RichardsonLucy(**changed)
+
+
+def test_it_looks_as_far_as_the_psf_twice_over() -> None:
+    assert RichardsonLucy().halo((21, 30, 1)) == (20, 30, 0)
+
+
+def test_circular_edges_work_on_the_image_itself() -> None:
+    assert RichardsonLucy(edges="circular").work_shape((7, 11), (5, 5)) == (7, 11)
+    assert RichardsonLucy().work_shape((7, 11), (5, 5)) == (9, 15)
+
+
+class Counting:
+    """An engine that counts the transforms that its filters take."""
+
+    def __init__(self) -> None:
+        self._engine = open_engine("cpu")
+        self.transforms = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def filter(self, transfer: Complex, shape: tuple[int, ...]) -> Filter:
+        counted, made = self, self._engine.filter(transfer, shape)
+        self.transforms += 1  # the transfer function's own
+
+        class Counted:
+            def forward(self, x: Float) -> Float:
+                counted.transforms += 2
+                result: Float = made.forward(x)
+                return result
+
+            def adjoint(self, x: Float) -> Float:
+                counted.transforms += 2
+                result: Float = made.adjoint(x)
+                return result
+
+        return Counted()
+
+
+@pytest.mark.parametrize("acceleration", ACCELERATIONS)
+@pytest.mark.parametrize("iterations", [1, 6])
+def test_the_transforms_of_a_run_are_as_said(acceleration: Any, iterations: int) -> None:
+    engine = Counting()
+    method = RichardsonLucy(iterations, acceleration)
+    observation = observe(np.ones((6, 7, 8)), Psf(np.ones((3, 3, 3))))
+    list(method.steps(observation, engine))
+    assert engine.transforms == method.transforms
+
+
+def test_momentum_and_smoothing_need_more_memory() -> None:
+    volumes = [RichardsonLucy(acceleration=a).volumes for a in ("none", "heavy-ball")]
+    assert volumes[0] < volumes[1] < RichardsonLucy(acceleration="biggs-andrews").volumes
+    assert RichardsonLucy(tv_weight=0.01).volumes > RichardsonLucy().volumes
+
+
+def test_an_image_of_zeros_counts_to_the_same_total(cpu: Engine) -> None:
+    """So that progress over several blocks does not jump where one is empty."""
+    observation = observe(np.zeros((6, 7, 8)), Psf(np.ones((3, 3, 3))))
+    (step,) = RichardsonLucy(20).steps(observation, cpu)
+    assert (step.done, step.total, step.divergence) == (1, 20, 0.0)
+    assert step.note == "the image is zero everywhere"
+    assert step.estimate is not None
+    assert not step.estimate.any()
+    assert not np.shares_memory(step.estimate, observation.image)

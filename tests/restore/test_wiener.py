@@ -1,0 +1,136 @@
+"""Wiener: its settings, its automatic regularization, and its smooth continuation."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from napari_deconv.imaging.psf import Psf
+from napari_deconv.imaging.value import InputError
+from napari_deconv.restore.engine import Engine, Float
+from napari_deconv.restore.restorer import Step, observe
+from napari_deconv.restore.wiener import LEAST, MOST, Wiener, continued
+
+
+def gaussian_psf(sigma: float, side: int, ndim: int) -> Psf:
+    samples = np.zeros((side,) * ndim)
+    samples[(side // 2,) * ndim] = 1
+    return Psf(ndimage.gaussian_filter(samples, sigma))
+
+
+def run(method: Wiener, image: Any, psf: Psf, engine: Engine, background: float = 0) -> Step:
+    (step,) = method.steps(observe(image, psf, background), engine)
+    return step
+
+
+def restored(method: Wiener, image: Any, psf: Psf, engine: Engine, background: float = 0) -> Float:
+    result = run(method, image, psf, engine, background).estimate
+    assert result is not None
+    return result
+
+
+@pytest.mark.parametrize("bad", [0, -1, math.nan, math.inf, "none", None, True, [0.1]])
+def test_the_regularization_is_positive_or_auto(bad: Any) -> None:
+    with pytest.raises(InputError, match=r"^The regularization \(a number, or 'auto'\) must be"):
+        Wiener(bad)
+
+
+def test_the_edges_are_known() -> None:
+    with pytest.raises(InputError, match="The edges 'mirror' are not known; choose one of non-c"):
+        Wiener(edges="mirror")  # type: ignore[arg-type]
+
+
+def chosen(image: Any, engine: Engine) -> float:
+    """Return the regularization that "auto" says it used."""
+    note = run(Wiener(), image, gaussian_psf(1.5, 9, 2), engine).note
+    assert note.startswith("one step, regularization ")
+    return float(note.split()[-1])
+
+
+def test_an_automatic_regularization_grows_with_the_noise(cpu: Engine) -> None:
+    rng = np.random.default_rng(0)
+    signal = ndimage.gaussian_filter(100 * (rng.random((96, 96)) > 0.97), 1.5, mode="wrap")
+    noise = rng.normal(size=signal.shape)
+    weights = [chosen(signal + 20 + sigma * noise, cpu) for sigma in (0.0, 0.3, 1.0, 3.0)]
+    assert weights == sorted(set(weights))
+    assert LEAST <= weights[0] < 0.01 < weights[-1] <= MOST
+
+
+def test_an_automatic_regularization_stays_within_bounds(cpu: Engine) -> None:
+    assert chosen(np.full((32, 36), 5.0), cpu) == pytest.approx(LEAST, rel=0.01)
+    noise = np.random.default_rng(0).normal(100, 5, (64, 64))
+    assert 0.5 < chosen(noise, cpu) <= MOST
+
+
+def test_the_step_says_what_was_used(cpu: Engine) -> None:
+    step = run(Wiener(0.0125), np.eye(9), gaussian_psf(1, 5, 2), cpu)
+    assert (step.done, step.total, step.divergence) == (1, 1, None)
+    assert step.note == "one step, regularization 0.0125"
+
+
+def test_the_mean_is_kept_and_the_background_taken_away(cpu: Engine) -> None:
+    image = np.random.default_rng(0).random((24, 30)) * 50 + 100
+    method = Wiener(0.05, edges="circular")
+    result = restored(method, image, gaussian_psf(1.5, 9, 2), cpu, background=90)
+    assert result.mean(dtype=np.float64) == pytest.approx(image.mean() - 90, rel=1e-5)
+
+
+def test_it_is_linear_in_the_data(cpu: Engine) -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.random((2, 12, 14, 16))
+    psf, method = gaussian_psf(1.2, 5, 3), Wiener(0.01)
+    both = restored(method, 2 * a + 3 * b, psf, cpu)
+    each = 2 * restored(method, a, psf, cpu) + 3 * restored(method, b, psf, cpu)
+    assert np.abs(both - each).max() < 1e-4
+
+
+def test_without_noise_it_undoes_the_blur(cpu: Engine) -> None:
+    truth = ndimage.gaussian_filter(np.random.default_rng(0).random((40, 40)), 1.5)
+    psf = gaussian_psf(1.0, 11, 2)
+    image = ndimage.convolve(truth, psf.samples, mode="wrap")
+    result = restored(Wiener(1e-5, edges="circular"), image, psf, cpu)
+    assert np.abs(result - truth).max() < 0.05 * np.abs(image - truth).max()
+
+
+def test_a_bright_border_rings_less_than_with_circular_edges(cpu: Engine) -> None:
+    """A ramp jumps where it repeats; continued smoothly it does not."""
+    image = np.tile(np.linspace(0, 100, 64), (64, 1))
+    psf = gaussian_psf(2.0, 13, 2)
+
+    def ringing(edges: Any) -> float:
+        result = restored(Wiener(1e-3, edges=edges), image, psf, cpu)
+        return float(np.abs(result - image)[8:-8, 8:-8].max())
+
+    assert ringing("non-circulant") < 0.1 * ringing("circular")
+
+
+@pytest.mark.parametrize("shape", [(8, 10), (9, 12, 7)])
+def test_the_continuation_begins_with_the_image_and_closes_the_circle(
+    shape: tuple[int, ...],
+) -> None:
+    image = np.random.default_rng(0).random(shape).astype(np.float32)
+    larger = tuple(n + 7 for n in shape)
+    result = continued(image, larger)
+    assert result.shape == larger
+    assert result.dtype == np.float32
+    assert np.array_equal(result[tuple(slice(n) for n in shape)], image)
+    assert result.min() >= image.min() - 1e-6
+    assert result.max() <= image.max() + 1e-6
+
+
+def test_the_continuation_of_a_ramp_has_no_jump() -> None:
+    ramp = np.arange(20, dtype=np.float32)[None]
+    result = continued(ramp, (1, 40))[0]
+    steps = np.abs(np.diff(np.append(result, result[0])))
+    assert steps.max() < 2.5
+    assert np.array_equal(continued(ramp, (1, 20)), ramp)
+
+
+def test_the_padding_may_be_longer_than_the_image() -> None:
+    result = continued(np.array([[1.0, 2.0]], np.float32), (1, 13))
+    assert result.shape == (1, 13)
+    assert 1 <= result.min() <= result.max() <= 2
