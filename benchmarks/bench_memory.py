@@ -30,8 +30,8 @@ def measure(name: str) -> None:
     import numpy as np
 
     from napari_deconv import Psf, open_engine
-    from napari_deconv.pipeline import peak_memory_bytes
-    from napari_deconv.restore.restorer import observe
+    from napari_deconv.engines.memory import peak_memory_bytes
+    from napari_deconv.restoration.restorer import observe
 
     method = methods()[name]
     image = np.random.default_rng(0).poisson(30, SHAPE).astype(np.uint16)

@@ -24,10 +24,10 @@ from scipy.fft import irfftn, rfftn
 from napari_deconv.engines import open_engine
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError
-from napari_deconv.restore.blur import transfer_function, work_shape
-from napari_deconv.restore.restorer import Restorer, observe
-from napari_deconv.restore.richardson_lucy import UNSEEN, RichardsonLucy
-from napari_deconv.restore.wiener import Wiener
+from napari_deconv.restoration.blur import transfer_function, work_shape
+from napari_deconv.restoration.restorer import Restorer, observe
+from napari_deconv.restoration.richardson_lucy import UNSEEN, RichardsonLucy
+from napari_deconv.restoration.wiener import Wiener
 
 SHAPE, SIDE, ITERATIONS, ROUNDS = (64, 256, 256), 31, 10, 3
 TIMES = "times the plain scipy loop"

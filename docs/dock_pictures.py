@@ -17,7 +17,7 @@ from PIL import Image as Picture
 from qtpy.QtWidgets import QApplication
 
 from napari_deconv.files.reading import read_stack
-from napari_deconv.restore.richardson_lucy import RichardsonLucy
+from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.ui.deconvolve_dock import DeconvolveDock
 from napari_deconv.ui.method_panel import Settings
 from napari_deconv.ui.psf_panel import PsfLayer

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from napari_deconv.engines import open_engine
-from napari_deconv.restore.engine import Engine
+from napari_deconv.restoration.engine import Engine
 
 Array = npt.NDArray[np.float64]
 

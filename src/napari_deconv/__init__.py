@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from napari_deconv.imaging.stack import KnownOptics, Stack
     from napari_deconv.imaging.value import InputError
     from napari_deconv.pipeline import restore, restore_stack
-    from napari_deconv.restore.richardson_lucy import RichardsonLucy
-    from napari_deconv.restore.wiener import Wiener
+    from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+    from napari_deconv.restoration.wiener import Wiener
 
 __version__ = "0.1.0"
 
@@ -41,9 +41,9 @@ _HOMES = {
     "Psf": "imaging.psf",
     "PsfFile": "files.recipe",
     "Recipe": "files.recipe",
-    "RichardsonLucy": "restore.richardson_lucy",
+    "RichardsonLucy": "restoration.richardson_lucy",
     "Stack": "imaging.stack",
-    "Wiener": "restore.wiener",
+    "Wiener": "restoration.wiener",
     "compute_psf": "imaging.psf_models",
     "measured_psf": "imaging.psf",
     "open_engine": "engines",

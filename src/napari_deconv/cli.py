@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_deconv.imaging.optics import Optics
     from napari_deconv.imaging.stack import Stack
     from napari_deconv.pipeline import Restored
-    from napari_deconv.restore.restorer import Step
+    from napari_deconv.restoration.restorer import Step
 
 app = typer.Typer(
     add_completion=False,
@@ -253,7 +253,7 @@ def demo(
     from napari_deconv.files.picture import write_comparison
     from napari_deconv.files.recipe import Recipe
     from napari_deconv.files.samples import CELL_PATH, real_psf, real_stack
-    from napari_deconv.restore.richardson_lucy import RichardsonLucy
+    from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 
     stack = real_stack()
     recipe = Recipe(real_psf(), RichardsonLucy(iterations), engine=engine)
@@ -397,8 +397,8 @@ def _method(name: str | None, wishes: dict[str, Any], base: Method | None) -> Me
     """Return the method of the options; what they leave open is as in the recipe's, `base`."""
     from dataclasses import replace
 
-    from napari_deconv.restore.richardson_lucy import RichardsonLucy
-    from napari_deconv.restore.wiener import Wiener
+    from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+    from napari_deconv.restoration.wiener import Wiener
 
     if name is None and not wishes and base is not None:
         return None

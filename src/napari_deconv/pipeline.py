@@ -11,13 +11,13 @@ import time
 import warnings
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_deconv import engines
+from napari_deconv.engines.memory import free_memory_bytes, peak_memory_bytes
 from napari_deconv.files.reading import read_stack
 from napari_deconv.files.recipe import PsfFile, Recipe, digest
 from napari_deconv.imaging.grid import Grid
@@ -27,9 +27,9 @@ from napari_deconv.imaging.psf import Psf, fitted_to, measured_psf
 from napari_deconv.imaging.psf_models import compute_psf
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError, Value, require
-from napari_deconv.restore.engine import Engine
-from napari_deconv.restore.restorer import Restorer, Step, observe
-from napari_deconv.restore.richardson_lucy import RichardsonLucy
+from napari_deconv.restoration.engine import Engine
+from napari_deconv.restoration.restorer import Restorer, Step, observe
+from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 
 Float = npt.NDArray[np.float32]
 
@@ -67,17 +67,6 @@ class Restored:
     psf: Psf
     recipe: Recipe
     record: Record
-
-
-@dataclass(frozen=True)
-class Forecast(Value):
-    """What a run will take, said before it starts."""
-
-    work_shape: tuple[int, ...]
-    blocks: int
-    memory_bytes: int
-    free_bytes: int
-    seconds: float
 
 
 def restore(
@@ -184,39 +173,48 @@ def restoring(
     yield Step(0, 1, "opening the engine (the first use of a GPU compiles for some seconds)")
     device = _Device(recipe.engine)
     try:
+        yield Step(0, 1, f"running on {engines.reason(device.engine, recipe.engine)}")
         _require_memory(stack, recipe.method, psf, device.engine, memory_fraction)
-        blocks = list(stack.blocks())
-        result = np.empty(stack.shape, np.float32)
-        backgrounds = _backgrounds(stack, recipe)
-        records: list[BlockRecord] = []
-        notes: list[str] = list(psf.notes)
-        for count, index in enumerate(blocks):
-            level = backgrounds[stack.channel_of(index)]
-            observation = observe(np.asarray(stack.data[index]), psf, level)
-            notes += [note for note in observation.notes if note not in notes]
-            divergences: list[float] = []
-            step = Step(0, 1)
-            for step in device.steps(recipe.method, observation):
-                if step.divergence is not None:
-                    # Where the CPU took over, it began again.
-                    divergences[step.done - 1 :] = [step.divergence]
-                yield _counted(step, count, len(blocks))
-            result[index] = _checked(step)
-            records.append(BlockRecord(index, level, step.done, step.note, tuple(divergences)))
+        data, blocks, notes = yield from _restored_blocks(stack, recipe, psf, device)
         record = Record(
             engine=device.engine.name,
             device=device.engine.device,
             seconds=round(time.perf_counter() - started, 3),
             peak_memory_bytes=peak_memory_bytes(),
             psf_shape=psf.shape,
-            blocks=tuple(records),
-            notes=(*notes, *device.notes),
+            blocks=blocks,
+            notes=(*psf.notes, *notes, *device.notes),
             version=_version(),
         )
     finally:
         device.engine.release()
-    restored = replace(stack, data=result, name=f"{stack.name} restored".strip())
+    restored = replace(stack, data=data, name=f"{stack.name} restored".strip())
     return Restored(restored, psf, recipe, record)
+
+
+def _restored_blocks(
+    stack: Stack, recipe: Recipe, psf: Psf, device: _Device
+) -> Generator[Step, None, tuple[Float, tuple[BlockRecord, ...], tuple[str, ...]]]:
+    """Restore block by block; return the voxels, what happened to each block, and the notes."""
+    indices = list(stack.blocks())
+    result = np.empty(stack.shape, np.float32)
+    backgrounds = _backgrounds(stack, recipe)
+    records: list[BlockRecord] = []
+    notes: list[str] = []
+    for count, index in enumerate(indices):
+        level = backgrounds[stack.channel_of(index)]
+        observation = observe(np.asarray(stack.data[index]), psf, level)
+        notes += [note for note in observation.notes if note not in (*psf.notes, *notes)]
+        divergences: list[float] = []
+        step = Step(0, 1)
+        for step in device.steps(recipe.method, observation):
+            if step.divergence is not None:
+                # Where the CPU took over, it began again.
+                divergences[step.done - 1 :] = [step.divergence]
+            yield _counted(step, count, len(indices))
+        result[index] = _checked(step)
+        records.append(BlockRecord(index, level, step.done, step.note, tuple(divergences)))
+    return result, tuple(records), tuple(notes)
 
 
 class _Device:
@@ -334,88 +332,10 @@ def _backgrounds(stack: Stack, recipe: Recipe) -> list[float]:
     return levels
 
 
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """What a recipe means for a stack: the PSF, the engine in words, and the forecast."""
-
-    psf: Psf
-    engine: str
-    forecast: Forecast
-
-
-def plan(stack: Stack, recipe: Recipe) -> Plan:
-    """Return what `restoring` would do, without doing it; see `Plan`.
-
-    Raises
-    ------
-    InputError
-        If the PSF or the engine of the recipe is not usable.
-    """
-    psf = prepare_psf(recipe.psf, stack)
-    engine = _kept_engine(recipe.engine)
-    return Plan(
-        psf,
-        engines.reason(engine, recipe.engine),
-        forecast(stack, recipe.method, psf.shape, engine),
-    )
-
-
-@cache
-def _kept_engine(name: str) -> Engine:
-    """Return an engine to plan with; kept, since opening one runs its self-test."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # told when it runs
-        return engines.open_engine(name)
-
-
-def forecast(
-    stack: Stack, method: Restorer, psf_shape: tuple[int, ...], engine: Engine
-) -> Forecast:
-    """Return what restoring `stack` on `engine` will take.
-
-    Parameters
-    ----------
-    stack : Stack
-        What would be restored.
-    method : Restorer
-        How.
-    psf_shape : tuple of int
-        Shape of the PSF on the stack's voxels.
-    engine : Engine
-        Where; a small transform is timed on it, once.
-    """
-    shape = method.work_shape(stack.spatial_shape, psf_shape)
-    voxels, blocks = math.prod(shape), len(list(stack.blocks()))
-    work = voxels * math.log2(max(voxels, 2))
-    return Forecast(
-        work_shape=shape,
-        blocks=blocks,
-        memory_bytes=int(4 * (method.volumes * voxels + math.prod(stack.shape))),
-        free_bytes=free_memory_bytes(),
-        seconds=blocks * method.transforms * work * _seconds_per_work(engine),
-    )
-
-
-_TIMED: dict[str, float] = {}
-
-
-def _seconds_per_work(engine: Engine) -> float:
-    """Return the seconds that one transform takes per voxel and per log2 of their number."""
-    if engine.device not in _TIMED:
-        # Large enough not to fit into a cache, as real stacks do not.
-        shape = (64, 192, 192)
-        voxels = math.prod(shape)
-        flat = np.ones((64, 192, 97), np.complex64)
-        blur = engine.filter(flat, shape)
-        x = engine.push(np.ones(shape, np.float32), shape)
-        engine.pull(blur.forward(x), (1, 1, 1))
-        started = time.perf_counter()
-        for _ in range(2):
-            y = blur.forward(x)
-            engine.evaluate("fmax(x * y / (y + 1.0f), 0.0f)", x=x, y=y)
-        engine.pull(y, (1, 1, 1))
-        _TIMED[engine.device] = (time.perf_counter() - started) / (4 * voxels * math.log2(voxels))
-    return _TIMED[engine.device]
+def memory_needed_bytes(stack: Stack, method: Restorer, psf_shape: tuple[int, ...]) -> int:
+    """Return what a run needs at its peak: the volumes of the method, and the result."""
+    volume = math.prod(method.work_shape(stack.spatial_shape, psf_shape))
+    return int(4 * (method.volumes * volume + math.prod(stack.shape)))
 
 
 def _require_memory(
@@ -423,35 +343,13 @@ def _require_memory(
 ) -> None:
     if engine.name != "cpu":
         return  # A device that runs out of memory says so, and the CPU takes over.
-    shape = method.work_shape(stack.spatial_shape, psf.shape)
-    needed = int(4 * (method.volumes * math.prod(shape) + math.prod(stack.shape)))
+    needed = memory_needed_bytes(stack, method, psf.shape)
     free = int(fraction * free_memory_bytes())
     require(
         needed <= free,
         f"Restoring needs about {needed / 1e9:.1f} GB of memory, but "
         f"{free / 1e9:.1f} GB may be used; close other programs or crop the stack",
     )
-
-
-def free_memory_bytes() -> int:
-    """Return the memory that is free on this machine, in bytes."""
-    import psutil
-
-    return int(psutil.virtual_memory().available)
-
-
-def peak_memory_bytes() -> int:
-    """Return the most memory that this process has used so far, in bytes."""
-    import sys
-
-    if sys.platform == "win32":
-        import psutil
-
-        return int(psutil.Process().memory_info().peak_wset)
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak if sys.platform == "darwin" else peak * 1024)
 
 
 def _version() -> str:

@@ -12,9 +12,9 @@ import pytest
 
 from napari_deconv.engines import open_engine
 from napari_deconv.imaging.psf import Psf
-from napari_deconv.restore.engine import Engine
-from napari_deconv.restore.restorer import Step, observe
-from napari_deconv.restore.richardson_lucy import ACCELERATIONS, RichardsonLucy
+from napari_deconv.restoration.engine import Engine
+from napari_deconv.restoration.restorer import Step, observe
+from napari_deconv.restoration.richardson_lucy import ACCELERATIONS, RichardsonLucy
 
 from . import reference
 

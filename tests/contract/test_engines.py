@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pytest
 
 from napari_deconv.engines import self_test
-from napari_deconv.restore.blur import transfer_function
-from napari_deconv.restore.engine import Engine
+from napari_deconv.restoration.blur import transfer_function
+from napari_deconv.restoration.engine import Engine
 
 from . import reference
 

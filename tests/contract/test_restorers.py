@@ -11,11 +11,11 @@ import pytest
 
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError
-from napari_deconv.restore.blur import Edges
-from napari_deconv.restore.engine import Engine
-from napari_deconv.restore.restorer import Restorer, observe
-from napari_deconv.restore.richardson_lucy import RichardsonLucy
-from napari_deconv.restore.wiener import Wiener
+from napari_deconv.restoration.blur import Edges
+from napari_deconv.restoration.engine import Engine
+from napari_deconv.restoration.restorer import Restorer, observe
+from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.restoration.wiener import Wiener
 
 from . import reference
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import platform
 import re
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec
@@ -17,7 +19,7 @@ from napari_deconv import engines
 from napari_deconv.engines import Device, devices, open_engine, opencl_engine, reason, tried
 from napari_deconv.engines.cpu_engine import CpuEngine
 from napari_deconv.imaging.value import InputError
-from napari_deconv.restore.engine import Engine, Float
+from napari_deconv.restoration.engine import Engine, Float
 
 
 class FakeGpu(CpuEngine):
@@ -69,8 +71,14 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Return a function that makes this machine have these devices, beside its CPU."""
 
     def install(*, torch: tuple[Device, ...] = (), opencl: tuple[Device, ...] = ()) -> None:
+        monkeypatch.setattr(
+            engines, "_GPU_DRIVERS", dict.fromkeys(("torch", "opencl"), lambda: True)
+        )
         monkeypatch.setattr(engines, "_torch", listing(*torch))
         monkeypatch.setattr(engines, "_opencl", listing(*opencl))
+        monkeypatch.setattr(
+            engines, "_GPU_DRIVERS", {"torch": lambda: True, "opencl": lambda: True}
+        )
 
     return install
 
@@ -152,15 +160,18 @@ def test_a_gpu_that_computes_wrongly_is_not_trusted(
         assert open_engine("auto").name == "cpu"
 
 
-def test_a_package_that_fails_to_load_is_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_that_fails_to_load_is_no_device(
+    monkeypatch: pytest.MonkeyPatch, installed: Callable[..., None]
+) -> None:
     """Such as torch with a library of CUDA missing."""
 
     def load() -> Iterator[Device]:
         raise OSError("libcudart.so.12: cannot open shared object file")
         yield
 
+    monkeypatch.setattr(engines, "_GPU_DRIVERS", dict.fromkeys(("torch", "opencl"), lambda: True))
+    installed()
     monkeypatch.setattr(engines, "_torch", load)
-    monkeypatch.setattr(engines, "_opencl", listing())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert open_engine("auto").name == "cpu"
@@ -169,6 +180,58 @@ def test_a_package_that_fails_to_load_is_no_device(monkeypatch: pytest.MonkeyPat
         pytest.raises(InputError, match=r"does not work here: .*libcudart\.so\.12"),
     ):
         open_engine("torch")
+
+
+@pytest.mark.parametrize("package", ["torch", "opencl"])
+def test_without_a_driver_nothing_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, installed: Callable[..., None], package: str
+) -> None:
+    """Loading torch takes seconds: not for a machine that has no GPU."""
+    installed(**{package: (gpu(FakeGpu, package),)})
+    assert open_engine("auto").device == "GPU of the test"
+    absent = {**engines._GPU_DRIVERS, package: lambda: False}
+    monkeypatch.setattr(engines, "_GPU_DRIVERS", absent)
+    monkeypatch.setattr(engines, f"_{package}", lambda: pytest.fail("loaded"))
+    assert open_engine("auto").name == "cpu"
+
+
+def test_the_driver_of_pocl_is_none_of_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("OCL_ICD_FILENAMES", raising=False)
+    monkeypatch.setattr(engines, "Path", lambda path: tmp_path)
+    assert not engines._may_have_opencl_gpu()
+    (tmp_path / "pocl.icd").touch()
+    assert not engines._may_have_opencl_gpu()
+    (tmp_path / "nvidia.icd").touch()
+    assert engines._may_have_opencl_gpu()
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "library", "expected"),
+    [
+        ("linux", "x86_64", "libcuda.so.1", True),
+        ("linux", "x86_64", None, False),
+        ("win32", "AMD64", "nvcuda.dll", True),
+        ("win32", "AMD64", None, False),
+        ("darwin", "arm64", None, True),
+        ("darwin", "x86_64", None, False),
+    ],
+)
+def test_torch_is_asked_where_a_driver_lies(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    system: str,
+    machine: str,
+    library: str | None,
+    expected: bool,
+) -> None:
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(engines, "find_library", lambda name: library)
+    monkeypatch.setattr(engines, "Path", lambda path: tmp_path / "missing")
+    assert engines._may_have_torch_gpu() is expected
 
 
 # -- by name ---------------------------------------------------------------------------

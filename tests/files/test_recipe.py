@@ -15,8 +15,8 @@ from napari_deconv.files.recipe import PsfFile, Recipe, digest, read_recipe, wri
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError
-from napari_deconv.restore.richardson_lucy import RichardsonLucy
-from napari_deconv.restore.wiener import Wiener
+from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.restoration.wiener import Wiener
 
 OPTICS = Optics(na=1.2, emission_nm=520, immersion_index=1.333)
 RECIPES = [

@@ -21,7 +21,7 @@ from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError
-from napari_deconv.restore.richardson_lucy import RichardsonLucy
+from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.ui import layers
 from napari_deconv.ui.deconvolve_dock import DeconvolveDock
 from napari_deconv.ui.method_panel import Settings

@@ -8,7 +8,7 @@ from collections.abc import Generator
 from pytestqt.qtbot import QtBot
 
 from napari_deconv.imaging.value import InputError
-from napari_deconv.restore.restorer import Step
+from napari_deconv.restoration.restorer import Step
 from napari_deconv.ui.jobs import Clock, Job, Latest
 
 

@@ -13,7 +13,7 @@ from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import KnownOptics, Stack
 from napari_deconv.imaging.value import InputError
 from napari_deconv.pipeline import restore_stack
-from napari_deconv.restore.richardson_lucy import RichardsonLucy
+from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.ui import layers
 
 RECIPE = Recipe(Psf(np.ones((1, 1))), RichardsonLucy(2), background=0.0, engine="cpu")

@@ -14,8 +14,8 @@ from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.stack import KnownOptics
 from napari_deconv.imaging.value import InputError
-from napari_deconv.restore.richardson_lucy import RichardsonLucy
-from napari_deconv.restore.wiener import Wiener
+from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.restoration.wiener import Wiener
 from napari_deconv.ui.curve_panel import CurvePanel
 from napari_deconv.ui.image_panel import ImageChoice, ImagePanel
 from napari_deconv.ui.method_panel import MethodPanel, Settings

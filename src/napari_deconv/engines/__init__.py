@@ -9,16 +9,20 @@ tried on a small filter before it is trusted, and falls back with a warning.
 from __future__ import annotations
 
 import importlib.util
+import os
+import platform
+import sys
 import warnings
 from collections.abc import Callable, Iterator
+from ctypes.util import find_library
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 
 from napari_deconv.imaging.value import InputError
-from napari_deconv.restore.blur import transfer_function
-from napari_deconv.restore.engine import Engine
+from napari_deconv.restoration.blur import transfer_function
+from napari_deconv.restoration.engine import Engine
 
 ENGINES = ("auto", "cpu", "opencl", "torch")
 
@@ -65,9 +69,10 @@ def _failing(problem: Exception) -> Callable[[], Engine]:
 
 
 def _cpu() -> Iterator[Device]:
-    from .cpu_engine import CpuEngine, memory_bytes
+    from .cpu_engine import CpuEngine
+    from .memory import total_memory_bytes
 
-    yield Device("cpu", CpuEngine().device, False, memory_bytes(), CpuEngine)
+    yield Device("cpu", CpuEngine().device, False, total_memory_bytes(), CpuEngine)
 
 
 def _torch() -> Iterator[Device]:
@@ -123,26 +128,52 @@ def open_engine(name: str = "auto") -> Engine:
     if name == "cpu":
         return next(_cpu()).open()
     if name == "auto":
-        return (
-            _first_working((d for d in devices("torch", "opencl") if d.is_gpu), ())
-            or next(_cpu()).open()
-        )
-    failures: list[str] = []
-    engine = _first_working(devices(name), failures)
+        names = [name for name, may_have_gpu in _GPU_DRIVERS.items() if may_have_gpu()]
+        gpus = (device for device in (devices(*names) if names else ()) if device.is_gpu)
+        engine, _ = _first_working(gpus)
+        return engine or next(_cpu()).open()
+    engine, problems = _first_working(devices(name))
     if engine is None:
-        raise InputError(_unavailable(name, failures))
+        raise InputError(_unavailable(name, problems))
     return engine
 
 
-def _first_working(candidates: Iterator[Device], failures: Any) -> Engine | None:
+def _first_working(candidates: Iterator[Device]) -> tuple[Engine | None, list[str]]:
+    """Return the first engine that passes its self-test, and what was wrong with those before."""
+    problems: list[str] = []
     for device in candidates:
         engine, problem = tried(device)
         if engine is not None:
-            return engine
+            return engine, problems
         warnings.warn(f"{device.name} is not used: {problem}", stacklevel=3)
-        if isinstance(failures, list):
-            failures.append(problem)
-    return None
+        problems.append(problem)
+    return None, problems
+
+
+def _may_have_torch_gpu() -> bool:
+    """Return whether a driver that torch could use is installed.
+
+    Loading torch takes seconds and holds up every other thread meanwhile; without a driver
+    there is no reason to.
+    """
+    if sys.platform == "darwin":
+        return platform.machine() == "arm64"
+    if sys.platform == "win32":
+        return find_library("nvcuda") is not None
+    return Path("/dev/kfd").exists() or find_library("cuda") is not None
+
+
+def _may_have_opencl_gpu() -> bool:
+    """Return whether an OpenCL driver other than PoCL, which knows no GPU, is installed."""
+    if sys.platform != "linux" or "OCL_ICD_FILENAMES" in os.environ:
+        return True
+    return any("pocl" not in driver.name for driver in Path("/etc/OpenCL/vendors").glob("*.icd"))
+
+
+_GPU_DRIVERS: dict[str, Callable[[], bool]] = {
+    "torch": _may_have_torch_gpu,
+    "opencl": _may_have_opencl_gpu,
+}
 
 
 def tried(device: Device) -> tuple[Engine | None, str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_deconv.restore.engine import Complex, Float
+from napari_deconv.restoration.engine import Complex, Float
 
 #: Voxels worked on at a time: small enough that a step's operands stay in a core's cache.
 SLAB = 1 << 15
@@ -34,7 +34,7 @@ def _compiled(expression: str) -> CodeType:
 
 
 class CpuFilter:
-    """A circular filter by real transforms; see `restore.engine.Filter`."""
+    """A circular filter by real transforms; see `restoration.engine.Filter`."""
 
     def __init__(self, transfer: Complex, shape: tuple[int, ...], workers: int) -> None:
         self._transfer, self._shape, self._workers = transfer, shape, workers
@@ -61,7 +61,7 @@ class CpuFilter:
 
 
 class CpuEngine:
-    """numpy and scipy on all cores; see `restore.engine.Engine`."""
+    """numpy and scipy on all cores; see `restoration.engine.Engine`."""
 
     name = "cpu"
 
@@ -168,10 +168,3 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def memory_bytes() -> int:
-    """Return the memory of this machine in bytes."""
-    import psutil
-
-    return int(psutil.virtual_memory().total)

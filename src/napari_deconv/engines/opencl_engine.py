@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_deconv.restore.engine import Complex, Float
+from napari_deconv.restoration.engine import Complex, Float
 
 #: Work items of a sum; each adds up every PARTIALS-th voxel.
 PARTIALS = 4096
@@ -150,7 +150,7 @@ class OpenClArray:
 
 
 class OpenClFilter:
-    """A circular filter by real transforms; see `restore.engine.Filter`."""
+    """A circular filter by real transforms; see `restoration.engine.Filter`."""
 
     def __init__(self, engine: OpenClEngine, transfer: Complex, shape: tuple[int, ...]) -> None:
         self._engine, self._shape = engine, shape
@@ -176,7 +176,7 @@ class OpenClFilter:
 
 
 class OpenClEngine:
-    """pyclesperanto on one OpenCL device; see `restore.engine.Engine`.
+    """pyclesperanto on one OpenCL device; see `restoration.engine.Engine`.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_deconv.restore.engine import Complex, Float
+from napari_deconv.restoration.engine import Complex, Float
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +21,7 @@ def _compiled(expression: str) -> CodeType:
 
 
 class TorchFilter:
-    """A circular filter by real transforms; see `restore.engine.Filter`."""
+    """A circular filter by real transforms; see `restoration.engine.Filter`."""
 
     def __init__(self, transfer: torch.Tensor, shape: tuple[int, ...]) -> None:
         self._transfer, self._shape = transfer, shape
@@ -44,7 +44,7 @@ class TorchFilter:
 
 
 class TorchEngine:
-    """torch on one device; see `restore.engine.Engine`.
+    """torch on one device; see `restoration.engine.Engine`.
 
     Parameters
     ----------

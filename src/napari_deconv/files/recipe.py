@@ -13,8 +13,8 @@ from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError, Value, require, require_number
-from napari_deconv.restore.richardson_lucy import RichardsonLucy
-from napari_deconv.restore.wiener import Wiener
+from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.restoration.wiener import Wiener
 
 Method = RichardsonLucy | Wiener
 

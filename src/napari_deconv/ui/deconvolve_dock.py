@@ -33,7 +33,8 @@ from napari_deconv.imaging.psf import Psf, measured_psf
 from napari_deconv.imaging.psf_models import fwhm_um
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError, require
-from napari_deconv.restore.restorer import Step
+from napari_deconv.planning import Plan, plan
+from napari_deconv.restoration.restorer import Step
 
 from . import layers
 from .column import ScrollingColumn
@@ -172,7 +173,7 @@ class DeconvolveDock(QWidget):
             self.latest.stop()
             self.forecast.setText(str(error))
             return
-        self.latest.request(lambda: pipeline.plan(stack, _recipe(stack, source, settings)))
+        self.latest.request(lambda: plan(stack, _recipe(stack, source, settings)))
 
     def _wishes(self) -> tuple[Stack, Source, Settings]:
         """Return the image, the PSF's source and the settings as they stand in the panels."""
@@ -187,23 +188,23 @@ class DeconvolveDock(QWidget):
             source = layers.psf_stack(self._layer(wish.name)) if is_layer else wish  # type: ignore
         return stack, source, self.method.value()
 
-    def _show_plan(self, plan: pipeline.Plan | InputError) -> None:
-        if isinstance(plan, InputError):
-            self.forecast.setText(str(plan))
+    def _show_plan(self, made: Plan | InputError) -> None:
+        if isinstance(made, InputError):
+            self.forecast.setText(str(made))
             return
-        told = plan.forecast
+        told = made.forecast
         blocks = f"{told.blocks} blocks, " if told.blocks > 1 else ""
         enough = "" if told.memory_bytes <= told.free_bytes else " <b>(too much: crop it)</b>"
         self.forecast.setText(
-            f"{plan.engine}; {blocks}{told.memory_bytes / 1e9:.2f} GB of "
+            f"{made.engine}; {blocks}{told.memory_bytes / 1e9:.2f} GB of "
             f"{told.free_bytes / 1e9:.0f} GB free{enough}; {_duration(told.seconds)} at most"
         )
-        shape = " x ".join(map(str, plan.psf.shape))
+        shape = " x ".join(map(str, made.psf.shape))
         widths = ""
-        if plan.psf.spacing_um:
-            widths = ", FWHM " + " x ".join(f"{w:.2f}" for w in fwhm_um(plan.psf)) + " um"
+        if made.psf.spacing_um:
+            widths = ", FWHM " + " x ".join(f"{w:.2f}" for w in fwhm_um(made.psf)) + " um"
         self.psf.summary.setText(f"{shape} voxels{widths}")
-        self.psf.summary.setToolTip("\n".join(plan.psf.notes))
+        self.psf.summary.setToolTip("\n".join(made.psf.notes))
 
     # -- running --------------------------------------------------------------------------
 

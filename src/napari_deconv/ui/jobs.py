@@ -14,7 +14,7 @@ from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_deconv.imaging.value import InputError
-from napari_deconv.restore.restorer import Step
+from napari_deconv.restoration.restorer import Step
 
 Work = Callable[[], Generator[Step, None, Any]]
 

@@ -20,9 +20,9 @@ from superqt import QCollapsible, QLabeledDoubleSlider, QLabeledSlider
 
 from napari_deconv.engines import ENGINES
 from napari_deconv.files.recipe import Method
-from napari_deconv.restore.blur import EDGES
-from napari_deconv.restore.richardson_lucy import RichardsonLucy
-from napari_deconv.restore.wiener import Wiener
+from napari_deconv.restoration.blur import EDGES
+from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.restoration.wiener import Wiener
 
 #: The methods as the dock names them; None stands for Wiener.
 METHODS: dict[str, str | None] = {

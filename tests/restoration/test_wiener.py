@@ -11,9 +11,9 @@ from scipy import ndimage
 
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError
-from napari_deconv.restore.engine import Engine, Float
-from napari_deconv.restore.restorer import Step, observe
-from napari_deconv.restore.wiener import LEAST, MOST, Wiener, continued
+from napari_deconv.restoration.engine import Engine, Float
+from napari_deconv.restoration.restorer import Step, observe
+from napari_deconv.restoration.wiener import LEAST, MOST, Wiener, continued
 
 
 def gaussian_psf(sigma: float, side: int, ndim: int) -> Psf:

@@ -97,8 +97,8 @@ class Wiener(Value):
         )
         # In float64: |H|^2 + l must not round to zero for a tiny l.
         inverse = (1 + weight) * otf.conj() / (np.abs(otf).astype(np.float64) ** 2 + weight)
-        restore = engine.filter(inverse.astype(np.complex64), shape)
-        estimate = engine.pull(restore.forward(engine.push(whole, shape)), image.shape)
+        inverted = engine.filter(inverse.astype(np.complex64), shape)
+        estimate = engine.pull(inverted.forward(engine.push(whole, shape)), image.shape)
         yield Step(1, 1, f"one step, regularization {weight:.3g}", None, estimate)
 
 

@@ -11,9 +11,9 @@ import pytest
 from napari_deconv.engines import open_engine
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError
-from napari_deconv.restore.engine import Complex, Engine, Filter, Float
-from napari_deconv.restore.restorer import observe
-from napari_deconv.restore.richardson_lucy import ACCELERATIONS, RichardsonLucy
+from napari_deconv.restoration.engine import Complex, Engine, Filter, Float
+from napari_deconv.restoration.restorer import observe
+from napari_deconv.restoration.richardson_lucy import ACCELERATIONS, RichardsonLucy
 
 
 @pytest.mark.parametrize(

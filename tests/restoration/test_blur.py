@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.fft import irfftn, next_fast_len, rfftn
 
-from napari_deconv.restore.blur import EDGES, transfer_function, work_shape
+from napari_deconv.restoration.blur import EDGES, transfer_function, work_shape
 
 sides = st.integers(1, 400)
 
