@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_deconv.engines import open_engine
     from napari_deconv.files.export import write_stack
-    from napari_deconv.files.reading import read_stack
-    from napari_deconv.files.recipe import PsfFile, Recipe
+    from napari_deconv.files.reading import read_provenance, read_stack
+    from napari_deconv.files.recipe import PsfFile, Recipe, read_recipe, write_recipe
     from napari_deconv.imaging.grid import Grid
     from napari_deconv.imaging.optics import Optics
     from napari_deconv.imaging.psf import Psf, measured_psf
@@ -47,9 +47,12 @@ _HOMES = {
     "compute_psf": "imaging.psf_models",
     "measured_psf": "imaging.psf",
     "open_engine": "engines",
+    "read_provenance": "files.reading",
+    "read_recipe": "files.recipe",
     "read_stack": "files.reading",
     "restore": "pipeline",
     "restore_stack": "pipeline",
+    "write_recipe": "files.recipe",
     "write_stack": "files.export",
 }
 
@@ -67,9 +70,12 @@ __all__ = [
     "compute_psf",
     "measured_psf",
     "open_engine",
+    "read_provenance",
+    "read_recipe",
     "read_stack",
     "restore",
     "restore_stack",
+    "write_recipe",
     "write_stack",
 ]
 

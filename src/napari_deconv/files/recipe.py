@@ -16,6 +16,9 @@ from napari_deconv.imaging.value import InputError, Value, require, require_numb
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Wiener
 
+from .export import TIFF_SUFFIXES, ZARR_SUFFIXES
+from .reading import read_provenance
+
 Method = RichardsonLucy | Wiener
 
 
@@ -106,13 +109,17 @@ class Recipe(Value):
 
 
 def read_recipe(path: str | os.PathLike[str]) -> Recipe:
-    """Read a recipe from a JSON file.
+    """Read a recipe from a JSON file, or from an image that was exported with one.
 
     Raises
     ------
     InputError
         If the file is missing, is not JSON, or describes no recipe.
     """
+    if str(path).lower().endswith((*TIFF_SUFFIXES, *ZARR_SUFFIXES)):
+        kept = (read_provenance(path) or {}).get("recipe")
+        require(kept is not None, f"The image {Path(path).name} holds no recipe")
+        return Recipe.from_dict(kept)
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

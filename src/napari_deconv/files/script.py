@@ -5,9 +5,13 @@ from __future__ import annotations
 import shlex
 from dataclasses import fields
 
+from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
 
 from .recipe import PsfFile, Recipe
+
+#: Optics that the command has options for.
+_OPTICS = ("na", "emission_nm", "immersion_index", "sample_index", "depth_um")
 
 _SCRIPT = """from napari_deconv import {names}
 
@@ -40,18 +44,21 @@ def as_python(recipe: Recipe, source: str, target: str = "restored.ome.tif") -> 
 def as_command(recipe: Recipe, source: str, target: str = "restored.ome.tif") -> str:
     """Return the command line that restores the file `source` by `recipe` into `target`.
 
-    A PSF given as samples is taken from `recipe.json`, as in `as_python`.
+    What has no option of its own (a PSF given as samples, another coverslip) is taken from
+    `recipe.json`, as in `as_python`.
     """
     words = ["napari-deconv", "restore", source, "-o", target]
-    if isinstance(recipe.psf, Psf):
-        return shlex.join([*words, "--recipe", "recipe.json"])
-    if isinstance(recipe.psf, PsfFile):
-        words += ["--psf", recipe.psf.path]
-        if recipe.psf.voxel_size_um:
-            words += ["--psf-voxel-size", ",".join(map(str, recipe.psf.voxel_size_um))]
+    psf = recipe.psf
+    if isinstance(psf, PsfFile):
+        words += ["--psf", psf.path, "--psf-background", str(psf.background)]
+        if psf.voxel_size_um:
+            words += ["--psf-voxel-size", ",".join(map(str, psf.voxel_size_um))]
+    elif isinstance(psf, Optics) and psf == Optics(
+        **{name: getattr(psf, name) for name in _OPTICS}
+    ):
+        words += _options(psf, _OPTICS)
     else:
-        known = ("na", "emission_nm", "immersion_index", "sample_index", "depth_um")
-        words += _options(recipe.psf, known)
+        return shlex.join([*words, "--recipe", "recipe.json"])
     method = recipe.method
     kind = {"RichardsonLucy": "richardson-lucy", "Wiener": "wiener"}[type(method).__name__]
     words += ["--method", kind, *_options(method, tuple(f.name for f in fields(method)))]

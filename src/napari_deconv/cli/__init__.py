@@ -1,0 +1,283 @@
+"""The command `napari-deconv`: the same road as the dock and the script.
+
+What a person reads goes to stderr; stdout carries only what was asked for (`--json`, lists),
+so that it can be piped. Exit codes: 0 done, 1 bad input or failed, 2 wrong usage, 130 stopped.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from napari_deconv.imaging.value import InputError
+
+from .arguments import (
+    method_of,
+    number_or_auto,
+    numbers,
+    optics_of,
+    psf_image_of,
+    psf_of,
+    read_image,
+    recipe_of,
+    require_dtype,
+    require_free,
+    whole_numbers,
+    without_none,
+)
+from .terminal import fail, has_display, open_viewer, report, run, say, write
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Deconvolution of fluorescence stacks.",
+)
+
+Spacing = Annotated[
+    str | None,
+    typer.Option(
+        "--voxel-size", metavar="Z,Y,X", help="Voxel size in um, where the file does not know it."
+    ),
+]
+Na = Annotated[float | None, typer.Option(help="Numerical aperture.")]
+Emission = Annotated[float | None, typer.Option(help="Emission wavelength in nm.")]
+Immersion = Annotated[float | None, typer.Option(help="Refractive index of the immersion.")]
+SampleIndex = Annotated[float | None, typer.Option(help="Refractive index of the sample.")]
+Depth = Annotated[float | None, typer.Option(help="Depth below the coverslip in um.")]
+PsfSpacing = Annotated[
+    str | None, typer.Option(metavar="Z,Y,X", help="Voxel size of the PSF's image in um.")
+]
+PsfBackground = Annotated[
+    str | None, typer.Option(help="Counts under the PSF's image, or auto (the default).")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the record as JSON on stdout.")]
+
+
+def main() -> None:
+    """Run the command; every known failure is one sentence on stderr."""
+    try:
+        app(standalone_mode=True)
+    except InputError as error:
+        fail(str(error), 1)
+    except KeyboardInterrupt:
+        fail("Stopped; nothing was written.", 130)
+    except MemoryError:
+        fail("There is not enough memory for this; close other programs or crop the stack.", 1)
+    except Exception as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        fail(f"This failed unexpectedly ({type(error).__name__}: {lines[0]}).", 1)
+
+
+@app.command()
+def restore(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="TIFF, OME-TIFF or OME-Zarr.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="OME-TIFF (.ome.tif) or OME-Zarr (.ome.zarr).")
+    ],
+    psf: Annotated[Path | None, typer.Option(help="Image of the PSF, for instance a bead.")] = None,
+    na: Na = None,
+    emission_nm: Emission = None,
+    immersion_index: Immersion = None,
+    sample_index: SampleIndex = None,
+    depth_um: Depth = None,
+    voxel_size: Spacing = None,
+    psf_voxel_size: PsfSpacing = None,
+    psf_background: PsfBackground = None,
+    method: Annotated[
+        str | None, typer.Option(help="richardson-lucy (the default) or wiener.")
+    ] = None,
+    iterations: Annotated[int | None, typer.Option(help="Most iterations.")] = None,
+    acceleration: Annotated[
+        str | None, typer.Option(help="heavy-ball, biggs-andrews or none.")
+    ] = None,
+    tv_weight: Annotated[float | None, typer.Option(help="Total variation, 0 to 0.1.")] = None,
+    edges: Annotated[str | None, typer.Option(help="non-circulant or circular.")] = None,
+    read_noise: Annotated[float | None, typer.Option(help="Camera noise in photons.")] = None,
+    stop_tolerance: Annotated[
+        float | None, typer.Option(help="Stop at this relative change of the likelihood.")
+    ] = None,
+    regularization: Annotated[
+        str | None, typer.Option(help="Wiener: noise to signal, or auto.")
+    ] = None,
+    background: Annotated[str | None, typer.Option(help="Counts, or auto (the default).")] = None,
+    engine: Annotated[str | None, typer.Option(help="auto, cpu, opencl or torch.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="Recipe (JSON), or an image exported with one.")
+    ] = None,
+    save_recipe: Annotated[Path | None, typer.Option(help="Write the recipe here.")] = None,
+    dtype: Annotated[str, typer.Option(help="Type of the output: float32 or uint16.")] = "float32",
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Restore a stack and write it with its metadata and recipe."""
+    from dataclasses import replace
+
+    from napari_deconv.files.export import check_writable
+    from napari_deconv.files.recipe import read_recipe, write_recipe
+
+    base = read_recipe(recipe) if recipe is not None else None
+    stack = read_image(source, voxel_size)
+    wishes = {
+        "iterations": iterations,
+        "acceleration": acceleration,
+        "tv_weight": tv_weight,
+        "edges": edges,
+        "read_noise": read_noise,
+        "stop_tolerance": stop_tolerance,
+        "regularization": number_or_auto(regularization, "--regularization"),
+    }
+    optics = without_none(
+        na=na,
+        emission_nm=emission_nm,
+        immersion_index=immersion_index,
+        sample_index=sample_index,
+        depth_um=depth_um,
+    )
+    image = psf_image_of(psf_voxel_size, psf_background)
+    chosen = recipe_of(
+        base,
+        psf=psf_of(stack, psf, image, optics, required=base is None),
+        method=method_of(method, without_none(**wishes), base.method if base else None),
+        background=number_or_auto(background, "--background"),
+        engine=engine,
+    )
+    require_dtype(dtype)
+    nbytes = stack.data.size * (2 if dtype == "uint16" else 4)
+    check_writable(output, overwrite=overwrite, nbytes=nbytes)
+    if save_recipe is not None:
+        require_free(save_recipe, overwrite=overwrite)
+    restored = run(stack, chosen)
+    restored = replace(restored, stack=replace(restored.stack, name=stack.name))
+    write(restored, output, dtype=dtype, overwrite=overwrite)
+    if save_recipe is not None:
+        write_recipe(save_recipe, chosen)
+    report(restored, output, as_json=as_json)
+
+
+@app.command()
+def psf(
+    output: Annotated[Path, typer.Option("--output", "-o", help="OME-TIFF or OME-Zarr.")],
+    voxel_size: Annotated[
+        str, typer.Option("--voxel-size", metavar="Z,Y,X", help="Voxel size in um.")
+    ],
+    image: Annotated[
+        Path | None, typer.Argument(help="Image of a bead; without it the PSF is computed.")
+    ] = None,
+    na: Na = None,
+    emission_nm: Emission = None,
+    immersion_index: Immersion = None,
+    sample_index: SampleIndex = None,
+    depth_um: Depth = None,
+    psf_voxel_size: PsfSpacing = None,
+    psf_background: PsfBackground = None,
+    shape: Annotated[
+        str | None, typer.Option(metavar="Z,Y,X", help="Voxels of the box; chosen if not given.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Compute a PSF from optics, or prepare one from the image of a bead, and write it."""
+    from napari_deconv.files.export import write_stack
+    from napari_deconv.files.recipe import PsfFile
+    from napari_deconv.imaging.grid import Grid
+    from napari_deconv.imaging.psf import Psf
+    from napari_deconv.imaging.psf_models import compute_psf, fwhm_um
+    from napari_deconv.imaging.stack import KnownOptics, Stack
+    from napari_deconv.pipeline import psf_of_file
+
+    grid = Grid(spacing_um=numbers(voxel_size, "--voxel-size"))
+    optics = without_none(
+        na=na,
+        emission_nm=emission_nm,
+        immersion_index=immersion_index,
+        sample_index=sample_index,
+        depth_um=depth_um,
+    )
+    known: tuple[KnownOptics, ...] = ()
+    made: Psf
+    if image is not None:
+        if optics:
+            raise InputError("Give either the image of a bead or optics (--na ...), not both")
+        described_image = psf_image_of(psf_voxel_size, psf_background)
+        made = psf_of_file(PsfFile.of(image, **described_image), grid)
+    else:
+        if psf_voxel_size or psf_background:
+            raise InputError("--psf-voxel-size and --psf-background need the image of a bead")
+        described = optics_of(optics)
+        box = whole_numbers(shape, "--shape") if shape else None
+        made = compute_psf(described, grid, box)
+        known = (KnownOptics(described.na, described.immersion_index, described.emission_nm),)
+        say(f"PSF: {described.describe()}")
+    stack = Stack(made.samples, grid.axes, grid, "PSF", ("PSF",), known)
+    write_stack(output, stack, overwrite=overwrite)
+    for note in made.notes:
+        say(note)
+    widths = " x ".join(f"{width:.3f}" for width in fwhm_um(made))
+    say(f"Wrote {output}: {' x '.join(map(str, made.shape))} voxels, FWHM {widths} um")
+
+
+@app.command()
+def devices(as_json: AsJson = False) -> None:
+    """List what this machine can compute on, with memory and the result of a self-test."""
+    from napari_deconv.engines import devices as list_devices
+    from napari_deconv.engines import open_engine, tried
+
+    rows: list[dict[str, Any]] = []
+    for device in list_devices():
+        _, verdict = tried(device)
+        rows.append(
+            {
+                "engine": device.engine,
+                "device": device.name,
+                "gpu": device.is_gpu,
+                "memory_bytes": device.memory_bytes,
+                "self_test": verdict,
+            }
+        )
+    chosen = open_engine("auto")
+    if as_json:
+        print(json.dumps({"devices": rows, "auto": chosen.device}))
+        return
+    for row in rows:
+        memory = f"{row['memory_bytes'] / 1e9:.1f} GB" if row["memory_bytes"] else "memory unknown"
+        print(f"{row['engine']:7} {row['device']}, {memory}: {row['self_test']}")
+    for name, extra in (("opencl", "opencl"), ("torch", "learned")):
+        if not any(row["engine"] == name for row in rows):
+            print(f'{name:7} nothing found; pip install "napari-deconv[{extra}]", and a driver')
+    print(f"auto    would use {chosen.device}")
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where to write.")] = Path("demo"),
+    iterations: Annotated[int, typer.Option(help="Most iterations.")] = 30,
+    engine: Annotated[str, typer.Option(help="auto, cpu, opencl or torch.")] = "auto",
+    viewer: Annotated[bool, typer.Option(help="Open napari where there is a display.")] = True,
+) -> None:
+    """Restore the bundled real stack, write it and a picture, and show both in napari."""
+    from napari_deconv.files.export import check_writable
+    from napari_deconv.files.picture import write_comparison
+    from napari_deconv.files.recipe import Recipe
+    from napari_deconv.files.samples import CELL_PATH, real_psf, real_stack
+    from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+
+    stack = real_stack()
+    recipe = Recipe(real_psf(), RichardsonLucy(iterations), engine=engine)
+    output = folder / "restored.ome.tif"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The folder {folder} cannot be made: {error.strerror}") from error
+    check_writable(output, overwrite=True, nbytes=4 * stack.data.size)
+    restored = run(stack, recipe)
+    write(restored, output, dtype="float32", overwrite=True)
+    picture = folder / "before_after.png"
+    write_comparison(picture, stack, restored.stack)
+    report(restored, output, as_json=False)
+    say(f"Picture     {picture}")
+    if viewer and has_display():
+        open_viewer(CELL_PATH, output)

@@ -1,0 +1,88 @@
+"""A recipe as text: what is copied must repeat the result."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_deconv.files.export import write_stack
+from napari_deconv.files.reading import read_stack
+from napari_deconv.files.recipe import PsfFile, Recipe, read_recipe, write_recipe
+from napari_deconv.files.script import as_command, as_python
+from napari_deconv.imaging.grid import Grid
+from napari_deconv.imaging.optics import Optics
+from napari_deconv.imaging.psf import Psf
+from napari_deconv.imaging.stack import Stack
+from napari_deconv.imaging.value import InputError
+from napari_deconv.pipeline import restore_stack
+from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.restoration.wiener import Wiener
+
+GRID = Grid(spacing_um=(0.3, 0.1, 0.1))
+OPTICS = Optics(na=0.9, emission_nm=600, immersion_index=1.0, sample_index=1.33, depth_um=1.5)
+SAMPLES = Psf(np.ones((1, 3, 3)), (0.3, 0.1, 0.1))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder to work in, with a stack and the image of a bead."""
+    rng = np.random.default_rng(5)
+    stack = Stack(rng.poisson(30, (5, 16, 18)).astype(np.uint16), "ZYX", GRID, "cells")
+    write_stack(tmp_path / "cells.ome.tif", stack, dtype="uint16")
+    bead = np.full((5, 7, 7), 10, np.uint16)
+    bead[2, 3, 3] = 900
+    tifffile.imwrite(tmp_path / "bead.tif", bead, photometric="minisblack")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def recipes(folder: Path) -> list[Recipe]:
+    bead = PsfFile.of(folder / "bead.tif", voxel_size_um=(0.3, 0.1, 0.1), background=9.0)
+    return [
+        Recipe(OPTICS, RichardsonLucy(3, "biggs-andrews", tv_weight=0.001), 2.0, "cpu"),
+        Recipe(bead, RichardsonLucy(2, "none", edges="circular", read_noise=1.5), engine="cpu"),
+        Recipe(SAMPLES, Wiener(0.01), 0.0, "cpu"),
+        Recipe(Optics(na=0.9, emission_nm=600, coverslip_um=150), Wiener("auto"), 1.0, "cpu"),
+    ]
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_copied_python_repeats_the_result(folder: Path, number: int) -> None:
+    recipe = recipes(folder)[number]
+    write_recipe("recipe.json", recipe)
+    exec(compile(as_python(recipe, "cells.ome.tif"), "copied", "exec"), {})
+    expected = restore_stack(read_stack("cells.ome.tif"), recipe).stack
+    found = read_stack("restored.ome.tif")
+    assert np.array_equal(found.data, expected.data)
+    assert found.grid == GRID
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_copied_command_repeats_the_result(
+    folder: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_deconv.cli import main
+
+    recipe = recipes(folder)[number]
+    write_recipe("recipe.json", recipe)
+    monkeypatch.setattr("sys.argv", shlex.split(as_command(recipe, "cells.ome.tif")))
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code in (0, None)
+    expected = restore_stack(read_stack("cells.ome.tif"), recipe).stack
+    assert np.array_equal(read_stack("restored.ome.tif").data, expected.data)
+
+
+def test_an_exported_image_is_a_recipe_too(folder: Path) -> None:
+    recipe = recipes(folder)[0]
+    for name in ("out.ome.tif", "out.ome.zarr"):
+        stack: Any = read_stack("cells.ome.tif")
+        write_stack(name, stack, recipe=recipe.to_dict())
+        assert read_recipe(name) == recipe
+    with pytest.raises(InputError, match="holds no recipe"):
+        read_recipe("cells.ome.tif")
