@@ -66,13 +66,13 @@ def open_dock() -> tuple[napari.Viewer, DeconvolveDock]:
     viewer.dims.set_current_step(0, 30)
     dock.psf.setValue(PsfLayer(viewer.layers[0].name))
     dock.method.setValue(Settings(RichardsonLucy(40, stop_tolerance=1e-3)))
-    wait(lambda: "FWHM" in dock.psf.summary.text() and "GB" in dock.forecast.text())
+    wait(lambda: "FWHM" in dock.psf.summary.text() and "GB" in dock.running.forecast.text())
     return viewer, dock
 
 
 def longest_wait(dock: DeconvolveDock) -> float:
     """Run to the end; return the longest time in which no event was served, in seconds."""
-    dock.run_button.click()
+    dock.running.run_button.click()
     last, longest = time.perf_counter(), 0.0
     while dock.job.running:
         QApplication.processEvents()
@@ -85,14 +85,14 @@ def longest_wait(dock: DeconvolveDock) -> float:
 def main() -> None:
     """Walk the whole road once, and take the pictures on the way."""
     viewer, dock = open_dock()
-    dock.run_button.click()
+    dock.running.run_button.click()
     wait(lambda: len(dock.curve.value()) >= 12)
     shoot(viewer, "dock_running.png")
-    dock.cancel_button.click()
+    dock.running.cancel_button.click()
     wait(lambda: not dock.job.running)
-    print(f"cancelled: {dock.state.text()!r}, {len(viewer.layers)} layers")
+    print(f"cancelled: {dock.running.state.text()!r}, {len(viewer.layers)} layers")
     print(f"run again: the viewer never waited longer than {1e3 * longest_wait(dock):.0f} ms")
-    print(f"           {dock.state.text()}")
+    print(f"           {dock.running.state.text()}")
     shoot(viewer, "dock.png")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "restored.ome.tif"

@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy.typing as npt
 
 from napari_deconv import engines
 from napari_deconv.engines.memory import free_memory_bytes, peak_memory_bytes
+from napari_deconv.files.export import Written, write_stack
 from napari_deconv.files.reading import read_stack
 from napari_deconv.files.recipe import PsfFile, Recipe, digest
 from napari_deconv.imaging.grid import Grid
@@ -217,6 +219,20 @@ def _restored_blocks(
     return result, tuple(records), tuple(notes)
 
 
+def export(
+    restored: Restored, path: str | Path, *, dtype: str = "float32", overwrite: bool = False
+) -> Written:
+    """Write a result with its recipe and record inside; see `files.export.write_stack`."""
+    return write_stack(
+        path,
+        restored.stack,
+        dtype=dtype,
+        recipe=restored.recipe.to_dict(),
+        record=restored.record.to_dict(),
+        overwrite=overwrite,
+    )
+
+
 class _Device:
     """The engine of a run; one that was chosen by itself and fails gives way to the CPU."""
 
@@ -305,8 +321,6 @@ def _same(spacing_um: tuple[float, ...], grid: Grid) -> bool:
 
 def psf_of_file(source: PsfFile, grid: Grid | None) -> Psf:
     """Return the PSF in an image file on the voxels of `grid`; see `measured_psf`."""
-    from pathlib import Path
-
     found = read_stack(source.path)
     require(
         found.axes in ("ZYX", "YX"),

@@ -18,8 +18,8 @@ from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import KnownOptics
 from napari_deconv.imaging.value import InputError, Value, require, require_number
-from napari_deconv.planning import Forecast
 from napari_deconv.pipeline import BlockRecord, Record
+from napari_deconv.planning import Forecast
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Wiener
 

@@ -33,7 +33,7 @@ SHORT = Settings(RichardsonLucy(4), 0.0, "cpu")
 
 def run(dock: DeconvolveDock, qtbot: QtBot) -> Image:
     with qtbot.waitSignal(dock.job.finished, timeout=60_000):
-        dock.run_button.click()
+        dock.running.run_button.click()
     result: Image = dock.viewer.layers[-1]
     return result
 
@@ -67,7 +67,7 @@ def test_run_gives_a_layer_that_lies_on_its_source(
     recipe = Recipe.from_dict(entry["recipe"])
     assert recipe == Recipe(OPTICS, SHORT.method, 0.0, "cpu")
     assert len(entry["record"]["blocks"][0]["divergences"]) == 4
-    assert "stopped at the maximum of 4 iterations" in dock.state.text()
+    assert "stopped at the maximum of 4 iterations" in dock.running.state.text()
     assert len(dock.curve.value()) == 4
     stack = layers.stack_of_layer(blobs, "ZYX", Grid(spacing_um=(0.3, 0.1, 0.1)))
     assert np.array_equal(pipeline.restore_stack(stack, recipe).stack.data, result.data)
@@ -88,17 +88,17 @@ def test_cancel_acts_within_one_iteration_and_run_works_again(
     monkeypatch.setattr(RichardsonLucy, "steps", slow)
     dock.method.setValue(Settings(RichardsonLucy(200), 0.0, "cpu"))
     dock.psf.setValue(OPTICS)
-    dock.run_button.click()
+    dock.running.run_button.click()
     qtbot.waitUntil(lambda: len(started) >= 3, timeout=60_000)
-    assert not dock.run_button.isEnabled()
+    assert not dock.running.run_button.isEnabled()
     before = len(started)
     with qtbot.waitSignal(dock.job.cancelled, timeout=20_000):
-        dock.cancel_button.click()
+        dock.running.cancel_button.click()
     assert len(started) <= before + 2
-    assert dock.state.text() == "cancelled"
+    assert dock.running.state.text() == "cancelled"
     assert len(dock.viewer.layers) == 1
-    assert dock.run_button.isEnabled()
-    assert not dock.cancel_button.isEnabled()
+    assert dock.running.run_button.isEnabled()
+    assert not dock.running.cancel_button.isEnabled()
     dock.method.setValue(SHORT)
     assert run(dock, qtbot).name == "blobs restored"
 
@@ -107,7 +107,7 @@ def test_the_viewer_keeps_answering_while_it_runs(dock: DeconvolveDock, qtbot: Q
     """Events are served during the run: many more than there are iterations."""
     dock.method.setValue(Settings(RichardsonLucy(30), 0.0, "cpu"))
     dock.psf.setValue(OPTICS)
-    dock.run_button.click()
+    dock.running.run_button.click()
     served = 0
     while dock.job.running:
         QApplication.processEvents()
@@ -176,7 +176,7 @@ def test_the_forecast_is_shown_before_the_run(dock: DeconvolveDock, qtbot: QtBot
     dock.method.setValue(SHORT)
     with qtbot.waitSignal(dock.latest.ready, timeout=60_000):
         dock._settings_changed()
-    text = dock.forecast.text()
+    text = dock.running.forecast.text()
     assert text.startswith("CPU")
     assert "GB of" in text
     assert " s at most" in text
@@ -218,7 +218,7 @@ def test_nonsense_gets_one_sentence_in_a_notification(dock: DeconvolveDock, qtbo
         dock.image.layer.setCurrentText(name)
         count = len(dock.viewer.layers)
         with qtbot.waitSignal(dock.job.failed, timeout=60_000) as signal:
-            dock.run_button.click()
+            dock.running.run_button.click()
         assert words in signal.args[0]
         assert words in told(dock)
         assert "Traceback" not in told(dock)
@@ -228,9 +228,9 @@ def test_nonsense_gets_one_sentence_in_a_notification(dock: DeconvolveDock, qtbo
 def test_wrong_settings_are_told_without_a_run(dock: DeconvolveDock) -> None:
     dock.psf.setValue(OPTICS)
     dock.psf.na.setValue(1.5)
-    dock.run_button.click()
+    dock.running.run_button.click()
     assert "NA 1.5 is not below" in told(dock)
-    assert "NA 1.5 is not below" in dock.forecast.text()
+    assert "NA 1.5 is not below" in dock.running.forecast.text()
     assert not dock.job.running
 
 
@@ -243,7 +243,7 @@ def test_an_unknown_voxel_size_is_asked_for(
     dock.psf.setValue(OPTICS)
     assert "unknown" in dock.image.origin.text()
     with qtbot.waitSignal(dock.job.failed, timeout=60_000) as signal:
-        dock.run_button.click()
+        dock.running.run_button.click()
     assert "voxel size" in signal.args[0]
     for step, size in zip(dock.image.steps, (0.3, 0.1, 0.1), strict=True):
         step.setValue(size)
@@ -255,13 +255,13 @@ def test_an_unknown_voxel_size_is_asked_for(
 def test_without_layers_nothing_can_be_run(viewer: Any, qtbot: QtBot) -> None:
     widget = DeconvolveDock(viewer)
     qtbot.addWidget(widget)
-    assert not widget.run_button.isEnabled()
-    assert "Open an image" in widget.forecast.text()
+    assert not widget.running.run_button.isEnabled()
+    assert "Open an image" in widget.running.forecast.text()
     viewer.add_layer(Image(np.ones((3, 8, 8)), name="new"))
-    assert widget.run_button.isEnabled()
+    assert widget.running.run_button.isEnabled()
     assert widget.image.value().name == "new"
     viewer.layers.clear()
-    assert not widget.run_button.isEnabled()
+    assert not widget.running.run_button.isEnabled()
     widget.close()
 
 
@@ -272,10 +272,10 @@ def test_recipes_go_out_and_come_back(dock: DeconvolveDock, qtbot: QtBot, tmp_pa
     write_recipe(tmp_path / "recipe.json", recipe)
     dock.method.setValue(Settings())
     dock.psf.setValue(Optics(na=0.5, emission_nm=700, immersion_index=1.0))
-    dock.load_recipe(read_recipe(tmp_path / "recipe.json"))
+    dock.load_recipe(str(tmp_path / "recipe.json"))
     assert dock.recipe() == recipe
     samples = Recipe(Psf(np.ones((3, 3, 3)), (0.3, 0.1, 0.1)), SHORT.method, 0.0, "cpu")
-    dock.load_recipe(samples)
+    dock.show_recipe(samples)
     assert run(dock, qtbot).metadata[layers.KEY]["recipe"] == samples.to_dict()
     with pytest.raises(InputError):
         read_recipe(tmp_path / "none.json")
@@ -293,8 +293,7 @@ def test_copied_python_repeats_the_result(
         dock.viewer.layers["blobs"].data,
         metadata={"axes": "ZYX", "PhysicalSizeX": 0.1, "PhysicalSizeY": 0.1, "PhysicalSizeZ": 0.3},
     )
-    menu, clipboard = dock.recipe_button.menu(), QApplication.clipboard()
-    assert menu is not None
+    menu, clipboard = dock.keep.menu, QApplication.clipboard()
     assert clipboard is not None
     next(a for a in menu.actions() if a.text() == "Copy as Python").trigger()
     text = clipboard.text()

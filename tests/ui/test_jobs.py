@@ -9,7 +9,8 @@ from pytestqt.qtbot import QtBot
 
 from napari_deconv.imaging.value import InputError
 from napari_deconv.restoration.restorer import Step
-from napari_deconv.ui.jobs import Clock, Job, Latest
+from napari_deconv.ui.jobs import Job, Latest
+from napari_deconv.ui.run_panel import Clock
 
 
 def test_a_job_steps_and_returns_in_the_gui_thread(qtbot: QtBot) -> None:

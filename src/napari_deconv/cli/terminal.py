@@ -76,16 +76,9 @@ def _progress() -> Iterator[Callable[[Step], None]]:
 
 def write(restored: Restored, output: Path, *, dtype: str, overwrite: bool) -> None:
     """Write the result with its recipe and record, and say what became of its intensities."""
-    from napari_deconv.files.export import write_stack
+    from napari_deconv.pipeline import export
 
-    written = write_stack(
-        output,
-        restored.stack,
-        dtype=dtype,
-        recipe=restored.recipe.to_dict(),
-        record=restored.record.to_dict(),
-        overwrite=overwrite,
-    )
+    written = export(restored, output, dtype=dtype, overwrite=overwrite)
     for note in written.notes:
         say(note)
 

@@ -57,7 +57,7 @@ class Psf(Value):
     notes: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
-        samples = _checked(self.samples)
+        samples = _not_negative(_with_light(self.samples))
         total = samples.sum()
         unit = np.ascontiguousarray(samples / total, dtype=np.float32)
         unit.setflags(write=False)
@@ -116,7 +116,8 @@ class Psf(Value):
         return cls(samples, spacing, tuple(notes))
 
 
-def _checked(samples: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def _with_light(samples: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return samples that may hold a PSF: two or three dimensions, finite, not dark."""
     array = np.asarray(samples)
     require(not np.iscomplexobj(array), "The PSF is complex; give its intensity, |amplitude|^2")
     require(array.dtype.kind in "buif", f"The PSF is no image of numbers but of {array.dtype}")
@@ -129,10 +130,18 @@ def _checked(samples: npt.ArrayLike) -> npt.NDArray[np.float64]:
         bool(np.isfinite(array).all()),
         "The PSF holds NaN or infinite values; mend or crop it before use",
     )
-    peak, lowest = float(array.max()), float(array.min())
-    require(peak > 0, "The PSF sums to zero: it holds no light. Check that the right image is used")
     require(
-        lowest >= -1e-3 * peak,
+        float(array.max()) > 0 and float(array.sum()) != 0,
+        "The PSF sums to zero: it holds no light. Check that the right image is used",
+    )
+    return array
+
+
+def _not_negative(array: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the samples without the tiny negative values of interpolation; more is refused."""
+    lowest = float(array.min())
+    require(
+        lowest >= -1e-3 * float(array.max()),
         f"The PSF has negative values (down to {lowest:.3g}); a PSF is an intensity. "
         "Remove its background first",
     )
@@ -195,7 +204,7 @@ def measured_psf(
     In z the PSF is sampled at the new planes, as a stack samples the focus; in y and x the
     samples are averaged over the new pixel where that is larger, as a camera pixel does.
     """
-    array = _raw_checked(np.squeeze(np.asarray(image)))
+    array = _with_light(np.squeeze(np.asarray(image)))
     steps = _source_steps(spacing_um, grid, array.ndim)
     notes = _saturation(np.asarray(image))
     if spacing_um is None and grid is not None:
@@ -213,25 +222,6 @@ def measured_psf(
     notes += _cut_off(signal, centre)
     psf = Psf(_resampled(signal, centre, steps, target), target if spacing_um or grid else None)
     return psf.cropped(energy).with_notes(*notes)
-
-
-def _raw_checked(array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    require(not np.iscomplexobj(array), "The PSF is complex; give its intensity, |amplitude|^2")
-    require(array.dtype.kind in "buif", f"The PSF is no image of numbers but of {array.dtype}")
-    require(
-        array.ndim in (2, 3) and array.size > 0,
-        f"A PSF image has two or three dimensions, not the shape {array.shape}",
-    )
-    array = array.astype(np.float64)
-    require(
-        bool(np.isfinite(array).all()),
-        "The PSF holds NaN or infinite values; mend or crop it before use",
-    )
-    require(
-        float(array.max()) > 0 and float(array.sum()) != 0,
-        "The PSF sums to zero: it holds no light. Check that the right image is used",
-    )
-    return array
 
 
 def _without_background(

@@ -262,16 +262,14 @@ class _HeavyBall(_NoMomentum):
         self.k = 0
 
     def point(self, *, restart: bool) -> Array:
-        """Return the extrapolated point; it overwrites the x before, which is not needed again."""
+        """Return the extrapolated point."""
         self.k = 1 if restart else self.k + 1
-        weight = (self.k - 1) / (self.k + 2)
-        self.p = self.engine.evaluate(
-            EXTRAPOLATE,
-            out=self.p,
-            x=self.x,
-            q=self.x if self.p is None else self.p,
-            a=weight,
-        )
+        return self._extrapolated((self.k - 1) / (self.k + 2))
+
+    def _extrapolated(self, weight: float) -> Array:
+        """Return x + weight (x - the x before), in the place of the x before."""
+        before = self.x if self.p is None else self.p
+        self.p = self.engine.evaluate(EXTRAPOLATE, out=self.p, x=self.x, q=before, a=weight)
         return self.p
 
     def accept(self, update: str, **operands: Any) -> None:
@@ -290,15 +288,7 @@ class _BiggsAndrews(_HeavyBall):
 
     def point(self, *, restart: bool) -> Array:
         """Return the extrapolated point."""
-        weight = 0.0 if restart else self.weight
-        self.p = self.engine.evaluate(
-            EXTRAPOLATE,
-            out=self.p,
-            x=self.x,
-            q=self.x if self.p is None else self.p,
-            a=weight,
-        )
-        return self.p
+        return self._extrapolated(0.0 if restart else self.weight)
 
     def accept(self, update: str, **operands: Any) -> None:
         """Replace the point and weigh the next extrapolation by the last two steps."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from pathlib import Path
+from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
@@ -12,20 +11,13 @@ from napari.utils.notifications import show_error, show_info, show_warning
 from napari.viewer import Viewer
 from qtpy.QtWidgets import (
     QApplication,
-    QComboBox,
-    QFileDialog,
     QFrame,
-    QHBoxLayout,
     QLabel,
-    QMenu,
-    QProgressBar,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_deconv import pipeline
-from napari_deconv.files.export import DTYPES, write_stack
 from napari_deconv.files.recipe import PsfFile, Recipe, read_recipe, write_recipe
 from napari_deconv.files.script import as_command, as_python
 from napari_deconv.imaging.optics import Optics
@@ -40,10 +32,12 @@ from . import layers
 from .column import ScrollingColumn
 from .curve_panel import CurvePanel
 from .image_panel import ImageChoice, ImagePanel
-from .jobs import Clock, Job, Latest
+from .jobs import Job, Latest
+from .keep_panel import KeepPanel
 from .method_panel import MethodPanel, Settings
 from .preferences import read_preferences
 from .psf_panel import PsfLayer, PsfPanel
+from .run_panel import RunPanel, duration
 
 #: Milliseconds of quiet after which the forecast follows the settings.
 FORECAST_DELAY_MS = 300
@@ -64,7 +58,7 @@ class DeconvolveDock(QWidget):
         self.job, self.exporting = Job(self), Job(self)
         self.latest = Latest(FORECAST_DELAY_MS, self)
         self.image, self.psf, self.method = ImagePanel(), PsfPanel(), MethodPanel()
-        self.curve = CurvePanel()
+        self.curve, self.running, self.keep = CurvePanel(), RunPanel(), KeepPanel()
         self._lay_out()
         self._connect()
         self.method.setValue(Settings(engine=self.preferences.engine))
@@ -73,44 +67,15 @@ class DeconvolveDock(QWidget):
     # -- laying out -----------------------------------------------------------------------
 
     def _lay_out(self) -> None:
-        self.forecast = _wrapped("")
-        self.run_button, self.cancel_button = QPushButton("Run"), QPushButton("Cancel")
-        self.cancel_button.setEnabled(False)
-        self.progress = QProgressBar()
-        self.progress.setTextVisible(False)
-        self.state = _wrapped("")
-        self.judgement = _wrapped("")
-        self.output_type = QComboBox()
-        self.output_type.addItems(list(DTYPES))
-        self.output_type.setToolTip("Type of the exported voxels; float32 keeps them exactly")
-        self.export_button = QPushButton("Export...")
-        self.export_button.setEnabled(False)
-        self.recipe_button = self._recipe_menu()
-        settings = (self.image, _line(), _title("PSF"), self.psf, _line(), self.method)
-        results = (self.curve, self.judgement)
+        self.judgement = QLabel()
+        self.judgement.setWordWrap(True)
+        settings = (self.image, _line(), QLabel("<b>PSF</b>"), self.psf, _line(), self.method)
         # What one presses stays in sight, however small the window; the rest scrolls.
         outer = QVBoxLayout(self)
         outer.setContentsMargins(4, 0, 4, 4)
-        outer.addWidget(ScrollingColumn(*settings, _line(), *results), 1)
-        for widget in (
-            self.forecast,
-            _row(self.run_button, self.cancel_button),
-            self.progress,
-            self.state,
-            _row(self.export_button, self.output_type, self.recipe_button),
-        ):
-            outer.addWidget(widget)
-
-    def _recipe_menu(self) -> QPushButton:
-        button = QPushButton("Recipe")
-        menu = QMenu(button)
-        menu.addAction("Save recipe...", self._save_recipe)
-        menu.addAction("Load recipe...", self._load_recipe)
-        menu.addSeparator()
-        menu.addAction("Copy as Python", lambda: self._copy(as_python))
-        menu.addAction("Copy as command", lambda: self._copy(as_command))
-        button.setMenu(menu)
-        return button
+        outer.addWidget(ScrollingColumn(*settings, _line(), self.curve, self.judgement), 1)
+        outer.addWidget(self.running)
+        outer.addWidget(self.keep)
 
     def _connect(self) -> None:
         events = self.viewer.layers.events
@@ -120,16 +85,20 @@ class DeconvolveDock(QWidget):
         self.image.valueChanged.connect(self._settings_changed)
         self.psf.valueChanged.connect(self._psf_changed)
         self.method.valueChanged.connect(self._settings_changed)
-        self.run_button.clicked.connect(self.run)
-        self.cancel_button.clicked.connect(self.job.cancel)
-        self.export_button.clicked.connect(self._ask_export)
+        self.latest.ready.connect(self._show_plan)
+        self.running.runAsked.connect(self.run)
+        self.running.cancelAsked.connect(self.job.cancel)
         self.job.stepped.connect(self._stepped)
         self.job.finished.connect(self._finished)
         self.job.failed.connect(self._failed)
-        self.job.cancelled.connect(self._cancelled)
+        self.job.cancelled.connect(lambda: self.running.show_end("cancelled"))
+        self.keep.exportAsked.connect(self.export)
+        self.keep.saveAsked.connect(self.save_recipe)
+        self.keep.loadAsked.connect(self.load_recipe)
+        self.keep.pythonAsked.connect(lambda: self._copy(as_python))
+        self.keep.commandAsked.connect(lambda: self._copy(as_command))
         self.exporting.finished.connect(self._exported)
         self.exporting.failed.connect(show_error)
-        self.latest.ready.connect(self._show_plan)
 
     # -- layers and settings --------------------------------------------------------------
 
@@ -138,9 +107,9 @@ class DeconvolveDock(QWidget):
         self.psf.set_layers(names)
         # The newest layer is on top: offer that first.
         self.image.set_layers(names[::-1])
-        self.run_button.setEnabled(bool(names) and not self.job.running)
+        self.running.run_button.setEnabled(bool(names) and not self.job.running)
         if not names:
-            self.forecast.setText("Open an image to begin.")
+            self.running.forecast.setText("Open an image to begin.")
 
     def _layer(self, name: str) -> Image:
         require(name in self.viewer.layers, "Open or choose an image layer first")
@@ -160,7 +129,7 @@ class DeconvolveDock(QWidget):
                 self.psf.show_known(layers.known_optics(layer))
             self.image.show_grid(layers.grid_of(layer, self.image.axes.currentText()))
         except InputError as error:
-            self.forecast.setText(str(error))
+            self.running.forecast.setText(str(error))
 
     def _psf_changed(self) -> None:
         self._recipe_psf = None
@@ -171,7 +140,7 @@ class DeconvolveDock(QWidget):
             stack, source, settings = self._wishes()
         except (InputError, KeyError) as error:
             self.latest.stop()
-            self.forecast.setText(str(error))
+            self.running.forecast.setText(str(error))
             return
         self.latest.request(lambda: plan(stack, _recipe(stack, source, settings)))
 
@@ -190,14 +159,14 @@ class DeconvolveDock(QWidget):
 
     def _show_plan(self, made: Plan | InputError) -> None:
         if isinstance(made, InputError):
-            self.forecast.setText(str(made))
+            self.running.forecast.setText(str(made))
             return
         told = made.forecast
         blocks = f"{told.blocks} blocks, " if told.blocks > 1 else ""
         enough = "" if told.memory_bytes <= told.free_bytes else " <b>(too much: crop it)</b>"
-        self.forecast.setText(
+        self.running.forecast.setText(
             f"{made.engine}; {blocks}{told.memory_bytes / 1e9:.2f} GB of "
-            f"{told.free_bytes / 1e9:.0f} GB free{enough}; {_duration(told.seconds)} at most"
+            f"{told.free_bytes / 1e9:.0f} GB free{enough}; {duration(told.seconds)} at most"
         )
         shape = " x ".join(map(str, made.psf.shape))
         widths = ""
@@ -217,9 +186,8 @@ class DeconvolveDock(QWidget):
         except InputError as error:
             show_error(str(error))
             return
-        self._divergences, self._clock = [], Clock()
-        self._set_running(True)
-        self.state.setText("starting")
+        self._divergences = []
+        self.running.set_running(True)
         fraction = self.preferences.memory_fraction
 
         def work() -> Generator[Step, None, Any]:
@@ -230,69 +198,40 @@ class DeconvolveDock(QWidget):
 
         self.job.start(work)
 
-    def _set_running(self, running: bool) -> None:
-        self.run_button.setEnabled(not running)
-        self.cancel_button.setEnabled(running)
-        self.progress.setValue(0)
-
     def _stepped(self, step: Step) -> None:
-        self.progress.setMaximum(step.total)
-        self.progress.setValue(step.done)
-        left = self._clock.left_s(step)
+        self.running.show_step(step)
         if step.divergence is not None:
             self._divergences.append(step.divergence)
             self.curve.setValue(tuple(self._divergences))
-        parts = [f"step {step.done} of {step.total}" if step.done else "", step.note]
-        parts.append(f"{_duration(left)} left" if left else "")
-        self.state.setText(", ".join(part for part in parts if part))
 
     def _finished(self, result: tuple[pipeline.Restored, layers.LayerTuple]) -> None:
         self.restored, (data, state, _) = result
-        self._set_running(False)
-        self.viewer.add_layer(Image(data, **state))
-        self.export_button.setEnabled(True)
         record = self.restored.record
-        self.progress.setValue(self.progress.maximum())
-        self.state.setText(f"done in {_duration(record.seconds)}, {record.blocks[0].stop_reason}")
-        self.judgement.setText("<br>".join([_kept_light(self.restored), *record.notes]))
+        reason = record.blocks[0].stop_reason
+        self.running.show_end(f"done in {duration(record.seconds)}, {reason}", complete=True)
+        self.viewer.add_layer(Image(data, **state))
+        self.keep.export_button.setEnabled(True)
+        self.judgement.setText("<br>".join([_fit_in_words(self.restored), *record.notes]))
         for note in record.notes:
             if not note.startswith("PSF:"):
                 show_warning(note)
 
     def _failed(self, sentence: str) -> None:
-        self._set_running(False)
-        self.state.setText(sentence)
+        self.running.show_end(sentence)
         show_error(sentence)
 
-    def _cancelled(self) -> None:
-        self._set_running(False)
-        self.state.setText("cancelled")
-
     # -- keeping --------------------------------------------------------------------------
-
-    def _ask_export(self) -> None:
-        kinds = "OME-TIFF (*.ome.tif);;OME-Zarr (*.ome.zarr)"
-        path, kind = QFileDialog.getSaveFileName(self, "Export", "restored.ome.tif", kinds)
-        if path:
-            self.export(path if "." in Path(path).name else path + kind.split("*")[1][:-1])
 
     def export(self, path: str) -> None:
         """Write the last result to `path`; an existing file is replaced, as the dialog asked."""
         if self.restored is None:
             show_error("There is no result to export yet; run first")
             return
-        restored, dtype = self.restored, self.output_type.currentText()
+        restored, dtype = self.restored, self.keep.dtype.currentText()
 
         def work() -> Generator[Step, None, Any]:
             yield Step(0, 1, "writing")
-            return write_stack(
-                path,
-                restored.stack,
-                dtype=dtype,
-                recipe=restored.recipe.to_dict(),
-                record=restored.record.to_dict(),
-                overwrite=True,
-            )
+            return pipeline.export(restored, path, dtype=dtype, overwrite=True)
 
         self.exporting.start(work)
 
@@ -303,38 +242,36 @@ class DeconvolveDock(QWidget):
         """Return the recipe that the panels describe; `InputError` where it is not usable."""
         return _recipe(*self._wishes())
 
-    def load_recipe(self, recipe: Recipe) -> None:
+    def save_recipe(self, path: str) -> None:
+        """Write the recipe that the panels describe."""
+        self._told(lambda: write_recipe(path, self.recipe()))
+
+    def load_recipe(self, path: str) -> None:
+        """Show a recipe, from its own file or from an exported image, in the panels."""
+        self._told(lambda: self.show_recipe(read_recipe(path)))
+
+    def show_recipe(self, recipe: Recipe) -> None:
         """Show a recipe in the panels."""
         self.method.setValue(Settings(recipe.method, recipe.background, recipe.engine))
         if isinstance(recipe.psf, Psf):
             self._recipe_psf = recipe.psf
-            self.psf.summary.setText("PSF from the recipe")
             self._settings_changed()
         else:
             self.psf.setValue(recipe.psf)
 
-    def _save_recipe(self) -> None:
-        path, _ = QFileDialog.getSaveFileName(self, "Save recipe", "recipe.json", "JSON (*.json)")
-        if path:
-            self._told(lambda: write_recipe(path, self.recipe()))
-
-    def _load_recipe(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "Load recipe", "", "JSON (*.json)")
-        if path:
-            self._told(lambda: self.load_recipe(read_recipe(path)))
-
-    def _copy(self, written: Any) -> None:
+    def _copy(self, written: Callable[[Recipe, str], str]) -> None:
         def copy() -> None:
             name = self.image.value().name
             source = self._layer(name).source.path or f"{name}.ome.tif"
-            clipboard = QApplication.clipboard()
+            text, clipboard = written(self.recipe(), source), QApplication.clipboard()
             if clipboard is not None:
-                clipboard.setText(written(self.recipe(), source))
+                clipboard.setText(text)
             show_info("Copied to the clipboard")
 
         self._told(copy)
 
-    def _told(self, action: Any) -> None:
+    def _told(self, action: Callable[[], None]) -> None:
+        """Do something that may be refused, and tell the refusal."""
         try:
             action()
         except InputError as error:
@@ -355,7 +292,7 @@ def _recipe(stack: Stack, source: Source, settings: Settings) -> Recipe:
     return Recipe(source, settings.method, settings.background, settings.engine)
 
 
-def _kept_light(restored: pipeline.Restored) -> str:
+def _fit_in_words(restored: pipeline.Restored) -> str:
     """Return the last I-divergence in words."""
     last = [block.divergences[-1] for block in restored.record.blocks if block.divergences]
     if not last:
@@ -366,32 +303,7 @@ def _kept_light(restored: pipeline.Restored) -> str:
     )
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(seconds, 1):.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _wrapped(text: str) -> QLabel:
-    label = QLabel(text)
-    label.setWordWrap(True)
-    return label
-
-
-def _title(text: str) -> QLabel:
-    return QLabel(f"<b>{text}</b>")
-
-
 def _line() -> QFrame:
     line = QFrame()
     line.setFrameShape(QFrame.Shape.HLine)
     return line
-
-
-def _row(*widgets: QWidget) -> QWidget:
-    row = QWidget()
-    layout = QHBoxLayout(row)
-    layout.setContentsMargins(0, 0, 0, 0)
-    for widget in widgets:
-        layout.addWidget(widget)
-    return row

@@ -6,7 +6,6 @@ A job is a generator of `Step` that returns its result. Its signals arrive in th
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -158,21 +157,3 @@ class Latest(QObject):
 
     def _failed(self, sentence: str) -> None:
         self._finished(InputError(sentence))
-
-
-class Clock:
-    """Time left, from the steps so far."""
-
-    def __init__(self) -> None:
-        self._first: tuple[float, int] | None = None
-
-    def left_s(self, step: Step) -> float | None:
-        """Return the seconds left, None before two steps are known."""
-        now = time.monotonic()
-        if step.done == 0:
-            return None
-        if self._first is None or step.done <= self._first[1]:
-            self._first = (now, step.done)
-            return None
-        started, before = self._first
-        return (now - started) / (step.done - before) * (step.total - step.done)

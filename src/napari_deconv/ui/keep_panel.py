@@ -1,0 +1,62 @@
+"""Panel for what is kept: the result as a file, the recipe as a file or as text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QMenu, QPushButton, QWidget
+
+from napari_deconv.files.export import DTYPES
+
+EXPORTS = {"OME-TIFF (*.ome.tif)": ".ome.tif", "OME-Zarr (*.ome.zarr)": ".ome.zarr"}
+RECIPES = "Recipe (*.json)"
+
+
+class KeepPanel(QWidget):
+    """Asks for names and emits wishes; the dock carries them out."""
+
+    exportAsked = Signal(str)
+    saveAsked = Signal(str)
+    loadAsked = Signal(str)
+    pythonAsked = Signal()
+    commandAsked = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.export_button = QPushButton("Export...")
+        self.export_button.setEnabled(False)
+        self.export_button.clicked.connect(self._ask_export)
+        self.dtype = QComboBox()
+        self.dtype.addItems(list(DTYPES))
+        self.dtype.setToolTip("Type of the exported voxels; float32 keeps them exactly")
+        self.menu = QMenu(self)
+        self.menu.addAction("Save recipe...", self._ask_save)
+        self.menu.addAction("Load recipe...", self._ask_load)
+        self.menu.addSeparator()
+        self.menu.addAction("Copy as Python", self.pythonAsked)
+        self.menu.addAction("Copy as command", self.commandAsked)
+        recipe = QPushButton("Recipe")
+        recipe.setMenu(self.menu)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.export_button, self.dtype, recipe):
+            layout.addWidget(widget)
+
+    def _ask_export(self) -> None:
+        kinds = ";;".join(EXPORTS)
+        path, kind = QFileDialog.getSaveFileName(self, "Export", "restored.ome.tif", kinds)
+        if path:
+            # A name without an ending gets that of the chosen kind.
+            self.exportAsked.emit(path if "." in Path(path).name else path + EXPORTS[kind])
+
+    def _ask_save(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self, "Save recipe", "recipe.json", RECIPES)
+        if path:
+            self.saveAsked.emit(path)
+
+    def _ask_load(self) -> None:
+        kinds = f"{RECIPES};;Exported images (*.ome.tif)"
+        path, _ = QFileDialog.getOpenFileName(self, "Load recipe", "", kinds)
+        if path:
+            self.loadAsked.emit(path)
