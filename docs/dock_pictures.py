@@ -62,7 +62,6 @@ def open_dock() -> tuple[napari.Viewer, DeconvolveDock]:
     viewer.window.add_dock_widget(dock, name="Deconvolve")
     rest(1)
     viewer.reset_view()
-    viewer.camera.zoom *= 1.25
     viewer.dims.set_current_step(0, 30)
     dock.psf.setValue(PsfLayer(viewer.layers[0].name))
     dock.method.setValue(Settings(RichardsonLucy(40, stop_tolerance=1e-3)))
@@ -70,16 +69,20 @@ def open_dock() -> tuple[napari.Viewer, DeconvolveDock]:
     return viewer, dock
 
 
-def longest_wait(dock: DeconvolveDock) -> float:
-    """Run to the end; return the longest time in which no event was served, in seconds."""
+def longest_waits(dock: DeconvolveDock) -> tuple[float, float]:
+    """Run to the end; return the longest time without events served: in the run, at its end.
+
+    At its end napari adds the new layer, with its controls and its place on the canvas.
+    """
     dock.running.run_button.click()
-    last, longest = time.perf_counter(), 0.0
+    last, waits = time.perf_counter(), [0.0]
     while dock.job.running:
         QApplication.processEvents()
         now = time.perf_counter()
-        last, longest = now, max(longest, now - last)
+        waits.append(now - last)
+        last = now
         time.sleep(0.001)
-    return longest
+    return max(waits[:-1]), waits[-1]
 
 
 def main() -> None:
@@ -91,7 +94,9 @@ def main() -> None:
     dock.running.cancel_button.click()
     wait(lambda: not dock.job.running)
     print(f"cancelled: {dock.running.state.text()!r}, {len(viewer.layers)} layers")
-    print(f"run again: the viewer never waited longer than {1e3 * longest_wait(dock):.0f} ms")
+    running, ending = longest_waits(dock)
+    print(f"run again: the viewer waited {1e3 * running:.0f} ms at most while it ran,")
+    print(f"           {1e3 * ending:.0f} ms for napari to add the layer")
     print(f"           {dock.running.state.text()}")
     shoot(viewer, "dock.png")
     with tempfile.TemporaryDirectory() as folder:
