@@ -19,8 +19,9 @@ from napari_deconv.engines import Device
 from napari_deconv.engines.cpu_engine import CpuEngine
 from napari_deconv.files.recipe import PsfFile, Recipe
 from napari_deconv.imaging.grid import Grid
+from napari_deconv.imaging.measured_psf import measured_psf
 from napari_deconv.imaging.optics import Optics
-from napari_deconv.imaging.psf import Psf, measured_psf
+from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import KnownOptics, Stack
 from napari_deconv.imaging.value import InputError
 from napari_deconv.pipeline import (

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from napari_deconv.files.reading import read_provenance, read_stack
     from napari_deconv.files.recipe import PsfFile, Recipe, read_recipe, write_recipe
     from napari_deconv.imaging.grid import Grid
+    from napari_deconv.imaging.measured_psf import measured_psf
     from napari_deconv.imaging.optics import Optics
-    from napari_deconv.imaging.psf import Psf, measured_psf
+    from napari_deconv.imaging.psf import Psf
     from napari_deconv.imaging.psf_models import compute_psf
     from napari_deconv.imaging.stack import KnownOptics, Stack
     from napari_deconv.imaging.value import InputError
@@ -45,7 +46,7 @@ _HOMES = {
     "Stack": "imaging.stack",
     "Wiener": "restoration.wiener",
     "compute_psf": "imaging.psf_models",
-    "measured_psf": "imaging.psf",
+    "measured_psf": "imaging.measured_psf",
     "open_engine": "engines",
     "read_provenance": "files.reading",
     "read_recipe": "files.recipe",

@@ -23,9 +23,10 @@ from napari_deconv.files.export import Written, write_stack
 from napari_deconv.files.reading import read_stack
 from napari_deconv.files.recipe import PsfFile, Recipe, digest
 from napari_deconv.imaging.grid import Grid
+from napari_deconv.imaging.measured_psf import measured_psf
 from napari_deconv.imaging.noise import background_level
 from napari_deconv.imaging.optics import Optics
-from napari_deconv.imaging.psf import Psf, fitted_to, measured_psf
+from napari_deconv.imaging.psf import Psf, fitted_to
 from napari_deconv.imaging.psf_models import compute_psf
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError, Value, require

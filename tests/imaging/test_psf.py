@@ -13,8 +13,9 @@ import numpy.typing as npt
 import pytest
 
 from napari_deconv.imaging.grid import Grid
+from napari_deconv.imaging.measured_psf import measured_psf
 from napari_deconv.imaging.optics import Optics
-from napari_deconv.imaging.psf import Psf, fitted_to, measured_psf
+from napari_deconv.imaging.psf import Psf, fitted_to
 from napari_deconv.imaging.psf_models import compute_psf
 from napari_deconv.imaging.value import InputError
 

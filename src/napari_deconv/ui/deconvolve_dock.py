@@ -20,8 +20,9 @@ from qtpy.QtWidgets import (
 from napari_deconv import pipeline
 from napari_deconv.files.recipe import PsfFile, Recipe, read_recipe, write_recipe
 from napari_deconv.files.script import as_command, as_python
+from napari_deconv.imaging.measured_psf import measured_psf
 from napari_deconv.imaging.optics import Optics
-from napari_deconv.imaging.psf import Psf, measured_psf
+from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.psf_models import fwhm_um
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError, require
@@ -213,7 +214,7 @@ class DeconvolveDock(QWidget):
         self.keep.export_button.setEnabled(True)
         self.judgement.setText("<br>".join([_fit_in_words(self.restored), *record.notes]))
         for note in record.notes:
-            if not note.startswith("PSF:"):
+            if not note.startswith(("PSF:", "The PSF")):
                 show_warning(note)
 
     def _failed(self, sentence: str) -> None:
