@@ -109,6 +109,16 @@ def test_negative_values_are_warned_of(photons: MakeImage, psf: Psf, method: Any
     assert image.min() == -3
 
 
+def test_notes_of_the_psf_are_no_warnings_but_what_becomes_of_it_is(
+    photons: MakeImage, psf: Psf
+) -> None:
+    noted = psf.with_notes("PSF: background of 100 counts removed")
+    restore(photons((5, 12, 14)), noted, method=QUICK, engine="cpu")
+    with pytest.warns(UserWarning, match="its focal plane is used") as caught:
+        restore(photons((12, 14)), noted, method=QUICK, engine="cpu")
+    assert len(caught) == 1
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_values_that_are_no_numbers_are_refused(psf: Psf, bad: float) -> None:
     image = np.ones((5, 12, 14))

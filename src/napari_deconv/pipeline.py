@@ -119,9 +119,11 @@ def restore(
     >>> round(float(result[3, 5]), 3)
     100.0
     """
-    observation = observe(image, psf if isinstance(psf, Psf) else Psf(np.asarray(psf)), background)
+    given = psf if isinstance(psf, Psf) else Psf(np.asarray(psf))
+    observation = observe(image, given, background)
     for note in observation.notes:
-        warnings.warn(note, stacklevel=2)
+        if note not in given.notes:  # those were there to be read when the PSF was made
+            warnings.warn(note, stacklevel=2)
     opened = engines.open_engine(engine)
     try:
         *_, last = method.steps(observation, opened)

@@ -251,6 +251,16 @@ def test_the_background_is_removed_and_said(background: float) -> None:
     assert moments(psf)[1][0] * 0.2 == pytest.approx(SIGMA[0], rel=0.05)
 
 
+def test_in_a_tight_box_the_bead_itself_is_not_taken_for_background() -> None:
+    """Here the median of all voxels would be 116."""
+    image = bead((21, 15, 17), (10, 7, 8), peak=5000)
+    assert np.median(image) > 115
+    psf = measured_psf(image, VOLUME.spacing_um, VOLUME)
+    level = float(psf.notes[0].split()[3])
+    assert level == pytest.approx(100, abs=4)
+    assert np.multiply(moments(psf)[1], VOLUME.spacing_um) == pytest.approx(SIGMA, rel=0.025)
+
+
 def test_a_given_background_is_taken() -> None:
     image = bead((41, 32, 33), (20, 16, 16), seed=None)
     psf = measured_psf(image, VOLUME.spacing_um, VOLUME, background=100)

@@ -137,6 +137,14 @@ def psf_image_of(voxel_size: str | None, background: str | None) -> dict[str, An
     )
 
 
+#: Other ways in which people write a method's name.
+_SHORT = {
+    "rl": "richardson-lucy",
+    "richardsonlucy": "richardson-lucy",
+    "richardson_lucy": "richardson-lucy",
+}
+
+
 def method_of(name: str | None, wishes: dict[str, Any], base: Method | None) -> Method | None:
     """Return the method of the options; what they leave open is as in the recipe's, `base`."""
     from dataclasses import replace
@@ -149,8 +157,9 @@ def method_of(name: str | None, wishes: dict[str, Any], base: Method | None) -> 
     kinds: dict[str, type[Method]] = {"richardson-lucy": RichardsonLucy, "wiener": Wiener}
     usual = "wiener" if "regularization" in wishes else "richardson-lucy"
     chosen = name or next((n for n, kind in kinds.items() if type(base) is kind), usual)
+    chosen = _SHORT.get(chosen.lower(), chosen.lower())
     if chosen not in kinds:
-        raise InputError(f"The method {chosen!r} is not known; choose {' or '.join(kinds)}")
+        raise InputError(f"The method {name!r} is not known; choose {' or '.join(kinds)}")
     known = set(kinds[chosen].__dataclass_fields__)
     unknown = sorted("--" + wish.replace("_", "-") for wish in set(wishes) - known)
     if unknown:

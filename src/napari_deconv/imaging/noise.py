@@ -52,8 +52,8 @@ def background_level(image: npt.ArrayLike) -> float:
     Examples
     --------
     >>> rng = np.random.default_rng(0)
-    >>> round(background_level(rng.normal(100, 5, (8, 64, 64)).clip(0)))
-    100
+    >>> abs(background_level(rng.poisson(100, (8, 64, 64))) - 100) < 5
+    True
     """
     values = np.sort(_sampled(np.asarray(image)).ravel())
     values = values[: max(len(values) // 2 + 1, 1)]
