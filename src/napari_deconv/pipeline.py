@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -176,10 +176,10 @@ def restoring(
     yield Step(0, 1, "preparing the PSF")
     psf = prepare_psf(recipe.psf, stack)
     yield Step(0, 1, "opening the engine (the first use of a GPU compiles for some seconds)")
-    device = _Device(recipe.engine)
+    needed = memory_needed_bytes(stack, recipe.method, psf.shape)
+    device = _Device(recipe.engine, lambda: _require_memory(needed, memory_fraction))
     try:
         yield Step(0, 1, f"running on {engines.reason(device.engine, recipe.engine)}")
-        _require_memory(stack, recipe.method, psf, device.engine, memory_fraction)
         data, blocks, notes = yield from _restored_blocks(stack, recipe, psf, device)
         record = Record(
             engine=device.engine.name,
@@ -239,12 +239,16 @@ def export(
 class _Device:
     """The engine of a run; one that was chosen by itself and fails gives way to the CPU."""
 
-    def __init__(self, asked: str) -> None:
+    def __init__(self, asked: str, check_memory: Callable[[], None]) -> None:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             self.engine: Engine = engines.open_engine(asked)
         self.notes = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
         self._may_fall_back = asked == "auto" and self.engine.name != "cpu"
+        self._check_memory = check_memory
+        # A GPU that runs out of memory says so, and the CPU takes over; a CPU does not say so.
+        if self.engine.name == "cpu":
+            check_memory()
 
     def steps(self, method: Restorer, observation: Any) -> Iterator[Step]:
         try:
@@ -259,6 +263,7 @@ class _Device:
             self.notes.append(f"{self.engine.device} failed ({lines[0]}); the CPU took over")
             self.engine.release()
             self.engine, self._may_fall_back = engines.open_engine("cpu"), False
+            self._check_memory()
             yield from method.steps(observation, self.engine)
 
 
@@ -355,16 +360,11 @@ def memory_needed_bytes(stack: Stack, method: Restorer, psf_shape: tuple[int, ..
     return int(4 * (method.volumes * volume + math.prod(stack.shape)))
 
 
-def _require_memory(
-    stack: Stack, method: Restorer, psf: Psf, engine: Engine, fraction: float
-) -> None:
-    if engine.name != "cpu":
-        return  # A device that runs out of memory says so, and the CPU takes over.
-    needed = memory_needed_bytes(stack, method, psf.shape)
+def _require_memory(needed_bytes: int, fraction: float) -> None:
     free = int(fraction * free_memory_bytes())
     require(
-        needed <= free,
-        f"Restoring needs about {needed / 1e9:.1f} GB of memory, but "
+        needed_bytes <= free,
+        f"Restoring needs about {needed_bytes / 1e9:.1f} GB of memory, but "
         f"{free / 1e9:.1f} GB may be used; close other programs or crop the stack",
     )
 

@@ -71,8 +71,8 @@ class Wiener(Value):
 
     @property
     def transforms(self) -> int:
-        """Fourier transforms of a run."""
-        return 3
+        """Fourier transforms of a run; choosing the weight takes one more."""
+        return 4 if self.regularization == "auto" else 3
 
     def halo(self, psf_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return how far one voxel's restoration looks: about the PSF's own size."""
