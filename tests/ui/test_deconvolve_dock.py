@@ -16,7 +16,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_deconv import pipeline
 from napari_deconv.files.reading import read_provenance, read_stack
-from napari_deconv.files.recipe import Recipe, read_recipe, write_recipe
+from napari_deconv.files.recipe import PsfFile, Recipe, read_recipe, write_recipe
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
@@ -144,6 +144,15 @@ def test_export_that_fails_says_so_and_leaves_nothing(
         dock.export(str(tmp_path / "missing" / "out.ome.tif"))
     assert "no folder" in told(dock)
     assert list(tmp_path.iterdir()) == []
+    there = tmp_path / "there.ome.tif"
+    there.write_text("precious")
+    with qtbot.waitSignal(dock.exporting.failed, timeout=60_000):
+        dock.export(str(there))
+    assert "exists already" in told(dock)
+    assert there.read_text() == "precious"
+    with qtbot.waitSignal(dock.exporting.finished, timeout=60_000):
+        dock.export(str(there), overwrite=True)
+    assert read_stack(there).shape == (6, 24, 22)
 
 
 def test_psf_from_a_layer_and_from_a_file(
@@ -169,6 +178,8 @@ def test_psf_from_a_layer_and_from_a_file(
     assert np.array_equal(from_layer.data, from_file.data)
     recipe = Recipe.from_dict(from_layer.metadata[layers.KEY]["recipe"])
     assert isinstance(recipe.psf, Psf)
+    recipe = Recipe.from_dict(from_file.metadata[layers.KEY]["recipe"])
+    assert recipe.psf == PsfFile.of(path)
 
 
 def test_the_forecast_is_shown_before_the_run(dock: DeconvolveDock, qtbot: QtBot) -> None:
@@ -279,6 +290,34 @@ def test_recipes_go_out_and_come_back(dock: DeconvolveDock, qtbot: QtBot, tmp_pa
     assert run(dock, qtbot).metadata[layers.KEY]["recipe"] == samples.to_dict()
     with pytest.raises(InputError):
         read_recipe(tmp_path / "none.json")
+
+
+def test_a_closed_dock_takes_its_run_along(
+    viewer: Any, blobs: Image, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+    whole_steps = RichardsonLucy.steps
+
+    def slow(self: RichardsonLucy, *args: Any) -> Any:
+        for step in whole_steps(self, *args):
+            started.append(step.done)
+            time.sleep(0.02)
+            yield step
+
+    monkeypatch.setattr(RichardsonLucy, "steps", slow)
+    viewer.add_layer(blobs)
+    widget = DeconvolveDock(viewer)
+    frame = viewer.window.add_dock_widget(widget, name="Deconvolve")
+    widget.psf.setValue(OPTICS)
+    widget.method.setValue(Settings(RichardsonLucy(2000), 0.0, "cpu"))
+    widget.running.run_button.click()
+    qtbot.waitUntil(lambda: len(started) >= 2, timeout=60_000)
+    viewer.window.remove_dock_widget(frame)
+    del widget, frame
+    qtbot.wait(500)
+    before = len(started)
+    qtbot.wait(500)
+    assert len(started) <= before + 1
 
 
 def test_copied_python_repeats_the_result(

@@ -57,7 +57,7 @@ def test_method_panel_shows_only_what_the_method_has(qtbot: QtBot) -> None:
     "optics",
     [
         Optics(na=1.4, emission_nm=600, immersion_index=1.515, sample_index=1.4, depth_um=3),
-        Optics(na=1.1, emission_nm=450, immersion_index=1.406, sample_index=1.35),
+        Optics(na=1.1, emission_nm=450, immersion_index=1.406, sample_index=1.35, coverslip_um=150),
     ],
 )
 def test_psf_panel_edits_optics(qtbot: QtBot, optics: Optics) -> None:
@@ -76,8 +76,11 @@ def test_psf_panel_edits_layers_and_files(qtbot: QtBot, tmp_path: Path) -> None:
     panel.set_layers(["a", "bead"])
     panel.setValue(PsfLayer("bead"))
     assert panel.value() == PsfLayer("bead")
-    panel.setValue(PsfFile.of(path))
-    assert panel.value() == PsfFile.of(path)
+    whole = PsfFile.of(path, voxel_size_um=(0.3, 0.1, 0.1), background=5.0)
+    panel.setValue(whole)
+    assert panel.value() == whole
+    panel.path.setText("other.tif")
+    assert panel.value() == PsfFile("other.tif")
 
 
 def test_psf_panel_refuses_in_words(qtbot: QtBot) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from napari.layers import Image
 from napari.utils.notifications import show_error, show_info, show_warning
 from napari.viewer import Viewer
+from qtpy.QtCore import QEvent
+from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import (
     QApplication,
     QFrame,
@@ -18,7 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_deconv import pipeline
-from napari_deconv.files.recipe import PsfFile, Recipe, read_recipe, write_recipe
+from napari_deconv.files.recipe import PsfFile, Recipe, digest, read_recipe, write_recipe
 from napari_deconv.files.script import as_command, as_python
 from napari_deconv.imaging.measured_psf import measured_psf
 from napari_deconv.imaging.optics import Optics
@@ -223,8 +227,8 @@ class DeconvolveDock(QWidget):
 
     # -- keeping --------------------------------------------------------------------------
 
-    def export(self, path: str) -> None:
-        """Write the last result to `path`; an existing file is replaced, as the dialog asked."""
+    def export(self, path: str, overwrite: bool = False) -> None:
+        """Write the last result to `path`."""
         if self.restored is None:
             show_error("There is no result to export yet; run first")
             return
@@ -232,7 +236,7 @@ class DeconvolveDock(QWidget):
 
         def work() -> Generator[Step, None, Any]:
             yield Step(0, 1, "writing")
-            return pipeline.export(restored, path, dtype=dtype, overwrite=True)
+            return pipeline.export(restored, path, dtype=dtype, overwrite=overwrite)
 
         self.exporting.start(work)
 
@@ -278,11 +282,22 @@ class DeconvolveDock(QWidget):
         except InputError as error:
             show_error(str(error))
 
-    def closeEvent(self, event: Any) -> None:
-        """Stop what still runs."""
+    def stop(self) -> None:
+        """Stop what still runs, at its next step."""
         self.job.cancel()
         self.latest.stop()
+
+    def closeEvent(self, event: QCloseEvent | None) -> None:
+        """Take the run along when the window closes."""
+        self.stop()
         super().closeEvent(event)
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Take the run along when napari removes the dock: it then loses its parent."""
+        lost = event is not None and event.type() == QEvent.Type.ParentChange
+        if lost and self.parent() is None:
+            self.stop()
+        super().changeEvent(event)
 
 
 def _recipe(stack: Stack, source: Source, settings: Settings) -> Recipe:
@@ -290,6 +305,8 @@ def _recipe(stack: Stack, source: Source, settings: Settings) -> Recipe:
     if isinstance(source, Stack):
         spacing = source.grid.spacing_um if source.grid else None
         source = measured_psf(np.asarray(source.data), spacing, stack.grid)
+    elif isinstance(source, PsfFile) and source.sha256 is None:
+        source = replace(source, sha256=digest(Path(source.path)))
     return Recipe(source, settings.method, settings.background, settings.engine)
 
 

@@ -14,9 +14,12 @@ RECIPES = "Recipe (*.json)"
 
 
 class KeepPanel(QWidget):
-    """Asks for names and emits wishes; the dock carries them out."""
+    """Asks for names and emits wishes; the dock carries them out.
 
-    exportAsked = Signal(str)
+    `exportAsked` says the name, and whether a file of that name may be replaced.
+    """
+
+    exportAsked = Signal(str, bool)
     saveAsked = Signal(str)
     loadAsked = Signal(str)
     pythonAsked = Signal()
@@ -47,8 +50,10 @@ class KeepPanel(QWidget):
         kinds = ";;".join(EXPORTS)
         path, kind = QFileDialog.getSaveFileName(self, "Export", "restored.ome.tif", kinds)
         if path:
-            # A name without an ending gets that of the chosen kind.
-            self.exportAsked.emit(path if "." in Path(path).name else path + EXPORTS[kind])
+            # A name without an ending gets that of the chosen kind. The dialog has asked before
+            # replacing a file, but not one of that longer name.
+            whole = "." in Path(path).name
+            self.exportAsked.emit(path if whole else path + EXPORTS[kind], whole)
 
     def _ask_save(self) -> None:
         path, _ = QFileDialog.getSaveFileName(self, "Save recipe", "recipe.json", RECIPES)

@@ -111,7 +111,7 @@ class Placement:
         """Return the placement of a layer, its transforms and looks."""
         names = ("scale", "translate", "rotate", "shear", "units", "axis_labels", "colormap")
         kept = {name: getattr(layer, name) for name in names}
-        # napari's own 1.0 scales, zero shifts are kept as they are: values, not views.
+        # Copies: the source may be changed while the run goes on.
         kept = {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in kept.items()}
         kept["metadata"] = {k: v for k, v in layer.metadata.items() if k != KEY}
         kept["name"] = f"{layer.name} restored"

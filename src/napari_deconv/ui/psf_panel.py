@@ -59,6 +59,9 @@ class PsfPanel(QWidget):
         self.layer.setToolTip("An image layer with one bead; centred and resampled by itself")
         self.layer.setSizeAdjustPolicy(NARROW)
         self.path = QLineEdit()
+        # What the fields came from: they show only a part of it.
+        self._shown: Optics = ASSUMED
+        self._file: PsfFile | None = None
         self.path.setPlaceholderText("bead.ome.tif")
         self.summary = QLabel()
         self.summary.setWordWrap(True)
@@ -131,8 +134,10 @@ class PsfPanel(QWidget):
         if index == 1:
             require(self.layer.count() > 0, "No layer holds a PSF; open the image of a bead")
             return PsfLayer(self.layer.currentText())
-        require(bool(self.path.text().strip()), "Choose the file of the PSF")
-        return PsfFile.of(self.path.text().strip())
+        path = self.path.text().strip()
+        require(bool(path), "Choose the file of the PSF")
+        # The file's digest is left to the run: reading a large file takes time.
+        return self._file if self._file and self._file.path == path else PsfFile(path)
 
     def setValue(self, value: Source) -> None:
         """Show `value`."""
@@ -144,6 +149,7 @@ class PsfPanel(QWidget):
             self.layer.setCurrentText(value.name)
             self.source.setCurrentIndex(1)
         else:
+            self._file = value
             self.path.setText(value.path)
             self.source.setCurrentIndex(2)
         self.valueChanged.emit()
@@ -179,7 +185,8 @@ class PsfPanel(QWidget):
             raise InputError(
                 f"The immersion {text!r} is no refractive index; give one such as 1.515"
             ) from None
-        return Optics(
+        return replace(
+            self._shown,
             na=self.na.value(),
             emission_nm=self.emission_nm.value(),
             immersion_index=index,
@@ -188,6 +195,7 @@ class PsfPanel(QWidget):
         )
 
     def _show_optics(self, optics: Optics, told: frozenset[str]) -> None:
+        self._shown = optics
         fields = (self.na, self.emission_nm, self.immersion, self.sample_index, self.depth_um)
         for field in fields:
             field.blockSignals(True)
