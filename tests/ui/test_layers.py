@@ -64,6 +64,9 @@ def test_a_result_lies_exactly_on_its_source(axes: str) -> None:
         metadata={"keep": "me", layers.KEY: {"recipe": "old"}},
         name="cells",
     )
+    turned = np.eye(len(axes) + 1)
+    turned[-3:-1, -3:] = [[0.8, -0.6, 3.0], [0.6, 0.8, -4.0]]
+    source.affine = turned
     grid = layers.grid_of(source, axes)
     stack = layers.stack_of_layer(source, axes, grid)
     assert np.shares_memory(stack.data, data)
@@ -74,6 +77,8 @@ def test_a_result_lies_exactly_on_its_source(axes: str) -> None:
     assert np.abs(placed - data).max() < 1e-3
     for name in ("scale", "translate", "units", "axis_labels"):
         assert np.array_equal(getattr(result, name), getattr(source, name)), name
+    place = rng.uniform(0, 5, len(axes))
+    assert result.data_to_world(place) == pytest.approx(source.data_to_world(place))
     assert result.colormap.name == "viridis"
     assert result.name == "cells restored"
     assert result.metadata["keep"] == "me"

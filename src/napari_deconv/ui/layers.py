@@ -113,6 +113,7 @@ class Placement:
         kept = {name: getattr(layer, name) for name in names}
         # Copies: the source may be changed while the run goes on.
         kept = {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in kept.items()}
+        kept["affine"] = layer.affine.affine_matrix.copy()
         kept["metadata"] = {k: v for k, v in layer.metadata.items() if k != KEY}
         kept["name"] = f"{layer.name} restored"
         return cls(axes, kept)
