@@ -14,7 +14,7 @@ import numpy as np
 from napari_deconv.restoration.engine import Complex, Float
 
 #: Voxels worked on at a time: small enough that a step's operands stay in a core's cache.
-SLAB = 1 << 15
+SLAB = 1 << 17
 
 _FUNCTIONS: dict[str, Any] = {
     "__builtins__": {},

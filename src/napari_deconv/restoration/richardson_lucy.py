@@ -202,11 +202,15 @@ class _Run:
         """Do one iteration; return the I-divergence per voxel of the point it started from."""
         engine, p = self.engine, self.momentum.point(restart=restart)
         model = self.blur.forward(p)
-        model = engine.evaluate(
-            "fmax(f + b, least)", out=model, f=model, b=self.background, least=self.least
-        )
         divergence = self._divergence(p, model)
-        ratio = engine.evaluate("y / f", out=model, y=self.counts, f=model)
+        ratio = engine.evaluate(
+            "y / fmax(f + b, least)",
+            out=model,
+            y=self.counts,
+            f=model,
+            b=self.background,
+            least=self.least,
+        )
         correction = self.blur.adjoint(ratio)
         if self.method.tv_weight:
             correction = self._smoothed(p, correction)
@@ -224,7 +228,15 @@ class _Run:
     def _divergence(self, p: Array, model: Array) -> float:
         # The sum of the model over the measured voxels is that of (H^T M) x, plus the background:
         # no mask is needed, since the counts are zero in the padding.
-        varying = self.engine.total("w * p - y * log(f)", w=self.seen, p=p, y=self.counts, f=model)
+        varying = self.engine.total(
+            "w * p - y * log(fmax(f + b, least))",
+            w=self.seen,
+            p=p,
+            y=self.counts,
+            f=model,
+            b=self.background,
+            least=self.least,
+        )
         return (varying + self.entropy) / self.voxels + self.background
 
     def estimate(self) -> Any:
