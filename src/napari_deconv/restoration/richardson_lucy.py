@@ -110,7 +110,7 @@ class RichardsonLucy(Value):
     @property
     def volumes(self) -> float:
         """Peak memory in float32 volumes of `work_shape`."""
-        # Measured as resident memory of a whole run on the CPU (benchmarks/bench_memory.py).
+        # Measured on the CPU (benchmarks/bench_restore.py), the observation included.
         kept = {"none": 7.5, "heavy-ball": 8.5, "biggs-andrews": 11.5}[self.acceleration]
         return kept + (5.0 if self.tv_weight else 0.0)
 
