@@ -223,7 +223,12 @@ def _restored_blocks(
 
 
 def export(
-    restored: Restored, path: str | Path, *, dtype: str = "float32", overwrite: bool = False
+    restored: Restored,
+    path: str | Path,
+    *,
+    dtype: str = "float32",
+    overwrite: bool = False,
+    ome_zarr_version: str = "0.5",
 ) -> Written:
     """Write a result with its recipe and record inside; see `files.export.write_stack`."""
     return write_stack(
@@ -233,6 +238,7 @@ def export(
         recipe=restored.recipe.to_dict(),
         record=restored.record.to_dict(),
         overwrite=overwrite,
+        ome_zarr_version=ome_zarr_version,
     )
 
 

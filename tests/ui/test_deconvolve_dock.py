@@ -121,10 +121,11 @@ def test_export_keeps_voxels_scale_and_recipe(
     dock.method.setValue(SHORT)
     dock.psf.setValue(OPTICS)
     result = run(dock, qtbot)
-    for name in ("out.ome.tif", "out.ome.zarr"):
+    for name, version in (("a.ome.tif", "0.5"), ("b.ome.zarr", "0.5"), ("c.ome.zarr", "0.4")):
         path = tmp_path / name
         with qtbot.waitSignal(dock.exporting.finished, timeout=60_000):
-            dock.export(str(path))
+            dock.export(str(path), version=version)
+        assert (path / ".zattrs").exists() == (version == "0.4")
         back = read_stack(path)
         assert np.array_equal(back.data, result.data)
         assert back.grid == Grid(spacing_um=(0.3, 0.1, 0.1))

@@ -23,8 +23,8 @@ from .arguments import (
     psf_of,
     read_image,
     recipe_of,
-    require_dtype,
     require_free,
+    require_written,
     whole_numbers,
     without_none,
 )
@@ -111,6 +111,7 @@ def restore(
     ] = None,
     save_recipe: Annotated[Path | None, typer.Option(help="Write the recipe here.")] = None,
     dtype: Annotated[str, typer.Option(help="Type of the output: float32 or uint16.")] = "float32",
+    ome_zarr_version: Annotated[str, typer.Option(help="0.5 or 0.4.")] = "0.5",
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -146,14 +147,14 @@ def restore(
         background=number_or_auto(background, "--background"),
         engine=engine,
     )
-    require_dtype(dtype)
+    require_written(dtype, ome_zarr_version)
     nbytes = stack.data.size * (2 if dtype == "uint16" else 4)
     check_writable(output, overwrite=overwrite, nbytes=nbytes)
     if save_recipe is not None:
         require_free(save_recipe, overwrite=overwrite)
     restored = run(stack, chosen)
     restored = replace(restored, stack=replace(restored.stack, name=stack.name))
-    write(restored, output, dtype=dtype, overwrite=overwrite)
+    write(restored, output, dtype=dtype, overwrite=overwrite, ome_zarr_version=ome_zarr_version)
     if save_recipe is not None:
         write_recipe(save_recipe, chosen)
     report(restored, output, as_json=as_json)
@@ -274,7 +275,7 @@ def demo(
         raise InputError(f"The folder {folder} cannot be made: {error.strerror}") from error
     check_writable(output, overwrite=True, nbytes=4 * stack.data.size)
     restored = run(stack, recipe)
-    write(restored, output, dtype="float32", overwrite=True)
+    write(restored, output, overwrite=True)
     picture = folder / "before_after.png"
     write_comparison(picture, stack, restored.stack)
     report(restored, output, as_json=False)

@@ -51,12 +51,17 @@ def whole_numbers(text: str, option: str) -> tuple[int, ...]:
     return tuple(int(number) for number in found)
 
 
-def require_dtype(dtype: str) -> None:
-    """Raise `InputError` where no such type is written."""
+def require_written(dtype: str, ome_zarr_version: str) -> None:
+    """Raise `InputError` where no such type or version is written."""
     from napari_deconv.files.export import DTYPES
+    from napari_deconv.files.ome_zarr import VERSIONS
 
     if dtype not in DTYPES:
         raise InputError(f"The type {dtype!r} is not written; choose {' or '.join(DTYPES)}")
+    if ome_zarr_version not in VERSIONS:
+        raise InputError(
+            f"OME-Zarr {ome_zarr_version!r} is not written; choose {' or '.join(VERSIONS)}"
+        )
 
 
 def require_free(path: Path, *, overwrite: bool) -> None:

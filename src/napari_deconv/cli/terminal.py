@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from napari_deconv.files.recipe import Recipe
@@ -74,11 +74,11 @@ def _progress() -> Iterator[Callable[[Step], None]]:
         print(file=sys.stderr)
 
 
-def write(restored: Restored, output: Path, *, dtype: str, overwrite: bool) -> None:
+def write(restored: Restored, output: Path, **how: Any) -> None:
     """Write the result with its recipe and record, and say what became of its intensities."""
     from napari_deconv.pipeline import export
 
-    written = export(restored, output, dtype=dtype, overwrite=overwrite)
+    written = export(restored, output, **how)
     for note in written.notes:
         say(note)
 

@@ -164,9 +164,13 @@ def describe_device(target: str) -> str:
 
 
 def device_memory_bytes(target: str) -> int | None:
-    """Return the memory of a torch GPU in bytes; None where torch cannot tell."""
+    """Return the memory of a torch device in bytes; None where nobody can tell."""
     import torch
 
+    from .memory import total_memory_bytes
+
+    if target == "cpu":
+        return total_memory_bytes()
     if target.startswith("cuda"):
         return int(torch.cuda.get_device_properties(target).total_memory)
     return None

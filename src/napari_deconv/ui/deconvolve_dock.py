@@ -227,7 +227,7 @@ class DeconvolveDock(QWidget):
 
     # -- keeping --------------------------------------------------------------------------
 
-    def export(self, path: str, overwrite: bool = False) -> None:
+    def export(self, path: str, overwrite: bool = False, version: str = "0.5") -> None:
         """Write the last result to `path`."""
         if self.restored is None:
             show_error("There is no result to export yet; run first")
@@ -236,7 +236,9 @@ class DeconvolveDock(QWidget):
 
         def work() -> Generator[Step, None, Any]:
             yield Step(0, 1, "writing")
-            return pipeline.export(restored, path, dtype=dtype, overwrite=overwrite)
+            return pipeline.export(
+                restored, path, dtype=dtype, overwrite=overwrite, ome_zarr_version=version
+            )
 
         self.exporting.start(work)
 

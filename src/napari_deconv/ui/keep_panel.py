@@ -9,17 +9,23 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QMenu, QPushButt
 
 from napari_deconv.files.export import DTYPES
 
-EXPORTS = {"OME-TIFF (*.ome.tif)": ".ome.tif", "OME-Zarr (*.ome.zarr)": ".ome.zarr"}
+#: What the dialog offers: the ending of the name, and the version where it is an OME-Zarr.
+EXPORTS = {
+    "OME-TIFF (*.ome.tif)": (".ome.tif", "0.5"),
+    "OME-Zarr 0.5 (*.ome.zarr)": (".ome.zarr", "0.5"),
+    "OME-Zarr 0.4 (*.ome.zarr)": (".ome.zarr", "0.4"),
+}
 RECIPES = "Recipe (*.json)"
 
 
 class KeepPanel(QWidget):
     """Asks for names and emits wishes; the dock carries them out.
 
-    `exportAsked` says the name, and whether a file of that name may be replaced.
+    `exportAsked` says the name, whether a file of that name may be replaced, and the version
+    of an OME-Zarr.
     """
 
-    exportAsked = Signal(str, bool)
+    exportAsked = Signal(str, bool, str)
     saveAsked = Signal(str)
     loadAsked = Signal(str)
     pythonAsked = Signal()
@@ -53,7 +59,8 @@ class KeepPanel(QWidget):
             # A name without an ending gets that of the chosen kind. The dialog has asked before
             # replacing a file, but not one of that longer name.
             whole = "." in Path(path).name
-            self.exportAsked.emit(path if whole else path + EXPORTS[kind], whole)
+            suffix, version = EXPORTS[kind]
+            self.exportAsked.emit(path if whole else path + suffix, whole, version)
 
     def _ask_save(self) -> None:
         path, _ = QFileDialog.getSaveFileName(self, "Save recipe", "recipe.json", RECIPES)
