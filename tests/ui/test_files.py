@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from napari.layers import Image
 from npe2 import PluginManifest
 
 import napari_deconv
+from napari_deconv.files.export import write_stack
 from napari_deconv.files.reading import read_provenance, read_stack
 from napari_deconv.files.samples import BEAD_PATH, CELL_PATH
 from napari_deconv.imaging.grid import Grid
+from napari_deconv.ui import __main__ as main
 from napari_deconv.ui import layers, samples
 from napari_deconv.ui.files import get_reader, write_image
 from napari_deconv.ui.preferences import Preferences, read_preferences
@@ -92,6 +95,21 @@ def test_the_widget_opens_from_the_menu(viewer: Any) -> None:
     _, widget = viewer.window.add_plugin_dock_widget("napari-deconv", "Deconvolve")
     assert type(widget).__name__ == "DeconvolveDock"
     widget.close()
+
+
+def test_the_demo_shows_raw_and_restored(
+    viewer: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    restored = tmp_path / "restored.ome.tif"
+    cell = read_stack(CELL_PATH)
+    write_stack(restored, replace(cell, data=cell.data.astype(np.float32)))
+    monkeypatch.setattr("napari.Viewer", lambda **_: viewer)
+    main.show([str(CELL_PATH), str(restored)])
+    assert [layer.name for layer in viewer.layers] == ["lightsheet_cell", "restored"]
+    assert np.array_equal(viewer.layers[0].scale, viewer.layers[1].scale)
+    docks = viewer.window.dock_widgets
+    assert docks["Deconvolve"].image.value().name == "lightsheet_cell"
+    docks["Deconvolve"].stop()
 
 
 def test_preferences_have_defaults() -> None:

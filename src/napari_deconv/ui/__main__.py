@@ -20,7 +20,10 @@ def show(paths: list[str]) -> napari.Viewer:
         for data, state, _ in layers_of_stack(read_stack(path)):
             limits = {"contrast_limits": contrast_limits(data)} if data.dtype.kind == "f" else {}
             viewer.add_layer(Image(data, **state, **limits))
-    viewer.window.add_dock_widget(DeconvolveDock(viewer), name="Deconvolve")
+    dock = DeconvolveDock(viewer)
+    # The raw stack is what one restores, though it lies below.
+    dock.image.layer.setCurrentText(viewer.layers[0].name)
+    viewer.window.add_dock_widget(dock, name="Deconvolve")
     return viewer
 
 
