@@ -15,9 +15,10 @@ import tifffile
 import zarr
 
 from napari_deconv.files import ome_zarr, tiff
-from napari_deconv.files.reading import read_provenance, read_stack
+from napari_deconv.files.export import write_stack
+from napari_deconv.files.reading import read_header, read_provenance, read_stack
 from napari_deconv.imaging.grid import Grid
-from napari_deconv.imaging.stack import KnownOptics
+from napari_deconv.imaging.stack import KnownOptics, Stack
 from napari_deconv.imaging.value import InputError
 
 SIZES = {"T": 3, "C": 2, "Z": 5, "Y": 6, "X": 7}
@@ -476,3 +477,18 @@ def test_nothing_heavy_is_imported_before_a_file_is_read() -> None:
         "sys.exit(bool({'tifffile', 'zarr', 'dask', 'torch', 'napari'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["a.ome.tif", "a.ome.zarr"])
+def test_a_header_is_the_stack_without_its_voxels(tmp_path: Path, name: str) -> None:
+    grid = Grid(spacing_um=(0.4, 0.2, 0.2))
+    known = (KnownOptics(na=1.2), KnownOptics(emission_nm=600))
+    stack = Stack(voxels("TCZYX"), "TCZYX", grid, "a", ("DAPI", "GFP"), known, 2.5)
+    whole = read_stack(write_stack(tmp_path / name, stack, dtype="uint16"))
+    header = read_header(tmp_path / name)
+    for field in ("shape", "axes", "grid", "channel_names", "channel_optics", "time_step_s"):
+        assert getattr(header, field) == getattr(whole, field), field
+    assert header.data.dtype == whole.data.dtype
+    assert set(header.data.strides) == {0}
+    with pytest.raises(InputError, match="no file"):
+        read_header(tmp_path / "none.tif")

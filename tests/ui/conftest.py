@@ -47,4 +47,7 @@ def dock(viewer: Any, blobs: Image, qtbot: QtBot) -> Iterator[DeconvolveDock]:
     viewer.window.add_dock_widget(widget, name="Deconvolve")
     yield widget
     widget.close()
-    qtbot.waitUntil(lambda: not widget.job.running and not widget.latest.running, timeout=20_000)
+    qtbot.waitUntil(
+        lambda: not widget.job.running and not widget.latest.running and not widget.headers.running,
+        timeout=20_000,
+    )

@@ -15,11 +15,13 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QApplication
 
 from napari_deconv import pipeline
+from napari_deconv.files.export import write_stack
 from napari_deconv.files.reading import read_provenance, read_stack
 from napari_deconv.files.recipe import PsfFile, Recipe, read_recipe, write_recipe
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
+from napari_deconv.imaging.stack import KnownOptics, Stack
 from napari_deconv.imaging.value import InputError
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.ui import layers
@@ -262,6 +264,32 @@ def test_an_unknown_voxel_size_is_asked_for(
     result = run(dock, qtbot)
     assert result.scale.tolist() == [1, 1, 1]
     assert [str(unit) for unit in result.units] == ["pixel"] * 3
+
+
+def test_what_the_file_knows_is_filled_in_where_its_reader_did_not(
+    dock: DeconvolveDock, qtbot: QtBot, tmp_path: Path
+) -> None:
+    """napari's own reader keeps neither voxel size, axes nor optics."""
+    path = tmp_path / "cells.ome.tif"
+    data = np.random.default_rng(0).poisson(9, (2, 3, 5, 16, 17)).astype(np.uint16)
+    grid = Grid(spacing_um=(0.4, 0.2, 0.2))
+    known = (KnownOptics(na=0.9, immersion_index=1.0, emission_nm=600),) * 3
+    write_stack(path, Stack(data, "TCZYX", grid, channel_optics=known), dtype="uint16")
+    with qtbot.waitSignal(dock.headers.ready, timeout=60_000):
+        dock.viewer.open(path, plugin="napari")
+        dock.image.layer.setCurrentText(dock.viewer.layers[-1].name)
+    choice = dock.image.value()
+    assert (choice.axes, choice.grid) == ("TCZYX", grid)
+    assert "from the file" in dock.image.origin.text()
+    optics = dock.psf.value()
+    assert isinstance(optics, Optics)
+    assert (optics.na, optics.immersion_index, optics.emission_nm) == (0.9, 1.0, 600)
+    dock.method.setValue(SHORT)
+    result = run(dock, qtbot)
+    assert result.data.shape == data.shape
+    assert result.scale.tolist() == [1] * 5
+    assert dock.restored is not None
+    assert dock.restored.stack.grid == grid
 
 
 def test_without_layers_nothing_can_be_run(viewer: Any, qtbot: QtBot) -> None:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from napari_deconv.imaging.grid import MICROMETRES, Grid
 from napari_deconv.imaging.stack import AXES, KnownOptics, Stack
 from napari_deconv.imaging.value import InputError, require
@@ -223,6 +225,11 @@ def positive(text: object) -> float | None:
     except (TypeError, ValueError):
         return None
     return number if math.isfinite(number) and number > 0 else None
+
+
+def shadow(shape: tuple[int, ...], dtype: Any) -> Any:
+    """Return zeros of a shape and type in the memory of one voxel: data for a header alone."""
+    return np.broadcast_to(np.zeros((), dtype), shape)
 
 
 def stem(source: Path) -> str:

@@ -19,7 +19,7 @@ from napari_deconv.imaging.value import InputError, Plain, require
 
 from . import ome_xml
 from .intensities import Range
-from .metadata import Description, length_unit, positive, seconds, stack_of, stem
+from .metadata import Description, length_unit, positive, seconds, shadow, stack_of, stem
 from .provenance import stored_axes, stored_optics
 
 VERSIONS = ("0.4", "0.5")
@@ -39,8 +39,8 @@ def is_zarr(folder: Path) -> bool:
     return any((folder / marker).is_file() for marker in _MARKERS)
 
 
-def read(source: Path) -> Stack:
-    """Read level 0 of the first image of an OME-Zarr folder.
+def read(source: Path, *, voxels: bool = True) -> Stack:
+    """Read level 0 of the first image of an OME-Zarr folder; see `tiff.read` for `voxels`.
 
     Raises
     ------
@@ -54,7 +54,8 @@ def read(source: Path) -> Stack:
     array = group[str(level["path"])]
     axes = _axes(multiscale, array.ndim, source.name)
     description = _description(attrs, multiscale, axes, xml)
-    return stack_of(_voxels(array), "".join(axes), description, stem(source))
+    data = _voxels(array) if voxels else shadow(array.shape, array.dtype)
+    return stack_of(data, "".join(axes), description, stem(source))
 
 
 def provenance_in(source: Path) -> Plain | None:

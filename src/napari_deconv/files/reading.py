@@ -53,6 +53,31 @@ def read_stack(path: str | os.PathLike[str]) -> Stack:
         return ome_zarr.read(source) if source.is_dir() else tiff.read(source)
 
 
+def read_header(path: str | os.PathLike[str]) -> Stack:
+    """Read what `read_stack` would, but for the voxels: they are zeros that take no memory.
+
+    Parameters
+    ----------
+    path : str or path
+        A TIFF file or an OME-Zarr folder.
+
+    Returns
+    -------
+    Stack
+        Axes, shape, type, grid, channels, time step and optics as in the file.
+
+    Raises
+    ------
+    InputError
+        As `read_stack` does.
+    """
+    source = Path(path).expanduser()
+    with _told_as_input_error(source):
+        if source.is_dir():
+            return ome_zarr.read(source, voxels=False)
+        return tiff.read(source, voxels=False)
+
+
 def read_provenance(path: str | os.PathLike[str]) -> Plain | None:
     """Return how the image in a file was made, or None where napari-deconv did not write it.
 

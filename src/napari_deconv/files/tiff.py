@@ -21,7 +21,7 @@ from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError, Plain, require
 
 from . import ome_xml
-from .metadata import Description, positive, seconds, stack_of, stem
+from .metadata import Description, positive, seconds, shadow, stack_of, stem
 
 #: Voxels of an uncompressed TIFF of this many bytes or more are mapped, not loaded.
 MAPPED_FROM_BYTES = 2**30
@@ -32,8 +32,8 @@ CLASSIC_LIMIT_BYTES = 2**32 - 2**25
 _IMAGE_DESCRIPTION = 270
 
 
-def read(source: Path) -> Stack:
-    """Read series 0, level 0 of a TIFF.
+def read(source: Path, *, voxels: bool = True) -> Stack:
+    """Read series 0, level 0 of a TIFF; without `voxels`, zeros that take no memory.
 
     Raises
     ------
@@ -47,7 +47,8 @@ def read(source: Path) -> Stack:
         series = tif.series[0]
         _require_intensities(series, source.name)
         _require_all_planes(tif, series, source.name)
-        return stack_of(_voxels(series, source), series.axes, _description(tif), stem(source))
+        data = _voxels(series, source) if voxels else shadow(series.shape, series.dtype)
+        return stack_of(data, series.axes, _description(tif), stem(source))
 
 
 def provenance_in(source: Path) -> Plain | None:

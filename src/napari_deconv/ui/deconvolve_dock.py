@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_deconv import pipeline
+from napari_deconv.files.reading import read_header
 from napari_deconv.files.recipe import PsfFile, Recipe, digest, read_recipe, write_recipe
 from napari_deconv.files.script import as_command, as_python
 from napari_deconv.imaging.measured_psf import measured_psf
@@ -61,7 +62,7 @@ class DeconvolveDock(QWidget):
         self._recipe_psf: Psf | None = None
         self._divergences: list[float] = []
         self.job, self.exporting = Job(self), Job(self)
-        self.latest = Latest(FORECAST_DELAY_MS, self)
+        self.latest, self.headers = Latest(FORECAST_DELAY_MS, self), Latest(0, self)
         self.image, self.psf, self.method = ImagePanel(), PsfPanel(), MethodPanel()
         self.curve, self.running, self.keep = CurvePanel(), RunPanel(), KeepPanel()
         self._lay_out()
@@ -91,6 +92,7 @@ class DeconvolveDock(QWidget):
         self.psf.valueChanged.connect(self._psf_changed)
         self.method.valueChanged.connect(self._settings_changed)
         self.latest.ready.connect(self._show_plan)
+        self.headers.ready.connect(self._show_header)
         self.running.runAsked.connect(self.run)
         self.running.cancelAsked.connect(self.job.cancel)
         self.job.stepped.connect(self._stepped)
@@ -132,9 +134,31 @@ class DeconvolveDock(QWidget):
                 choices = layers.axes_choices(layer.ndim)
                 self.image.show_layer(layer.data.shape, choices, layers.axes_of(layer))
                 self.psf.show_known(layers.known_optics(layer))
-            self.image.show_grid(layers.grid_of(layer, self.image.axes.currentText()))
+            grid = layers.grid_of(layer, self.image.axes.currentText())
+            self.image.show_grid(grid)
+            path = layer.source.path
+            if path and (grid is None or layers.known_optics(layer) is None):
+                self.headers.request(lambda: (chosen, read_header(path)))
         except InputError as error:
             self.running.forecast.setText(str(error))
+
+    def _show_header(self, found: tuple[str, Stack] | InputError) -> None:
+        """Fill in what the layer's file knows and its reader did not pass on."""
+        if isinstance(found, InputError):
+            return  # The layer came from elsewhere; there is nothing to add.
+        name, header = found
+        if name != self.image.layer.currentText() or name not in self.viewer.layers:
+            return
+        layer = self._layer(name)
+        axes = layers.axes_like(layer, header)
+        if axes is None:
+            return
+        if layers.grid_of(layer, axes) is None:
+            self.image.show_layer(layer.data.shape, layers.axes_choices(layer.ndim), axes)
+            if header.grid is not None:
+                self.image.show_grid(header.grid, "from the file")
+        if header.channel_optics and layers.known_optics(layer) is None:
+            self.psf.show_known(header.channel_optics[0])
 
     def _psf_changed(self) -> None:
         self._recipe_psf = None
@@ -288,6 +312,7 @@ class DeconvolveDock(QWidget):
         """Stop what still runs, at its next step."""
         self.job.cancel()
         self.latest.stop()
+        self.headers.stop()
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """Take the run along when the window closes."""

@@ -86,8 +86,8 @@ class ImagePanel(QWidget):
         self.axes.blockSignals(False)
         self._shape = shape
 
-    def show_grid(self, grid: Grid | None) -> None:
-        """Show the voxel size that the layer knows, or that it knows none."""
+    def show_grid(self, grid: Grid | None, origin: str = "from the layer") -> None:
+        """Show a voxel size and where it comes from, or that there is none."""
         spacing = (0.0, 0.0, 0.0) if grid is None else (0.0, *grid.spacing_um)[-3:]
         for step, size in zip(self.steps, spacing, strict=True):
             step.blockSignals(True)
@@ -98,7 +98,7 @@ class ImagePanel(QWidget):
         if grid is None:
             self.origin.setText(f"<i>{shape}; <b>voxel size unknown: please enter it</b></i>")
         else:
-            self.origin.setText(f"<i>{shape}; voxel size from the layer</i>")
+            self.origin.setText(f"<i>{shape}; voxel size {origin}</i>")
         self.valueChanged.emit()
 
     def _axes_changed(self) -> None:

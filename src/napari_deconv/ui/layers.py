@@ -144,6 +144,19 @@ def contrast_limits(data: npt.NDArray[np.float32]) -> tuple[float, float]:
     return (float(min(low, 0.0)), float(high) if high > low else float(low) + 1.0)
 
 
+def axes_like(layer: Image, header: Stack) -> str | None:
+    """Return the axes order in which a layer's shape is that of its file, None if there is none.
+
+    A reader that knows no axes keeps the order of the file, as T, Z, C, Y, X.
+    """
+    for axes in axes_choices(layer.ndim):
+        if sorted(axes) == sorted(header.axes):
+            shape = tuple(layer.data.shape[axes.index(axis)] for axis in header.axes)
+            if shape == header.shape:
+                return axes
+    return None
+
+
 def psf_stack(layer: Image) -> Stack:
     """Return the image of a PSF in a layer.
 
