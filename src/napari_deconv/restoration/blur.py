@@ -11,10 +11,17 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from napari_deconv.imaging.value import require
+
 from .engine import Complex, Float
 
 Edges = Literal["non-circulant", "circular"]
 EDGES: tuple[str, ...] = get_args(Edges)
+
+
+def require_edges(edges: object) -> None:
+    """Raise `InputError` unless `edges` is one of `EDGES`."""
+    require(edges in EDGES, f"The edges {edges!r} are not known; choose one of {', '.join(EDGES)}")
 
 
 def work_shape(

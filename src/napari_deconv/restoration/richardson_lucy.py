@@ -16,7 +16,7 @@ import numpy as np
 
 from napari_deconv.imaging.value import Value, require, require_number
 
-from .blur import EDGES, Edges, transfer_function, work_shape
+from .blur import Edges, require_edges, transfer_function, work_shape
 from .engine import Array, Engine, Filter
 from .restorer import Observation, Step
 
@@ -94,10 +94,7 @@ class RichardsonLucy(Value):
             f"The acceleration {self.acceleration!r} is not known; "
             f"choose one of {', '.join(ACCELERATIONS)}",
         )
-        require(
-            self.edges in EDGES,
-            f"The edges {self.edges!r} are not known; choose one of {', '.join(EDGES)}",
-        )
+        require_edges(self.edges)
         require_number("The weight of the total variation", self.tv_weight, least=0)
         require(
             self.tv_weight <= 0.1,

@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 
 from napari_deconv.imaging.noise import noise_sigma
-from napari_deconv.imaging.value import Value, require, require_number
+from napari_deconv.imaging.value import Value, require_number
 
-from .blur import EDGES, Edges, transfer_function, work_shape
+from .blur import Edges, require_edges, transfer_function, work_shape
 from .engine import Complex, Engine, Float
 from .restorer import Observation, Step
 
@@ -59,10 +59,7 @@ class Wiener(Value):
     def __post_init__(self) -> None:
         if self.regularization != "auto":
             require_number("The regularization (a number, or 'auto')", self.regularization, above=0)
-        require(
-            self.edges in EDGES,
-            f"The edges {self.edges!r} are not known; choose one of {', '.join(EDGES)}",
-        )
+        require_edges(self.edges)
 
     @property
     def volumes(self) -> float:

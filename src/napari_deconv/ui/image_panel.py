@@ -9,8 +9,7 @@ from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QHBoxLayout, 
 
 from napari_deconv.imaging.grid import Grid
 
-#: A long name must not widen the dock.
-NARROW = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+from .choices import NARROW, offer
 
 
 @dataclass(frozen=True)
@@ -67,14 +66,7 @@ class ImagePanel(QWidget):
 
     def set_layers(self, names: list[str]) -> None:
         """Offer these layers; a layer that is gone gives way to the first."""
-        kept = self.layer.currentText()
-        self.layer.blockSignals(True)
-        self.layer.clear()
-        self.layer.addItems(names)
-        if kept in names:
-            self.layer.setCurrentText(kept)
-        self.layer.blockSignals(False)
-        if self.layer.currentText() != kept:
+        if not offer(self.layer, names):
             self.layerChosen.emit(self.layer.currentText())
 
     def show_layer(self, shape: tuple[int, ...], choices: list[str], axes: str) -> None:

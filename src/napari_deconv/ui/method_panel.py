@@ -24,6 +24,8 @@ from napari_deconv.restoration.blur import EDGES
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Wiener
 
+from .choices import NARROW
+
 #: The methods as the dock names them; None stands for Wiener.
 METHODS: dict[str, str | None] = {
     "Richardson-Lucy (accelerated)": "heavy-ball",
@@ -33,10 +35,6 @@ METHODS: dict[str, str | None] = {
 }
 #: Relative change of the likelihood at which "automatic" stops.
 AUTOMATIC_STOP = 1e-3
-
-
-#: A long name must not widen the dock.
-NARROW = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,11 @@ from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.stack import KnownOptics
 from napari_deconv.imaging.value import InputError, require
 
+from .choices import NARROW, offer
+
 IMMERSIONS = {"air 1.000": 1.0, "water 1.333": 1.333, "glycerol 1.460": 1.46, "oil 1.515": 1.515}
 #: What the fields show before anything is known: a common water objective, marked as assumed.
 ASSUMED = Optics(na=1.2, emission_nm=520, immersion_index=1.333, sample_index=1.333)
-
-
-#: A long name must not widen the dock.
-NARROW = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
 
 
 @dataclass(frozen=True)
@@ -169,13 +167,7 @@ class PsfPanel(QWidget):
 
     def set_layers(self, names: list[str]) -> None:
         """Offer these layers."""
-        kept = self.layer.currentText()
-        self.layer.blockSignals(True)
-        self.layer.clear()
-        self.layer.addItems(names)
-        if kept in names:
-            self.layer.setCurrentText(kept)
-        self.layer.blockSignals(False)
+        offer(self.layer, names)
 
     def _optics(self) -> Optics:
         text = self.immersion.currentText()
