@@ -29,9 +29,9 @@ from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf, fitted_to
 from napari_deconv.imaging.psf_models import compute_psf
 from napari_deconv.imaging.stack import Stack
-from napari_deconv.imaging.value import InputError, Value, require
+from napari_deconv.imaging.value import InputError, Value, first_line, require
 from napari_deconv.restoration.engine import Engine
-from napari_deconv.restoration.restorer import Restorer, Step, observe
+from napari_deconv.restoration.restorer import Restorer, Step, observe, require_intensities
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 
 Float = npt.NDArray[np.float32]
@@ -134,12 +134,18 @@ def restore(
 
 def restore_stack(stack: Stack, recipe: Recipe) -> Restored:
     """Restore a stack by a recipe, to its end; see `restoring`."""
-    run = restoring(stack, recipe)
-    while True:
-        try:
-            next(run)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
+    return drained(restoring(stack, recipe), lambda step: None)
+
+
+def drained(run: Generator[Step, None, Restored], show: Callable[[Step], None]) -> Restored:
+    """Run what `restoring` gave to its end, each step shown; return its value."""
+    try:
+        while True:
+            show(next(run))
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+    finally:
+        run.close()
 
 
 def restoring(
@@ -265,8 +271,9 @@ class _Device:
             # Drivers fail in every way there is: out of memory, lost device, bad kernels.
             if not self._may_fall_back:
                 raise
-            lines = str(error).splitlines() or [type(error).__name__]
-            self.notes.append(f"{self.engine.device} failed ({lines[0]}); the CPU took over")
+            self.notes.append(
+                f"{self.engine.device} failed ({first_line(error)}); the CPU took over"
+            )
             self.engine.release()
             self.engine, self._may_fall_back = engines.open_engine("cpu"), False
             self._check_memory()
@@ -293,9 +300,7 @@ def _checked(last: Step) -> Float:
 
 def check_stack(stack: Stack) -> None:
     """Raise `InputError` where there is nothing in the stack to restore."""
-    kind = np.dtype(stack.data.dtype).kind
-    require(kind != "c", "The image is complex; give its intensity, |amplitude|^2")
-    require(kind in "buif", f"The image is not made of numbers but of {stack.data.dtype}")
+    require_intensities(np.dtype(stack.data.dtype))
     if isinstance(stack.data, np.ndarray):
         require(
             bool(stack.data.any()),

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_deconv.imaging.value import InputError
+from napari_deconv.imaging.value import InputError, first_line
 
 from .arguments import (
     method_of,
@@ -69,8 +69,7 @@ def main() -> None:
     except MemoryError:
         fail("There is not enough memory for this; close other programs or crop the stack.", 1)
     except Exception as error:
-        lines = str(error).splitlines() or [type(error).__name__]
-        fail(f"This failed unexpectedly ({type(error).__name__}: {lines[0]}).", 1)
+        fail(f"This failed unexpectedly ({type(error).__name__}: {first_line(error)}).", 1)
 
 
 @app.command()

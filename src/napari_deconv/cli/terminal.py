@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -31,24 +31,14 @@ def say(text: str) -> None:
 
 def run(stack: Stack, recipe: Recipe) -> Restored:
     """Run to the end with progress on stderr; Ctrl-C ends it after the iteration."""
-    from napari_deconv.pipeline import restoring
+    from napari_deconv.pipeline import drained, restoring
 
     try:
         with _progress() as show:
-            return _drained(restoring(stack, recipe), show)
+            return drained(restoring(stack, recipe), show)
     except KeyboardInterrupt:
         # Told here: the parser of the command line would end without a word.
         fail("Stopped; nothing was written.", 130)
-
-
-def _drained(steps: Generator[Step, None, Restored], show: Callable[[Step], None]) -> Restored:
-    try:
-        while True:
-            show(next(steps))
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
-    finally:
-        steps.close()
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_deconv.imaging.value import InputError
+from napari_deconv.imaging.value import InputError, first_line
 from napari_deconv.restoration.blur import transfer_function
 from napari_deconv.restoration.engine import Engine
 
@@ -98,7 +98,7 @@ def _opencl() -> Iterator[Device]:
     for found in opencl_devices():
         yield Device(
             "opencl",
-            f"{'GPU' if found.is_gpu else 'CPU'} {found.name} (OpenCL)",
+            found.describe(),
             found.is_gpu,
             found.memory_bytes,
             lambda index=found.index: OpenClEngine(index),  # type: ignore[misc]
@@ -183,8 +183,7 @@ def tried(device: Device) -> tuple[Engine | None, str]:
         engine = device.open()
         error = self_test(engine)
     except Exception as problem:
-        first_line = (str(problem).splitlines() or [type(problem).__name__])[0]
-        return None, f"it failed its self-test ({first_line})"
+        return None, f"it failed its self-test ({first_line(problem)})"
     if not error <= 1e-5:  # NaN is wrong as well
         return None, f"its self-test gave wrong numbers (off by {error:.1g})"
     return engine, "works"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from types import CodeType
 from typing import Any
 
 import numpy as np
 
 from napari_deconv.restoration.engine import Complex, Float
+
+from .expression import compiled
 
 #: Voxels worked on at a time: small enough that a step's operands stay in a core's cache.
 SLAB = 1 << 17
@@ -23,14 +23,6 @@ _FUNCTIONS: dict[str, Any] = {
     "log": np.log,
     "sqrt": np.sqrt,
 }
-
-
-@cache
-def _compiled(expression: str) -> CodeType:
-    """Compile an expression of ours; OpenCL's float literals (`0.1f`) become Python's."""
-    import re
-
-    return compile(re.sub(r"(\d\.\d*)f\b", r"\1", expression), expression, "eval")
 
 
 class CpuFilter:
@@ -146,7 +138,7 @@ class _Slabs:
     def __init__(self, expression: str, operands: dict[str, Any]) -> None:
         arrays = {k: v for k, v in operands.items() if isinstance(v, np.ndarray)}
         self.shape = next(iter(arrays.values())).shape
-        self._code = _compiled(expression)
+        self._code = compiled(expression)
         self._flat = {name: array.reshape(-1) for name, array in arrays.items()}
         self._numbers: dict[str, Any] = {
             k: np.float32(v) for k, v in operands.items() if k not in arrays

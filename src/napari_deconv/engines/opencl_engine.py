@@ -78,6 +78,10 @@ class OpenClDevice:
     is_gpu: bool
     memory_bytes: int | None
 
+    def describe(self) -> str:
+        """Return the device in words."""
+        return f"{'GPU' if self.is_gpu else 'CPU'} {self.name} (OpenCL)"
+
 
 @cache
 def _cle() -> Any:
@@ -188,9 +192,7 @@ class OpenClEngine:
 
     def __init__(self, index: int = 0) -> None:
         self.handle = _cle().select_device(index)
-        described = _described(self.handle, index)
-        kind = "GPU" if described.is_gpu else "CPU"
-        self.device = f"{kind} {described.name} (OpenCL)"
+        self.device = _described(self.handle, index).describe()
 
     def create(self, shape: tuple[int, ...], values: Float | None = None) -> OpenClArray:
         """Return a new array on the device, holding `values` or nothing in particular."""

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from functools import cache
-from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_deconv.restoration.engine import Complex, Float
 
+from .expression import compiled
+
 if TYPE_CHECKING:
     import torch
-
-
-@cache
-def _compiled(expression: str) -> CodeType:
-    return compile(re.sub(r"(\d\.\d*)f\b", r"\1", expression), expression, "eval")
 
 
 class TorchFilter:
@@ -100,7 +94,7 @@ class TorchEngine:
     ) -> torch.Tensor:
         """Return the element-wise expression."""
         # The expressions are constants of this package, never text of the user's.
-        result: torch.Tensor = eval(_compiled(expression), self._functions, operands)
+        result: torch.Tensor = eval(compiled(expression), self._functions, operands)
         if out is None:
             return result
         torch_out: torch.Tensor = out.copy_(result)

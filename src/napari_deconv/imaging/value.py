@@ -23,6 +23,11 @@ class InputError(ValueError):
     """Bad input, told to the user in one sentence: what is wrong, why, and what to do."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return what an error of another library says, cut to a line; its name if it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def require(condition: bool, sentence: str) -> None:
     """Raise `InputError` with `sentence` unless `condition` holds."""
     if not condition:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -95,6 +95,12 @@ class Restorer(Protocol):
         ...
 
 
+def require_intensities(dtype: np.dtype[Any]) -> None:
+    """Raise `InputError` unless an image of this type holds real numbers."""
+    require(dtype.kind != "c", "The image is complex; give its intensity, |amplitude|^2")
+    require(dtype.kind in "buif", f"The image is not made of numbers but of {dtype}")
+
+
 def observe(image: npt.ArrayLike, psf: Psf, background: float = 0.0) -> Observation:
     """Check an image against its PSF and return the `Observation`.
 
@@ -113,8 +119,7 @@ def observe(image: npt.ArrayLike, psf: Psf, background: float = 0.0) -> Observat
         If the image is complex, RGB, empty, or holds NaN or infinite values.
     """
     array = np.asarray(image)
-    require(not np.iscomplexobj(array), "The image is complex; give its intensity, |amplitude|^2")
-    require(array.dtype.kind in "buif", f"The image is not made of numbers but of {array.dtype}")
+    require_intensities(array.dtype)
     require(
         array.ndim in (2, 3) and array.size > 0,
         f"One block to restore has two or three dimensions, (Z, Y, X) or (Y, X), "

@@ -221,7 +221,7 @@ class DeconvolveDock(QWidget):
 
         def work() -> Generator[Step, None, Any]:
             yield Step(0, 1, "preparing the PSF")
-            recipe = _recipe(stack, source, settings)
+            recipe = _signed(_recipe(stack, source, settings))
             restored = yield from pipeline.restoring(stack, recipe, memory_fraction=fraction)
             return restored, layers.result_layer(restored, placement)
 
@@ -271,7 +271,7 @@ class DeconvolveDock(QWidget):
 
     def recipe(self) -> Recipe:
         """Return the recipe that the panels describe; `InputError` where it is not usable."""
-        return _recipe(*self._wishes())
+        return _signed(_recipe(*self._wishes()))
 
     def save_recipe(self, path: str) -> None:
         """Write the recipe that the panels describe."""
@@ -332,9 +332,15 @@ def _recipe(stack: Stack, source: Source, settings: Settings) -> Recipe:
     if isinstance(source, Stack):
         spacing = source.grid.spacing_um if source.grid else None
         source = measured_psf(np.asarray(source.data), spacing, stack.grid)
-    elif isinstance(source, PsfFile) and source.sha256 is None:
-        source = replace(source, sha256=digest(Path(source.path)))
     return Recipe(source, settings.method, settings.background, settings.engine)
+
+
+def _signed(recipe: Recipe) -> Recipe:
+    """Return a recipe to keep: it knows its PSF's file by its content."""
+    psf = recipe.psf
+    if isinstance(psf, PsfFile) and psf.sha256 is None:
+        return replace(recipe, psf=replace(psf, sha256=digest(Path(psf.path))))
+    return recipe
 
 
 def _fit_in_words(restored: pipeline.Restored) -> str:

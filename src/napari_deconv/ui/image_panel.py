@@ -35,6 +35,7 @@ class ImagePanel(QWidget):
         self.axes = QComboBox()
         self.axes.setToolTip("The layer's axes in order; each T and C is restored by itself")
         self.steps = [_step(axis) for axis in "zyx"]
+        self._shape: tuple[int, ...] = ()
         self.origin = QLabel()
         self.origin.setWordWrap(True)
         row = QHBoxLayout()
@@ -86,11 +87,8 @@ class ImagePanel(QWidget):
             step.setValue(size)
             step.blockSignals(False)
         self.steps[0].setVisible("Z" in self.axes.currentText())
-        shape = " x ".join(map(str, getattr(self, "_shape", ())))
-        if grid is None:
-            self.origin.setText(f"<i>{shape}; <b>voxel size unknown: please enter it</b></i>")
-        else:
-            self.origin.setText(f"<i>{shape}; voxel size {origin}</i>")
+        unknown = "<b>voxel size unknown: please enter it</b>"
+        self._say(f"voxel size {origin}" if grid else unknown)
         self.valueChanged.emit()
 
     def _axes_changed(self) -> None:
@@ -99,9 +97,12 @@ class ImagePanel(QWidget):
         self.valueChanged.emit()
 
     def _typed(self) -> None:
-        shape = " x ".join(map(str, getattr(self, "_shape", ())))
-        self.origin.setText(f"<i>{shape}; voxel size as entered</i>")
+        self._say("voxel size as entered")
         self.valueChanged.emit()
+
+    def _say(self, what: str) -> None:
+        shape = " x ".join(map(str, self._shape))
+        self.origin.setText(f"<i>{shape}; {what}</i>")
 
 
 def _step(axis: str) -> QDoubleSpinBox:

@@ -12,7 +12,7 @@ from typing import Any
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_deconv.imaging.value import InputError
+from napari_deconv.imaging.value import InputError, first_line
 from napari_deconv.restoration.restorer import Step
 
 Work = Callable[[], Generator[Step, None, Any]]
@@ -76,12 +76,11 @@ class _Failure:
     """An exception as a sentence for the user."""
 
     def __init__(self, error: Exception) -> None:
-        lines = str(error).splitlines() or [""]
         known = isinstance(error, InputError)
         self.sentence = (
             str(error)
             if known
-            else f"This failed unexpectedly ({type(error).__name__}: {lines[0]})"
+            else f"This failed unexpectedly ({type(error).__name__}: {first_line(error)})"
         )
 
 
