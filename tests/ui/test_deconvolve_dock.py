@@ -75,19 +75,25 @@ def test_run_gives_a_layer_that_lies_on_its_source(
     assert np.array_equal(pipeline.restore_stack(stack, recipe).stack.data, result.data)
 
 
-def test_cancel_acts_within_one_iteration_and_run_works_again(
-    dock: DeconvolveDock, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    started: list[int] = []
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the iterations begun so far by a Richardson-Lucy that takes its time."""
+    iterations: list[int] = []
     whole_steps = RichardsonLucy.steps
 
     def slow(self: RichardsonLucy, *args: Any) -> Any:
         for step in whole_steps(self, *args):
-            started.append(step.done)
+            iterations.append(step.done)
             time.sleep(0.05)
             yield step
 
     monkeypatch.setattr(RichardsonLucy, "steps", slow)
+    return iterations
+
+
+def test_cancel_acts_within_one_iteration_and_run_works_again(
+    dock: DeconvolveDock, qtbot: QtBot, started: list[int]
+) -> None:
     dock.method.setValue(Settings(RichardsonLucy(200), 0.0, "cpu"))
     dock.psf.setValue(OPTICS)
     dock.running.run_button.click()
@@ -284,6 +290,11 @@ def test_what_the_file_knows_is_filled_in_where_its_reader_did_not(
     optics = dock.psf.value()
     assert isinstance(optics, Optics)
     assert (optics.na, optics.immersion_index, optics.emission_nm) == (0.9, 1.0, 600)
+    dock.image.axes.setCurrentText("CTZYX")
+    qtbot.wait(300)
+    choice = dock.image.value()
+    assert (choice.axes, choice.grid) == ("CTZYX", grid)
+    dock.image.axes.setCurrentText("TCZYX")
     dock.method.setValue(SHORT)
     result = run(dock, qtbot)
     assert result.data.shape == data.shape
@@ -322,18 +333,8 @@ def test_recipes_go_out_and_come_back(dock: DeconvolveDock, qtbot: QtBot, tmp_pa
 
 
 def test_a_closed_dock_takes_its_run_along(
-    viewer: Any, blobs: Image, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+    viewer: Any, blobs: Image, qtbot: QtBot, started: list[int]
 ) -> None:
-    started: list[int] = []
-    whole_steps = RichardsonLucy.steps
-
-    def slow(self: RichardsonLucy, *args: Any) -> Any:
-        for step in whole_steps(self, *args):
-            started.append(step.done)
-            time.sleep(0.02)
-            yield step
-
-    monkeypatch.setattr(RichardsonLucy, "steps", slow)
     viewer.add_layer(blobs)
     widget = DeconvolveDock(viewer)
     frame = viewer.window.add_dock_widget(widget, name="Deconvolve")

@@ -135,9 +135,11 @@ class DeconvolveDock(QWidget):
                 self.image.show_layer(layer.data.shape, choices, layers.axes_of(layer))
                 self.psf.show_known(layers.known_optics(layer))
             grid = layers.grid_of(layer, self.image.axes.currentText())
-            self.image.show_grid(grid)
+            # Other axes of the same layer: what was typed or read from its file still holds.
+            if name or grid is not None:
+                self.image.show_grid(grid)
             path = layer.source.path
-            if path and (grid is None or layers.known_optics(layer) is None):
+            if name and path and (grid is None or layers.known_optics(layer) is None):
                 self.headers.request(lambda: (chosen, read_header(path)))
         except InputError as error:
             self.running.forecast.setText(str(error))
