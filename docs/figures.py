@@ -35,7 +35,7 @@ from napari_deconv import (
     restore_stack,
 )
 from napari_deconv.files.samples import SIMULATED_OPTICS, real_psf, real_stack, simulated_stack
-from napari_deconv.imaging.psf_models import fwhm_um
+from napari_deconv.imaging.resolution import fwhm_um
 
 IMAGES = Path(__file__).parent / "images"
 ENGINE = "cpu"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from napari_deconv import Optics, Recipe, RichardsonLucy, write_stack
 from napari_deconv.files.samples import simulated_stack
-from napari_deconv.imaging.psf_models import fwhm_um, nyquist_um
+from napari_deconv.imaging.resolution import fwhm_um, nyquist_um
 from napari_deconv.pipeline import restoring
 
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp())

@@ -424,7 +424,7 @@ def test_bad_psfs_are_refused(
             ["--na", "1.49", "--emission-nm", "520", "--immersion-index", "1.33"],
             "NA 1.49 is not below the refractive index of the immersion medium, 1.33",
         ),
-        (["--na", "0.5", "--emission-nm", "0.52"], "The emission wavelength in nm must be at lea"),
+        (["--na", "0.5", "--emission-nm", "0.52"], "0.52 nm seems to be in micrometres"),
         (["--psf", "psf.tif", "--psf-voxel-size", "0,1,1"], "The z spacing in um must be greater"),
         (["--psf", "psf.tif", "--psf-voxel-size", "1,1"], "The PSF image has 3 dimensions, its v"),
     ],

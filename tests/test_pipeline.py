@@ -19,9 +19,9 @@ from napari_deconv.engines import Device
 from napari_deconv.engines.cpu_engine import CpuEngine
 from napari_deconv.files.recipe import PsfFile, Recipe
 from napari_deconv.imaging.grid import Grid
-from napari_deconv.imaging.measured_psf import measured_psf
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
+from napari_deconv.imaging.psf_image import psf_from_image
 from napari_deconv.imaging.stack import KnownOptics, Stack
 from napari_deconv.imaging.value import InputError
 from napari_deconv.pipeline import (
@@ -263,7 +263,7 @@ def test_samples_on_other_voxels_are_resampled(stack_of: Callable[..., Stack]) -
     places = np.indices((21, 21, 21)) - 10
     psf = Psf(np.exp(-(places**2).sum(0) / 8), (0.1, 0.1, 0.1))
     done = restore_stack(stack_of("ZYX"), recipe_of(psf))
-    expected = measured_psf(psf.samples, psf.spacing_um, GRID, background=0)
+    expected = psf_from_image(psf.samples, psf.spacing_um, GRID, background=0)
     assert np.array_equal(done.psf.samples, expected.samples)
     assert "PSF: resampled in z from 0.1 to 0.3 um" in done.record.notes
 

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from napari_deconv.files.reading import read_provenance, read_stack
     from napari_deconv.files.recipe import PsfFile, Recipe, read_recipe, write_recipe
     from napari_deconv.imaging.grid import Grid
-    from napari_deconv.imaging.measured_psf import measured_psf
     from napari_deconv.imaging.optics import Optics
     from napari_deconv.imaging.psf import Psf
+    from napari_deconv.imaging.psf_image import psf_from_image
     from napari_deconv.imaging.psf_models import compute_psf
     from napari_deconv.imaging.stack import KnownOptics, Stack
     from napari_deconv.imaging.value import InputError
@@ -46,7 +46,7 @@ _HOMES = {
     "Stack": "imaging.stack",
     "Wiener": "restoration.wiener",
     "compute_psf": "imaging.psf_models",
-    "measured_psf": "imaging.measured_psf",
+    "psf_from_image": "imaging.psf_image",
     "open_engine": "engines",
     "read_provenance": "files.reading",
     "read_recipe": "files.recipe",
@@ -69,8 +69,8 @@ __all__ = [
     "Stack",
     "Wiener",
     "compute_psf",
-    "measured_psf",
     "open_engine",
+    "psf_from_image",
     "read_provenance",
     "read_recipe",
     "read_stack",

@@ -23,10 +23,10 @@ from napari_deconv.files.export import Written, write_stack
 from napari_deconv.files.reading import read_stack
 from napari_deconv.files.recipe import PsfFile, Recipe, digest
 from napari_deconv.imaging.grid import Grid
-from napari_deconv.imaging.measured_psf import measured_psf
 from napari_deconv.imaging.noise import background_level
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf, fitted_to
+from napari_deconv.imaging.psf_image import psf_from_image
 from napari_deconv.imaging.psf_models import compute_psf
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError, Value, first_line, require
@@ -330,7 +330,7 @@ def prepare_psf(source: Optics | PsfFile | Psf, stack: Stack) -> Psf:
         return fitted_to(psf_of_file(source, grid), ndim)
     if source.spacing_um is None or grid is None or _same(source.spacing_um, grid):
         return fitted_to(source, ndim)
-    return fitted_to(measured_psf(source.samples, source.spacing_um, grid, background=0.0), ndim)
+    return fitted_to(psf_from_image(source.samples, source.spacing_um, grid, background=0.0), ndim)
 
 
 def _same(spacing_um: tuple[float, ...], grid: Grid) -> bool:
@@ -339,7 +339,7 @@ def _same(spacing_um: tuple[float, ...], grid: Grid) -> bool:
 
 
 def psf_of_file(source: PsfFile, grid: Grid | None) -> Psf:
-    """Return the PSF in an image file on the voxels of `grid`; see `measured_psf`."""
+    """Return the PSF in an image file on the voxels of `grid`; see `psf_from_image`."""
     found = read_stack(source.path)
     require(
         found.axes in ("ZYX", "YX"),
@@ -347,7 +347,7 @@ def psf_of_file(source: PsfFile, grid: Grid | None) -> Psf:
         "give one with z, y and x alone (one channel, one time point)",
     )
     spacing = source.voxel_size_um or (found.grid.spacing_um if found.grid else None)
-    psf = measured_psf(found.data, spacing, grid, background=source.background)
+    psf = psf_from_image(found.data, spacing, grid, background=source.background)
     if source.sha256 and digest(Path(source.path)) != source.sha256:
         return psf.with_notes("PSF: the file has changed since the recipe was written")
     return psf

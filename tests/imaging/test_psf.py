@@ -13,9 +13,9 @@ import numpy.typing as npt
 import pytest
 
 from napari_deconv.imaging.grid import Grid
-from napari_deconv.imaging.measured_psf import measured_psf
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf, fitted_to
+from napari_deconv.imaging.psf_image import psf_from_image
 from napari_deconv.imaging.psf_models import compute_psf
 from napari_deconv.imaging.value import InputError
 
@@ -72,7 +72,7 @@ def test_samples_are_float32_of_unit_sum_and_read_only() -> None:
 def test_the_image_given_is_not_touched() -> None:
     samples = np.full((3, 3), 7.0)
     Psf(samples)
-    measured_psf(samples + np.eye(3), None, None, background=0)
+    psf_from_image(samples + np.eye(3), None, None, background=0)
     assert (samples == 7).all()
 
 
@@ -225,7 +225,7 @@ def test_a_noisy_bead_comes_back_centred_and_of_its_width(
     """Within 0.05 voxel and 3 %, wherever it lay between the voxels."""
     offset = np.random.default_rng(seed).uniform(-1.5, 1.5, 3)
     centre = tuple(float(n // 2 + o) for n, o in zip(shape, offset, strict=True))
-    psf = measured_psf(bead(shape, centre, peak=5000, seed=seed), VOLUME.spacing_um, VOLUME)
+    psf = psf_from_image(bead(shape, centre, peak=5000, seed=seed), VOLUME.spacing_um, VOLUME)
     off, width = moments(psf)
     assert max(map(abs, off)) < 0.05
     assert np.multiply(width, VOLUME.spacing_um) == pytest.approx(SIGMA, rel=0.03)
@@ -236,7 +236,7 @@ def test_a_noisy_bead_comes_back_centred_and_of_its_width(
 
 def test_without_noise_centring_is_exact_to_a_hundredth() -> None:
     image = bead((41, 32, 33), (19.3, 16.4, 15.75), background=0, seed=None)
-    off, width = moments(measured_psf(image, VOLUME.spacing_um, VOLUME, background=0))
+    off, width = moments(psf_from_image(image, VOLUME.spacing_um, VOLUME, background=0))
     assert max(map(abs, off)) < 0.01
     assert np.multiply(width, VOLUME.spacing_um) == pytest.approx(SIGMA, rel=0.01)
 
@@ -244,7 +244,7 @@ def test_without_noise_centring_is_exact_to_a_hundredth() -> None:
 @pytest.mark.parametrize("background", [7.0, 100.0, 1000.0])
 def test_the_background_is_removed_and_said(background: float) -> None:
     image = bead((41, 32, 33), (20, 16, 16), background=background)
-    psf = measured_psf(image, VOLUME.spacing_um, VOLUME)
+    psf = psf_from_image(image, VOLUME.spacing_um, VOLUME)
     said = [float(note.split()[3]) for note in psf.notes if "counts removed" in note]
     assert said == pytest.approx([background], rel=0.01, abs=0.3)
     # A pedestal of a hundredth of the peak would widen it by a factor.
@@ -255,7 +255,7 @@ def test_in_a_tight_box_the_bead_itself_is_not_taken_for_background() -> None:
     """Here the median of all voxels would be 116."""
     image = bead((21, 15, 17), (10, 7, 8), peak=5000)
     assert np.median(image) > 115
-    psf = measured_psf(image, VOLUME.spacing_um, VOLUME)
+    psf = psf_from_image(image, VOLUME.spacing_um, VOLUME)
     level = float(psf.notes[0].split()[3])
     assert level == pytest.approx(100, abs=4)
     assert np.multiply(moments(psf)[1], VOLUME.spacing_um) == pytest.approx(SIGMA, rel=0.025)
@@ -263,11 +263,11 @@ def test_in_a_tight_box_the_bead_itself_is_not_taken_for_background() -> None:
 
 def test_a_given_background_is_taken() -> None:
     image = bead((41, 32, 33), (20, 16, 16), seed=None)
-    psf = measured_psf(image, VOLUME.spacing_um, VOLUME, background=100)
+    psf = psf_from_image(image, VOLUME.spacing_um, VOLUME, background=100)
     assert psf.notes == ("PSF: background of 100 counts removed",)
     assert np.multiply(moments(psf)[1], VOLUME.spacing_um) == pytest.approx(SIGMA, rel=0.02)
     with pytest.raises(InputError, match="The PSF's background must be a finite number"):
-        measured_psf(image, None, None, background=math.nan)
+        psf_from_image(image, None, None, background=math.nan)
 
 
 @pytest.mark.parametrize("scaled", ["sum", "peak"])
@@ -276,7 +276,7 @@ def test_a_computed_psf_is_not_touched(scaled: str) -> None:
     optics = Optics(na=0.8, emission_nm=520, immersion_index=1.0)
     computed = compute_psf(optics, VOLUME, (31, 41, 41)).samples.astype(np.float64)
     computed /= computed.sum() if scaled == "sum" else computed.max()
-    psf = measured_psf(computed, VOLUME.spacing_um, VOLUME, energy=1.0)
+    psf = psf_from_image(computed, VOLUME.spacing_um, VOLUME, energy=1.0)
     assert psf.notes == ()
     assert psf.shape == computed.shape
     assert np.abs(psf.samples - computed / computed.sum()).max() < 1e-8
@@ -295,7 +295,7 @@ def test_a_computed_psf_is_not_touched(scaled: str) -> None:
 )
 def test_the_width_in_micrometres_survives_other_voxels(target: tuple[float, ...]) -> None:
     image = bead((41, 33, 34), (20.3, 16.2, 16.7), background=0, seed=None)
-    psf = measured_psf(image, VOLUME.spacing_um, Grid(spacing_um=target), background=0)
+    psf = psf_from_image(image, VOLUME.spacing_um, Grid(spacing_um=target), background=0)
     off, width = moments(psf)
     assert max(map(abs, off)) < 0.05
     # A larger pixel averages over its side, which adds its side squared / 12 to the variance.
@@ -309,7 +309,7 @@ def test_the_width_in_micrometres_survives_other_voxels(target: tuple[float, ...
 def test_a_pixel_three_times_as_large_gathers_the_light_of_nine() -> None:
     """As a camera does: the average over the pixel, not the value in its middle."""
     fine = bead((41, 41), (20, 20), (0.1, 0.1), background=0, seed=None)
-    coarse = measured_psf(fine, (0.1, 0.1), Grid(spacing_um=(0.3, 0.3)), background=0)
+    coarse = psf_from_image(fine, (0.1, 0.1), Grid(spacing_um=(0.3, 0.3)), background=0)
     binned = fine[1:40, 1:40].reshape(13, 3, 13, 3).sum((1, 3))
     middle = binned[tuple(slice(6 - n // 2, 7 + n // 2) for n in coarse.shape)]
     assert np.abs(coarse.samples - middle / middle.sum()).max() < 1e-6
@@ -339,7 +339,7 @@ def test_other_voxels_are_said(
     spacing: tuple[float, ...], target: tuple[float, ...], notes: list[str]
 ) -> None:
     image = bead((41, 33, 33), (20, 16, 16), spacing, background=0, seed=None)
-    psf = measured_psf(image, spacing, Grid(spacing_um=target), background=0)
+    psf = psf_from_image(image, spacing, Grid(spacing_um=target), background=0)
     assert len(psf.notes) == len(notes)
     for found, wanted in zip(psf.notes, notes, strict=True):
         assert wanted in found
@@ -347,31 +347,31 @@ def test_other_voxels_are_said(
 
 def test_an_unknown_voxel_size_is_taken_from_the_data_and_said() -> None:
     image = bead((41, 33, 33), (20, 16, 16), background=0, seed=None)
-    psf = measured_psf(image, None, VOLUME, background=0)
+    psf = psf_from_image(image, None, VOLUME, background=0)
     assert psf.notes == ("PSF: voxel size unknown, taken to be the data's, 0.2 x 0.1 x 0.1 um",)
     assert psf.spacing_um == VOLUME.spacing_um
     assert np.array_equal(
-        psf.samples, measured_psf(image, VOLUME.spacing_um, VOLUME, background=0).samples
+        psf.samples, psf_from_image(image, VOLUME.spacing_um, VOLUME, background=0).samples
     )
 
 
 def test_without_any_voxel_size_the_voxels_stay() -> None:
     image = bead((41, 33, 33), (20, 16, 16), background=0, seed=None)
-    psf = measured_psf(image, None, None, background=0)
+    psf = psf_from_image(image, None, None, background=0)
     assert psf.spacing_um is None
     assert psf.notes == ()
 
 
 def test_the_crop_keeps_the_light_that_is_asked_for() -> None:
     image = bead((61, 61, 61), (30, 30, 30), background=0, seed=None)
-    psf = measured_psf(image, VOLUME.spacing_um, VOLUME, background=0)
+    psf = psf_from_image(image, VOLUME.spacing_um, VOLUME, background=0)
     window = tuple(slice(30 - n // 2, 31 + n // 2) for n in psf.shape)
     assert image[window].sum() >= 0.999 * image.sum()
     assert psf.samples.size < 0.2 * image.size
 
 
 def test_off_centre_is_said_with_its_direction() -> None:
-    psf = measured_psf(bead((41, 33, 33), (18, 17.5, 16), seed=None), VOLUME.spacing_um, VOLUME)
+    psf = psf_from_image(bead((41, 33, 33), (18, 17.5, 16), seed=None), VOLUME.spacing_um, VOLUME)
     assert "PSF: was off its centre by (-2.00, +1.50, +0.00) voxels, centred" in psf.notes
 
 
@@ -381,7 +381,7 @@ def test_off_centre_is_said_with_its_direction() -> None:
 def test_a_bead_at_the_border_is_centred_and_its_loss_said(
     centre: tuple[float, ...], lost: float
 ) -> None:
-    psf = measured_psf(bead((41, 33, 33), centre), VOLUME.spacing_um, VOLUME)
+    psf = psf_from_image(bead((41, 33, 33), centre), VOLUME.spacing_um, VOLUME)
     off, _ = moments(psf)
     assert max(map(abs, off)) < 0.3
     (said,) = [note for note in psf.notes if "near the border" in note]
@@ -390,13 +390,13 @@ def test_a_bead_at_the_border_is_centred_and_its_loss_said(
 
 
 def test_a_bead_amid_its_image_loses_nothing() -> None:
-    psf = measured_psf(bead((41, 33, 33), (20.4, 16.3, 15.8)), VOLUME.spacing_um, VOLUME)
+    psf = psf_from_image(bead((41, 33, 33), (20.4, 16.3, 15.8)), VOLUME.spacing_um, VOLUME)
     assert not any("border" in note for note in psf.notes)
 
 
 def test_a_saturated_bead_is_centred_and_said() -> None:
     image = np.minimum(bead((41, 33, 33), (20.3, 15.6, 16.2)), 600).astype(np.uint16)
-    psf = measured_psf(image, VOLUME.spacing_um, VOLUME)
+    psf = psf_from_image(image, VOLUME.spacing_um, VOLUME)
     assert max(map(abs, moments(psf)[0])) < 0.05
     (said,) = [note for note in psf.notes if "saturated" in note]
     assert f"{np.count_nonzero(image == 600)} voxels share the highest value, 600" in said
@@ -405,7 +405,7 @@ def test_a_saturated_bead_is_centred_and_said() -> None:
 def test_a_symmetric_peak_on_an_even_box_is_not_called_saturated() -> None:
     image = np.rint(bead((40, 32, 32), (19.5, 15.5, 15.5), seed=None)).astype(np.uint16)
     assert np.count_nonzero(image == image.max()) == 8
-    psf = measured_psf(image, VOLUME.spacing_um, VOLUME)
+    psf = psf_from_image(image, VOLUME.spacing_um, VOLUME)
     assert not any("saturated" in note for note in psf.notes)
     assert max(map(abs, moments(psf)[0])) < 0.05
 
@@ -413,7 +413,7 @@ def test_a_symmetric_peak_on_an_even_box_is_not_called_saturated() -> None:
 def test_a_second_bead_is_left_out() -> None:
     shape = (41, 33, 63)
     image = bead(shape, (20, 16, 16), peak=5000) + bead(shape, (20, 16, 50), peak=3000) - 100
-    psf = measured_psf(image, VOLUME.spacing_um, VOLUME)
+    psf = psf_from_image(image, VOLUME.spacing_um, VOLUME)
     off, width = moments(psf)
     assert max(map(abs, off)) < 0.05
     assert width[2] * 0.1 == pytest.approx(SIGMA[2], rel=0.05)
@@ -423,7 +423,7 @@ def test_a_plane_makes_a_plane() -> None:
     grid = Grid(spacing_um=(0.1, 0.1))
     image = bead((33, 34), (16.3, 17.2), (0.1, 0.1), peak=5000)
     for given in (image, image[None]):
-        psf = measured_psf(given, (0.1, 0.1), grid)
+        psf = psf_from_image(given, (0.1, 0.1), grid)
         off, width = moments(psf)
         assert max(map(abs, off)) < 0.05
         assert np.multiply(width, 0.1) == pytest.approx(SIGMA[1:], rel=0.03)
@@ -431,7 +431,7 @@ def test_a_plane_makes_a_plane() -> None:
 
 def test_one_plane_with_the_voxel_size_of_a_volume_is_a_plane() -> None:
     image = bead((1, 33, 33), (0, 16, 16))
-    psf = measured_psf(image, (0.3, 0.1, 0.1), VOLUME)
+    psf = psf_from_image(image, (0.3, 0.1, 0.1), VOLUME)
     assert len(psf.shape) == 2
     assert psf.spacing_um == (0.1, 0.1)
 
@@ -439,16 +439,16 @@ def test_one_plane_with_the_voxel_size_of_a_volume_is_a_plane() -> None:
 @pytest.mark.parametrize("spacing", [(0.2, 0.1, 0.1), None])
 def test_a_volume_for_a_plane_keeps_its_own_planes(spacing: tuple[float, ...] | None) -> None:
     image = bead((41, 33, 33), (20, 16, 16), background=0, seed=None)
-    psf = measured_psf(image, spacing, Grid(spacing_um=(0.1, 0.1)), background=0)
+    psf = psf_from_image(image, spacing, Grid(spacing_um=(0.1, 0.1)), background=0)
     assert len(psf.shape) == 3
     assert moments(psf)[1][0] == pytest.approx(3.0, rel=0.02)
 
 
 def test_whatever_type_the_camera_has() -> None:
     image = bead((41, 33, 33), (20, 16, 16), peak=120, background=10)
-    expected = measured_psf(image, VOLUME.spacing_um, VOLUME)
+    expected = psf_from_image(image, VOLUME.spacing_um, VOLUME)
     for dtype in (np.uint8, np.int16, np.uint32, np.float32, ">u2"):
-        found = measured_psf(image.astype(dtype), VOLUME.spacing_um, VOLUME)
+        found = psf_from_image(image.astype(dtype), VOLUME.spacing_um, VOLUME)
         assert np.array_equal(found.samples, expected.samples)
 
 
@@ -470,7 +470,7 @@ def test_whatever_type_the_camera_has() -> None:
 )
 def test_images_of_no_point_are_refused(image: Any, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
-        measured_psf(image, None, None)
+        psf_from_image(image, None, None)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -479,7 +479,7 @@ def test_noise_alone_is_no_point(shape: tuple[int, ...], seed: int) -> None:
     rng = np.random.default_rng(seed)
     for image in (rng.poisson(100, shape), rng.normal(0, 3, shape)):
         with pytest.raises(InputError, match="shows no point above its background"):
-            measured_psf(image, None, None)
+            psf_from_image(image, None, None)
 
 
 @pytest.mark.parametrize(
@@ -493,4 +493,4 @@ def test_noise_alone_is_no_point(shape: tuple[int, ...], seed: int) -> None:
 )
 def test_voxel_sizes_that_are_none_are_refused(spacing: Any, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
-        measured_psf(bead((41, 33, 33), (20, 16, 16)), spacing, VOLUME)
+        psf_from_image(bead((41, 33, 33), (20, 16, 16)), spacing, VOLUME)

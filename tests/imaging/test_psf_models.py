@@ -16,7 +16,8 @@ from scipy.interpolate import RectBivariateSpline
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
-from napari_deconv.imaging.psf_models import compute_psf, focal_shift_um, fwhm_um, nyquist_um
+from napari_deconv.imaging.psf_models import compute_psf, focal_shift_um
+from napari_deconv.imaging.resolution import fwhm_um, nyquist_um
 from napari_deconv.imaging.value import InputError
 
 Array = npt.NDArray[np.float64]

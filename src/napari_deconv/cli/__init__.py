@@ -185,7 +185,8 @@ def psf(
     from napari_deconv.files.recipe import PsfFile
     from napari_deconv.imaging.grid import Grid
     from napari_deconv.imaging.psf import Psf
-    from napari_deconv.imaging.psf_models import compute_psf, fwhm_um
+    from napari_deconv.imaging.psf_models import compute_psf
+    from napari_deconv.imaging.resolution import fwhm_um
     from napari_deconv.imaging.stack import KnownOptics, Stack
     from napari_deconv.pipeline import psf_of_file
 

@@ -1,6 +1,6 @@
 """Point spread functions as samples: checked, centred at n//2, of unit sum.
 
-`Psf` is the value. `psf_models.compute_psf` makes one from optics, `measured_psf.measured_psf`
+`Psf` is the value. `psf_models.compute_psf` makes one from optics, `psf_image.psf_from_image`
 one from the image of a bead; both say in `Psf.notes` what the user should know.
 """
 

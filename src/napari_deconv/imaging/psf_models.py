@@ -2,8 +2,8 @@
 
 `compute_psf` is the model: the pupil is laid on quadrature nodes (`_pupil`), matrix products
 carry it to the intensity over height and radius (`_intensity`), and a sparse matrix, kept
-between calls, averages that over pixels (`_pixel_map`). `focal_shift_um` and `nyquist_um` say
-what the optics do to the focus and ask of the sampling; `fwhm_um` measures any PSF.
+between calls, averages that over pixels (`_pixel_map`). `focal_shift_um` says what the optics
+do to the focus.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import numpy.typing as npt
 from .grid import Grid
 from .optics import Optics
 from .psf import Psf
-from .value import InputError, require
+from .resolution import nyquist_um
+from .value import require
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -156,63 +157,6 @@ def focal_shift_um(optics: Optics) -> float:
         best = float(heights[np.abs(waves).argmax()])
         heights, step = best + step * np.linspace(-1, 1, 25), step / 12
     return best
-
-
-def nyquist_um(optics: Optics) -> tuple[float, float]:
-    """Return the coarsest voxel that holds all that `optics` resolves, (axial, lateral) in um.
-
-    lambda/(2 n (1 - cos alpha)) and lambda/(4 NA), with sin alpha = NA/n in the immersion.
-
-    Examples
-    --------
-    >>> axial, lateral = nyquist_um(Optics(na=0.6, emission_nm=500, immersion_index=1.0))
-    >>> round(axial, 3), round(lateral, 3)
-    (1.25, 0.208)
-    """
-    wavelength_um, n_immersion = optics.emission_nm / 1000, optics.immersion_index
-    cosine = math.sqrt(1 - (optics.na / n_immersion) ** 2)
-    # n (1 - cos alpha), without the difference that would lose digits at low NA.
-    lift = optics.na**2 / (n_immersion * (1 + cosine))
-    return wavelength_um / (2 * lift), wavelength_um / (4 * optics.na)
-
-
-def fwhm_um(psf: Psf) -> tuple[float, ...]:
-    """Return the full widths at half maximum of `psf` along the lines through its centre.
-
-    Returns
-    -------
-    tuple of float
-        Micrometres, (z, y, x) or (y, x), between the crossings of a cubic spline; nan where
-        the box ends before the profile has fallen to one half.
-
-    Raises
-    ------
-    InputError
-        If the PSF has no voxel size.
-
-    Examples
-    --------
-    >>> profile = np.exp2(-(np.arange(-8, 9) ** 2) / 9)  # half maximum at 3 pixels
-    >>> y, x = fwhm_um(Psf(np.outer(profile, profile), (0.1, 0.2)))
-    >>> round(y, 3), round(x, 3)
-    (0.6, 1.2)
-    """
-    from scipy.interpolate import CubicSpline
-
-    if psf.spacing_um is None:
-        raise InputError("The PSF has no voxel size, so its width is unknown; give its spacing")
-    centre = [slice(n // 2, n // 2 + 1) for n in psf.shape]
-    widths = []
-    for axis, step in enumerate(psf.spacing_um):
-        line = psf.samples[(*centre[:axis], slice(None), *centre[axis + 1 :])].ravel()
-        peak, crossings = line.argmax(), np.empty(0)
-        if len(line) > 2:
-            above = line.astype(np.float64) - line[peak] / 2
-            crossings = CubicSpline(np.arange(len(line)), above).roots(extrapolate=False)
-        before, after = crossings[crossings < peak], crossings[crossings > peak]
-        whole = before.size and after.size
-        widths.append(step * float(after.min() - before.max()) if whole else math.nan)
-    return tuple(widths)
 
 
 @dataclass(frozen=True, eq=False)
@@ -367,6 +311,7 @@ def _affordable_box(optics: Optics, grid: Grid) -> tuple[int, ...]:
 
 def _require_sane(optics: Optics, grid: Grid, shape: object) -> None:
     """Raise `InputError` for pixels of a wrong unit and for a shape that does not fit."""
+    require(optics.modality == "widefield", "Only the widefield PSF is computed so far")
     pixel, finest = max(grid.spacing_um[-2:]), nyquist_um(optics)[1]
     require(
         pixel <= MEANINGLESS * finest,

@@ -25,10 +25,10 @@ from napari_deconv import pipeline
 from napari_deconv.files.reading import read_header
 from napari_deconv.files.recipe import PsfFile, Recipe, digest, read_recipe, write_recipe
 from napari_deconv.files.script import as_command, as_python
-from napari_deconv.imaging.measured_psf import measured_psf
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
-from napari_deconv.imaging.psf_models import fwhm_um
+from napari_deconv.imaging.psf_image import psf_from_image
+from napari_deconv.imaging.resolution import fwhm_um
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError, require
 from napari_deconv.planning import Plan, plan
@@ -333,7 +333,7 @@ def _recipe(stack: Stack, source: Source, settings: Settings) -> Recipe:
     """Return the recipe; a bead in a layer becomes a PSF on the voxels of `stack`."""
     if isinstance(source, Stack):
         spacing = source.grid.spacing_um if source.grid else None
-        source = measured_psf(np.asarray(source.data), spacing, stack.grid)
+        source = psf_from_image(np.asarray(source.data), spacing, stack.grid)
     return Recipe(source, settings.method, settings.background, settings.engine)
 
 

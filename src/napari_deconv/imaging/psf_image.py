@@ -1,6 +1,6 @@
 """A PSF from the image of one point: a bead, or the file of another program.
 
-`measured_psf` removes the background, centres, resamples to the voxels of the data, and crops
+`psf_from_image` removes the background, centres, resamples to the voxels of the data, and crops
 to the energy. What it did, and what looked odd, is said in `Psf.notes`.
 """
 
@@ -20,7 +20,7 @@ from .value import require, require_number
 NO_POINT = "The PSF image shows no point above its background; check the image and its background"
 
 
-def measured_psf(
+def psf_from_image(
     image: npt.ArrayLike,
     spacing_um: tuple[float, ...] | None,
     grid: Grid | None,
