@@ -48,7 +48,9 @@ MOST_PLANES, MOST_PIXELS = 63, 101  # but never more to each side than these
 UNDERSAMPLED, MEANINGLESS = 1.5, 32.0
 
 
-def compute_psf(optics: Optics, grid: Grid, shape: tuple[int, ...] | None = None) -> Psf:
+def compute_psf(
+    optics: Optics, grid: Grid, shape: tuple[int, ...] | None = None, *, focus_um: float = 0.0
+) -> Psf:
     """Return the widefield point spread function of `optics` on the voxels of `grid`.
 
     Parameters
@@ -60,6 +62,8 @@ def compute_psf(optics: Optics, grid: Grid, shape: tuple[int, ...] | None = None
     shape : tuple of int, optional
         (Z, Y, X) or (Y, X), as the grid. By default odd sizes that keep 95 % of the light of
         the last plane, as far as practical for deconvolution.
+    focus_um : float
+        By how much the middle plane is focused deeper than the brightest one.
 
     Returns
     -------
@@ -100,7 +104,7 @@ def compute_psf(optics: Optics, grid: Grid, shape: tuple[int, ...] | None = None
     planes, rows, columns = (1, *box)[-3:]
     step_um, *pixel_um = (0.0, *grid.spacing_um)[-3:]
     shift = focal_shift_um(optics)
-    heights = shift + step_um * (np.arange(planes) - planes // 2)
+    heights = shift + focus_um + step_um * (np.arange(planes) - planes // 2)
     # Steps that divide the pixel: few pixel maps serve all positions of a slider.
     resolved = max(pixel_um) * optics.na * 1000 / optics.emission_nm
     radial_um = max(pixel_um) / math.ceil(RADIAL_SAMPLES * resolved)
