@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import warnings
 from typing import Any
@@ -20,6 +19,8 @@ from napari_deconv.imaging.psf_models import compute_psf, focal_shift_um
 from napari_deconv.imaging.resolution import fwhm_um, nyquist_um
 from napari_deconv.imaging.value import InputError
 
+from .psf_reference import brute_force, brute_pixels
+
 Array = npt.NDArray[np.float64]
 
 OIL = Optics(na=1.4, emission_nm=520, immersion_index=1.515)
@@ -32,62 +33,6 @@ def oil_into_water(na: float, depth_um: float, sample_index: float = 1.333) -> O
 
 def samples_of(optics: Optics, spacing: tuple[float, ...], shape: tuple[int, ...]) -> Array:
     return compute_psf(optics, Grid(spacing_um=spacing), shape).samples.astype(np.float64)
-
-
-# --- a reference by brute force: double precision, very many nodes, no interpolation -----
-
-
-def _dense_angles(optics: Optics, panels: int) -> tuple[Array, Array]:
-    """Panels of 20 Gauss nodes, crowded towards aperture and critical angles."""
-    ni = optics.immersion_index
-    kinks = [n for n in (optics.medium_index, optics.coverslip_index) if n < optics.na]
-    edges = sorted({0.0, math.asin(optics.na / ni), *(math.asin(n / ni) for n in kinks)})
-    crowded = np.linspace(0, 1, panels + 1)
-    for _ in range(2):
-        crowded = np.sin(np.pi / 2 * crowded) ** 2
-    cuts = [a + (b - a) * crowded for a, b in itertools.pairwise(edges)]
-    node, weight = np.polynomial.legendre.leggauss(20)
-    low = np.concatenate([cut[:-1] for cut in cuts])[:, None]
-    width = np.concatenate([np.diff(cut) for cut in cuts])[:, None]
-    return (low + width * (node + 1) / 2).ravel(), (width / 2 * weight).ravel()
-
-
-def brute_force(optics: Optics, heights: Array, radii: Array, panels: int = 40) -> Array:
-    """Intensity, (Z, R), at `heights` of the stage, 0 for the glass surface in focus."""
-    ni, ns, ng = optics.immersion_index, optics.medium_index, optics.coverslip_index
-    depth, k = optics.depth_um, 2 * np.pi / (optics.emission_nm * 1e-3)
-    theta, weight = _dense_angles(optics, panels)
-    s, c = np.sin(theta), np.cos(theta)
-    gs, gg = (np.sqrt(n**2 - (ni * s) ** 2 + 0j) for n in (ns, ng))
-    # Fresnel, interface by interface, as in a text on optics.
-    t_s = 2 * gs / (gs + gg) * 2 * gg / (gg + ni * c) * ni * c / gs
-    t_p = 2 * ns * gs / (ng**2 * gs / ns + ns * gg) * 2 * ng * gg / (ni * gg + ng**2 * c)
-    t_p *= ni * c / gs * ng / ns
-    factors = (t_s + t_p * gs / ns, t_p * ni / ns * s, t_s - t_p * gs / ns)
-    argument = np.maximum(np.outer(k * ni * s, radii), 1e-30)
-    zeroth, first = special.j0(argument), special.j1(argument)
-    bessels = (zeroth, first, 2 * first / argument - zeroth)
-    result = np.zeros((len(heights), len(radii)))
-    for row, z in zip(result, heights, strict=True):
-        path = (depth * (1 - ni / ns) - z) * ni * c + depth * gs
-        wave = weight * np.sqrt(c) * s * np.exp(1j * k * (path - depth * ns))
-        for share, factor, bessel in zip((1, 2, 1), factors, bessels, strict=True):
-            row += share * np.abs((wave * factor) @ bessel) ** 2
-    return result
-
-
-def brute_pixels(
-    optics: Optics, heights: Array, pixels: npt.NDArray[np.int64], size: tuple[float, float]
-) -> Array:
-    """Means over `pixels` (P, 2), (y, x) from the axis, by 10 x 10 Gauss points or more."""
-    points = 10 + math.ceil(4 * max(size) * optics.na * 1000 / optics.emission_nm)
-    node, weight = np.polynomial.legendre.leggauss(points)
-    y = (pixels[:, 0, None, None] + node[:, None] / 2) * size[0]
-    x = (pixels[:, 1, None, None] + node[None, :] / 2) * size[1]
-    fine = brute_force(optics, heights, np.hypot(y, x).ravel())
-    fine = fine.reshape(len(heights), len(pixels), points, points)
-    means: Array = np.einsum("zpyx,y,x->zp", fine, weight, weight) / 4
-    return means
 
 
 REGIMES = {
@@ -111,7 +56,23 @@ REGIMES = {
     "oblong voxels": (oil_into_water(1.2, 5), (0.3, 0.08, 0.2), (21, 65, 48)),
     "air": (Optics(na=0.1, emission_nm=600, immersion_index=1.0), (20.0, 2.0, 1.5), (11, 65, 64)),
     "thin glass": (
-        Optics(na=1.4, emission_nm=520, coverslip_index=1.38),
+        Optics(na=1.4, emission_nm=520, coverslip_index=1.38, design_coverslip_index=1.38),
+        (0.2, 0.1, 0.1),
+        (31, 41, 41),
+    ),
+    "a coverslip 10 um too thick": (
+        Optics(na=1.2, emission_nm=520, immersion_index=1.333, coverslip_um=180),
+        (0.2, 0.1, 0.1),
+        (31, 41, 41),
+    ),
+    "water under an oil objective": (
+        Optics(
+            na=1.2,
+            emission_nm=520,
+            immersion_index=1.333,
+            design_immersion_index=1.34,
+            working_distance_um=300,
+        ),
         (0.2, 0.1, 0.1),
         (31, 41, 41),
     ),
@@ -180,7 +141,8 @@ def test_agrees_with_psf_generator() -> None:
         for y, x in np.ndindex(n, n):
             plane[y, x] = spline.integral(edges[y], edges[y + 1], edges[x], edges[x + 1])
     # It knows no glass between sample and oil: glass of the same index.
-    matched = Optics(na=1.4, emission_nm=520, immersion_index=1.515, coverslip_index=1.515)
+    glass = {"coverslip_index": 1.515, "design_coverslip_index": 1.515}
+    matched = Optics(na=1.4, emission_nm=520, immersion_index=1.515, **glass)
     found = samples_of(matched, (0.2, step, step), (planes, n, n))
     expected /= expected.sum()
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * expected.max())
@@ -246,10 +208,11 @@ def test_only_ratios_of_lengths_matter() -> None:
     assert focal_shift_um(twice) == pytest.approx(2 * focal_shift_um(optics), abs=1e-5)
 
 
-def test_in_matched_media_neither_depth_nor_glass_thickness_matters() -> None:
+def test_in_matched_media_neither_depth_nor_the_designs_glass_matters() -> None:
     spacing, shape = (0.2, 0.1, 0.1), (15, 21, 21)
     plain = samples_of(OIL, spacing, shape)
-    thick = Optics(na=1.4, emission_nm=520, coverslip_um=500, depth_um=30, sample_index=1.515)
+    glass = {"coverslip_um": 500, "design_coverslip_um": 500}
+    thick = Optics(na=1.4, emission_nm=520, depth_um=30, sample_index=1.515, **glass)
     np.testing.assert_allclose(samples_of(thick, spacing, shape), plain, rtol=0, atol=1e-9)
 
 

@@ -200,6 +200,19 @@ class Optics(Value):
         return self.immersion_index if self.sample_index is None else self.sample_index
 
     @property
+    def finest_nm(self) -> float:
+        """Wavelength at which a widefield microscope would pass the same frequencies.
+
+        The product of two intensities is as fine as both together.
+        """
+        excitation_nm = self.excitation_nm or self.emission_nm
+        if self.modality == "two-photon":
+            return excitation_nm / 2
+        if self.modality in EXCITED:
+            return 1 / (1 / excitation_nm + 1 / self.emission_nm)
+        return self.emission_nm
+
+    @property
     def pinhole_radius_um(self) -> float:
         """Radius of the pinhole in the sample, micrometres; 0 where there is none."""
         if self.modality == "spinning-disk":

@@ -7,8 +7,9 @@ one from the image of a bead; both say in `Psf.notes` what the user should know.
 from __future__ import annotations
 
 import base64
+import math
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -18,6 +19,7 @@ from .grid import Grid
 from .value import InputError, Plain, Value, require
 
 Float = npt.NDArray[np.float32]
+Samples = npt.NDArray[np.floating[Any]]
 
 #: Smallest part of the light that a crop keeps.
 ENERGY_KEPT = 0.999
@@ -35,6 +37,8 @@ class Psf(Value):
         Voxel size, (z, y, x) or (y, x); None when it is that of the image it is used on.
     notes : tuple of str
         Sentences about where it came from and what to watch.
+    light_kept : float, optional
+        Part of the light of its outermost plane that is in the box; None where not known.
 
     Raises
     ------
@@ -50,11 +54,12 @@ class Psf(Value):
     samples: npt.NDArray[Any]
     spacing_um: tuple[float, ...] | None = None
     notes: tuple[str, ...] = field(default=())
+    light_kept: float | None = None
 
     def __post_init__(self) -> None:
         samples = _not_negative(with_light(self.samples))
-        total = samples.sum()
-        unit = np.ascontiguousarray(samples / total, dtype=np.float32)
+        unit = np.multiply(samples, 1 / _total(samples), dtype=samples.dtype)
+        unit = np.ascontiguousarray(unit, dtype=np.float32)
         unit.setflags(write=False)
         object.__setattr__(self, "samples", unit)
         if self.spacing_um is not None:
@@ -72,7 +77,7 @@ class Psf(Value):
 
     def with_notes(self, *notes: str) -> Psf:
         """Return the same PSF with further notes."""
-        return Psf(self.samples, self.spacing_um, (*self.notes, *notes))
+        return replace(self, notes=(*self.notes, *notes))
 
     def cropped(self, energy: float = ENERGY_KEPT) -> Psf:
         """Return the smallest centred box of odd sides that keeps `energy` of the light.
@@ -92,13 +97,15 @@ class Psf(Value):
             "samples": base64.b64encode(packed).decode("ascii"),
             "spacing_um": None if self.spacing_um is None else list(self.spacing_um),
             "notes": list(self.notes),
+            "light_kept": self.light_kept,
         }
 
     @classmethod
     def from_dict(cls, data: object) -> Self:
         """Build the PSF from what `to_dict` gave; `InputError` where it does not fit."""
-        fields = cls._fields_in(data, ["shape", "samples", "spacing_um", "notes"])
+        fields = cls._fields_in(data, ["shape", "samples", "spacing_um", "notes", "light_kept"])
         spacing, notes = fields.get("spacing_um"), fields.get("notes", [])
+        kept = fields.get("light_kept")
         require(
             isinstance(notes, list) and all(isinstance(note, str) for note in notes),
             "The notes of a PSF must be a list of texts",
@@ -108,11 +115,14 @@ class Psf(Value):
             samples = np.frombuffer(raw, "<f4").reshape(fields["shape"])
         except (TypeError, KeyError, ValueError, zlib.error) as error:
             raise InputError(f"This is not a PSF written by napari-deconv: {error!r}") from error
-        return cls(samples, spacing, tuple(notes))
+        return cls(samples, spacing, tuple(notes), kept)
 
 
-def with_light(samples: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return samples that may hold a PSF: two or three dimensions, finite, not dark."""
+def with_light(samples: npt.ArrayLike) -> Samples:
+    """Return samples that may hold a PSF: two or three dimensions, finite, not dark.
+
+    Those of float32 stay, to save the time of a copy; all others become float64.
+    """
     array = np.asarray(samples)
     require(not np.iscomplexobj(array), "The PSF is complex; give its intensity, |amplitude|^2")
     require(array.dtype.kind in "buif", f"The PSF is no image of numbers but of {array.dtype}")
@@ -120,19 +130,28 @@ def with_light(samples: npt.ArrayLike) -> npt.NDArray[np.float64]:
         array.ndim in (2, 3) and array.size > 0,
         f"A PSF has two or three dimensions, not the shape {array.shape}",
     )
-    array = array.astype(np.float64)
+    if array.dtype != np.float32:
+        array = array.astype(np.float64)
+    # What is not finite shows in the sum; so does a sum that is too large, hence the second look.
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = _total(array)
     require(
-        bool(np.isfinite(array).all()),
+        math.isfinite(total) or bool(np.isfinite(array).all()),
         "The PSF holds NaN or infinite values; mend or crop it before use",
     )
     require(
-        float(array.max()) > 0 and float(array.sum()) != 0,
+        float(array.max()) > 0 and total != 0,
         "The PSF sums to zero: it holds no light. Check that the right image is used",
     )
     return array
 
 
-def _not_negative(array: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _total(array: Samples) -> float:
+    """Return the sum, rows in the array's own precision, pairwise, and all rows in float64."""
+    return float(array.sum(axis=-1).sum(dtype=np.float64))
+
+
+def _not_negative(array: Samples) -> Samples:
     """Return the samples without the tiny negative values of interpolation; more is refused."""
     lowest = float(array.min())
     require(
@@ -140,8 +159,7 @@ def _not_negative(array: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         f"The PSF has negative values (down to {lowest:.3g}); a PSF is an intensity. "
         "Remove its background first",
     )
-    positive: npt.NDArray[np.float64] = np.maximum(array, 0)
-    return positive
+    return array if lowest >= 0 else np.maximum(array, 0)
 
 
 def _energy_window(samples: Float, axis: int, share: float) -> slice:

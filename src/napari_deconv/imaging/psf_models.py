@@ -1,43 +1,46 @@
-"""Optics -> Psf: the vectorial widefield model of Gibson and Lanni on the voxels of a grid.
+"""Optics -> Psf: what a microscope makes of a point, on the voxels of a grid.
 
-`compute_psf` is the model: the pupil is laid on quadrature nodes (`_pupil`), matrix products
-carry it to the intensity over height and radius (`_intensity`), and a sparse matrix, kept
-between calls, averages that over pixels (`_pixel_map`). `focal_shift_um` says what the optics
-do to the focus.
+`compute_psf` is the model. Every modality is put together from the same pupil (`pupil.py`):
+`_Light` gives the intensity of one wavelength over height and radius, `_RESPONSES` combine
+excitation, detection, pinhole and sheet, and `polar.on_pixels` averages over pixels.
+`focal_shift_um` says what the optics do to the focus.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from . import polar
 from .grid import Grid
 from .optics import Optics
 from .psf import Psf
+from .pupil import (
+    DOUGHNUT,
+    UNPOLARIZED,
+    Parts,
+    gaussian_widths_um,
+    intensity,
+    pupil_of,
+    ray_foci_um,
+)
 from .resolution import nyquist_um
 from .value import require
 
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
-
 Real = npt.NDArray[np.floating[Any]]
-Complex = npt.NDArray[np.complex128]
 
-#: Gauss nodes of a panel of the pupil, and the phase (rad, to each side of its middle) that
-#: they carry: n nodes are exact to degree 2n - 1; the series of w rad ends soon after w.
-PANEL_NODES, PANEL_PHASE = 48, 64.0
+#: Radial samples per lambda/NA, that of a widefield microscope that would resolve as much.
+RADIAL_SAMPLES = 16
 
-#: Radial samples per lambda/NA, and the points of the Lagrange interpolation between them.
-RADIAL_SAMPLES, STENCIL = 16, 6
-
-#: Part of the light that the automatic box keeps in its last plane, and in the focal plane.
-LAST_PLANE_KEEPS, FOCAL_PLANE_KEEPS = 0.95, 0.99
+#: Part of the light that the automatic box keeps in its last plane, in the focal plane, and
+#: of all that lies within its reach along z.
+LAST_PLANE_KEEPS, FOCAL_PLANE_KEEPS, PLANES_KEEP = 0.95, 0.99, 0.999
 
 #: The automatic box reaches at most this often lambda/(n (1 - cos)) and lambda/NA to each
 #: side, or that many pixels if more: NA 1.4, 520 nm, 0.2/0.1 um give 63 x 101 x 101 voxels.
@@ -51,7 +54,7 @@ UNDERSAMPLED, MEANINGLESS = 1.5, 32.0
 def compute_psf(
     optics: Optics, grid: Grid, shape: tuple[int, ...] | None = None, *, focus_um: float = 0.0
 ) -> Psf:
-    """Return the widefield point spread function of `optics` on the voxels of `grid`.
+    """Return the point spread function of `optics` on the voxels of `grid`.
 
     Parameters
     ----------
@@ -69,7 +72,8 @@ def compute_psf(
     -------
     Psf
         float32, unit sum, brightest at n//2 of each axis; planes ascend as the stage focuses
-        deeper. `notes` tell the focal shift removed, light outside the box, coarse voxels.
+        deeper. `light_kept` is the part of the last plane's light that is in the box; `notes`
+        tell the focal shift removed, light outside the box, coarse voxels.
 
     Raises
     ------
@@ -88,10 +92,28 @@ def compute_psf(
     sample to coverslip to immersion (Gibson and Lanni 1991, doi:10.1364/JOSAA.8.001601;
     Aguet et al. 2009, doi:10.1364/OE.17.006829; Richards and Wolf 1959,
     doi:10.1098/rspa.1959.0200). Beyond the critical angle Cs is imaginary: that light fades
-    with depth. Coverslip and immersion are those of the objective's design: their thickness
-    does not matter. Light is averaged over the pixel and sampled in z, as camera and stack
-    do. `focal_shift_um` is removed, so that restored objects stay in their planes. The
-    error, against dense double quadrature, is below 1e-4 of the peak.
+    with depth. Coverslip and immersion other than those of the design add to W as the sample
+    does. Aberrations multiply the pupil, and make it depend on the azimuth.
+
+    The same holds, backwards, for the light that excites, h_ex. With h_em for the emission
+    and D for the mean over the pinhole's disk in the sample:
+
+    - widefield: h_em
+    - confocal: h_ex D h_em
+    - spinning disk: h_em (D D h_ex + E/cell - D' h_ex), E the light of a plane of h_ex, cell
+      the area of the disk that belongs to one pinhole, D' the mean over a disk of that area:
+      the last two terms are the cross-talk of the other pinholes
+    - two-photon: h_ex^2
+    - light sheet: h_em exp(-4 ln 2 z^2/FWHM^2)
+    - effective STED: h_ex D h_em / (1 + S v), v the doughnut scaled to a maximum of 1
+
+    The scalar model has a pupil of constant amplitude (with matched media the Airy pattern in
+    focus); the Gaussian one has the vectorial model's curvature at the peak (the reasoning of
+    Zhang et al. 2007, doi:10.1364/AO.46.001819).
+
+    Light is averaged over the pixel and sampled in z, as camera and stack do.
+    `focal_shift_um` is removed, so that restored objects stay in their planes. The error,
+    against dense double quadrature, is below 1e-4 of the peak.
 
     Examples
     --------
@@ -102,24 +124,23 @@ def compute_psf(
     _require_sane(optics, grid, shape)
     box = _affordable_box(optics, grid) if shape is None else tuple(map(int, shape))
     planes, rows, columns = (1, *box)[-3:]
-    step_um, *pixel_um = (0.0, *grid.spacing_um)[-3:]
+    step_um, *pixels_um = (0.0, *grid.spacing_um)[-3:]
+    pixel_um = (pixels_um[0], pixels_um[1])
     shift = focal_shift_um(optics)
     heights = shift + focus_um + step_um * (np.arange(planes) - planes // 2)
     # Steps that divide the pixel: few pixel maps serve all positions of a slider.
-    resolved = max(pixel_um) * optics.na * 1000 / optics.emission_nm
+    resolved = max(pixel_um) / _width_um(optics)
     radial_um = max(pixel_um) / math.ceil(RADIAL_SAMPLES * resolved)
+    count = polar.radii_for((rows, columns), pixel_um, radial_um)
+    light = _Light(optics, heights, radial_um)
     points = 3 + math.ceil(3 * resolved)
-    pixel_map = _pixel_map((rows, columns), (pixel_um[0], pixel_um[1]), radial_um, points)
-    # The innermost stencil reaches to the left of 0, where the profile is mirrored.
-    radii = radial_um * np.abs(np.arange(pixel_map.shape[1]) - STENCIL // 2 + 1)
-    pupil = _pupil(optics, heights, radii[-1])
-    pixels = (pixel_map @ _intensity(pupil, heights, radii).T).T
-    quadrant = pixels.reshape(planes, rows // 2 + 1, columns // 2 + 1)
-    mirrored_y, mirrored_x = (np.abs(np.arange(n) - n // 2) for n in (rows, columns))
-    samples = quadrant.take(mirrored_y, axis=1).take(mirrored_x, axis=2)
-    light = samples[[0, -1]].sum(axis=(1, 2), dtype=np.float64) * math.prod(pixel_um)
-    notes = _notes(optics, grid, shift, float(light.min()) / pupil.light)
-    return Psf(samples.reshape(box), grid.spacing_um, notes)
+    rings = _RESPONSES[optics.modality](light, count).astype(np.float32, copy=False)
+    samples = polar.on_pixels(rings, (rows, columns), pixel_um, radial_um, points)
+    ends = samples[[0, -1]].sum(axis=(1, 2), dtype=np.float64) * math.prod(pixel_um)
+    whole = _light_of_planes(optics, heights[[0, -1]], _reach_um(optics, grid))
+    kept = min(float((ends / whole).min()), 1.0)
+    notes = _notes(optics, grid, shift, kept) + _displaced(optics, samples, focus_um)
+    return Psf(samples.reshape(box), grid.spacing_um, notes, kept)
 
 
 @lru_cache(maxsize=64)
@@ -129,8 +150,9 @@ def focal_shift_um(optics: Optics) -> float:
     Returns
     -------
     float
-        Micrometres of stage movement, positive for a focus deeper in the sample; 0 for
-        matched media or an emitter at the coverslip.
+        Micrometres of stage movement, positive for a focus deeper in the sample; 0 where all
+        media are those of the objective's design. Aberrations given by Zernike terms are left
+        where they put the light.
 
     Notes
     -----
@@ -143,179 +165,213 @@ def focal_shift_um(optics: Optics) -> float:
     >>> round(focal_shift_um(oil_into_water), 2)
     0.24
     """
-    n_immersion, n_sample = optics.immersion_index, optics.medium_index
-    if optics.depth_um == 0 or n_immersion == n_sample:
+    if any(optics.zernike_rad):
+        return focal_shift_um(replace(optics, zernike_rad=()))
+    if optics.modality == "light-sheet":
+        # The sheet lies where the detection is sharpest.
+        return focal_shift_um(replace(optics, modality="widefield"))
+    if optics.model == "gaussian" or _is_as_designed(optics):
         return 0.0
-    # Between the paraxial focus and that of the rays at 0.85 of the usable aperture.
-    aperture = 0.85 * min(optics.na, n_sample)
-    refraction = math.sqrt((n_immersion**2 - aperture**2) / (n_sample**2 - aperture**2))
-    ray_focus = optics.depth_um * (refraction - n_immersion / n_sample)
-    length = 2 * nyquist_um(optics)[0]
-    first, last, step = min(ray_focus, 0) - 2 * length, max(ray_focus, 0) + 2 * length, length / 12
-    heights = np.arange(first, last, step)
-    pupil = _pupil(optics, heights, 0.0)
+    foci = ray_foci_um(optics)
+    length = 2 * nyquist_um(replace(optics, modality="widefield"))[0]
+    first, last = min(0, *foci) - 2 * length, max(0, *foci) + 2 * length
+    heights, step = np.arange(first, last, length / 12), length / 12
+    radial_um = _width_um(optics) / RADIAL_SAMPLES
     best = 0.0
     while step > 1e-6:
-        # On the axis only I0 is left.
-        waves = np.exp(-1j * np.outer(heights, pupil.axial)) @ pupil.amplitudes[0]
-        best = float(heights[np.abs(waves).argmax()])
+        axis = _RESPONSES[optics.modality](_Light(optics, heights, radial_um), 1)
+        best = float(heights[axis[:, 0, 0].argmax()])
         heights, step = best + step * np.linspace(-1, 1, 25), step / 12
     return best
 
 
-@dataclass(frozen=True, eq=False)
-class _Pupil:
-    """The pupil on Q nodes, with the weights of the quadrature within the amplitudes."""
+class _Light:
+    """Intensities of `optics` at given heights, (Z,), on radii 0, 1, 2, ... times a step."""
 
-    axial: Real  # wave vector in the immersion, rad/um, (Q,)
-    lateral: Real  # (Q,)
-    amplitudes: Complex  # of I0, I1 and I2 at the nominal focus, (3, Q)
-    light: float  # of any one plane
+    def __init__(self, optics: Optics, heights: Real, radial_um: float) -> None:
+        self.optics, self.heights, self.radial_um = optics, heights, radial_um
+        # The shorter the wave, the more an aberration turns it.
+        shortest = min(optics.emission_nm, _excitation_nm(optics))
+        aberrated = any(optics.zernike_rad)
+        self.angles = pupil_of(optics, shortest, heights, 0.0).angles if aberrated else 1
+
+    def of(self, wavelength_nm: float, count: int, parts: Parts = UNPOLARIZED) -> Real:
+        """Return the intensity of a wavelength on `count` radii, (Z, count, A)."""
+        return self.through(0.0, wavelength_nm, count, parts=parts)
+
+    def through(
+        self,
+        radius_um: float,
+        wavelength_nm: float,
+        count: int,
+        *,
+        times: int = 1,
+        parts: Parts = UNPOLARIZED,
+    ) -> Real:
+        """Return the intensity of a wavelength, averaged over disks of a radius, some times."""
+        # A product is finer than its factors: those are computed on their own, coarser, radii.
+        own_um = wavelength_nm / 1000 / self.optics.na / RADIAL_SAMPLES
+        factor = max(1, math.floor(own_um / self.radial_um + 1e-6))
+        step_um = factor * self.radial_um
+        sizes = [polar.coarser(count, factor)]
+        for _ in range(times if radius_um else 0):
+            sizes.append(polar.radii_around(sizes[-1], radius_um, step_um))
+        found = self._sampled(wavelength_nm, step_um * np.arange(sizes.pop()), parts)
+        while sizes:
+            found = polar.through_disk(found, step_um, radius_um, sizes.pop())
+        return polar.refined(found, factor, count)
+
+    def _sampled(self, wavelength_nm: float, radii: Real, parts: Parts) -> Real:
+        """Return the intensity of a wavelength at these radii, (Z, R, A)."""
+        pupil = pupil_of(self.optics, wavelength_nm, self.heights, float(radii[-1]))
+        if self.optics.model != "gaussian":
+            return intensity(pupil, self.heights, radii, self.angles, parts)
+        sigma_z, sigma_r = gaussian_widths_um(pupil)
+        square = (radii / sigma_r) ** 2
+        rings: Real = np.exp(-square / 2) * (square if parts is DOUGHNUT else 1)
+        along: Real = np.exp(-((self.heights / sigma_z) ** 2) / 2)
+        return along[:, None, None] * rings[:, None]
+
+    def of_planes(self, wavelength_nm: float) -> Real:
+        """Return all the light of each plane, (Z,), in units of intensity times um^2."""
+        pupil = pupil_of(self.optics, wavelength_nm, self.heights, 0.0)
+        if self.optics.model != "gaussian":
+            return np.full(len(self.heights), pupil.light)
+        area_um2 = 2 * math.pi * gaussian_widths_um(pupil)[1] ** 2
+        along: Real = self.of(wavelength_nm, 1)[:, 0, 0]
+        return area_um2 * along
 
 
-def _pupil(optics: Optics, heights: Real, radius: float) -> _Pupil:
-    """Return the pupil on nodes dense enough for `heights` (Z,) and radii up to `radius`."""
-    n_immersion, n_sample = optics.immersion_index, optics.medium_index
-    n_glass = optics.coverslip_index
-    angles, weights = _nodes(optics, heights, radius)
-    sine, cosine = np.sin(angles), np.cos(angles)
-    sample, glass = _cosine_in(n_sample, optics, angles), _cosine_in(n_glass, optics, angles)
-    through = 4 * n_immersion * cosine * glass
-    s_wave = through / ((n_immersion * cosine + glass) * (glass + sample))
-    p_wave = through / (
-        (n_glass * cosine + n_immersion / n_glass * glass)
-        * (n_sample / n_glass * glass + n_glass / n_sample * sample)
+def _widefield(light: _Light, count: int) -> Real:
+    return light.of(light.optics.emission_nm, count)
+
+
+def _confocal(light: _Light, count: int) -> Real:
+    optics = light.optics
+    detected = light.through(optics.pinhole_radius_um, optics.emission_nm, count)
+    return light.of(_excitation_nm(optics), count) * detected
+
+
+def _spinning_disk(light: _Light, count: int) -> Real:
+    optics, excitation = light.optics, _excitation_nm(light.optics)
+    radius = optics.pinhole_radius_um
+    # The pinholes lie on triangles: each owns sqrt(3)/2 of the square of their distance.
+    cell = math.sqrt(3) / 2 * (optics.pinhole_spacing_um / optics.magnification) ** 2
+    spot = light.through(radius, excitation, count, times=2)
+    own_cell = light.through(math.sqrt(cell / math.pi), excitation, count)
+    evenly = (light.of_planes(excitation) / cell)[:, None, None]
+    excited = spot + np.maximum(evenly - own_cell, 0)
+    return light.of(optics.emission_nm, count) * excited
+
+
+def _two_photon(light: _Light, count: int) -> Real:
+    return light.of(_excitation_nm(light.optics), count) ** 2
+
+
+def _light_sheet(light: _Light, count: int) -> Real:
+    return _widefield(light, count) * _sheet(light)[:, None, None]
+
+
+def _sheet(light: _Light) -> Real:
+    """Return the sheet's intensity at the heights; it lies where the detection is in focus."""
+    distance = light.heights - focal_shift_um(light.optics)
+    return np.asarray(np.exp2(-((2 * distance / light.optics.sheet_fwhm_um) ** 2)))
+
+
+def _effective_sted(light: _Light, count: int) -> Real:
+    optics = light.optics
+    doughnut = light.of(optics.depletion_nm, count, DOUGHNUT)
+    # The saturation is that of the brightest place, in focus and without aberrations.
+    plain = replace(optics, modality="widefield", emission_nm=optics.depletion_nm, zernike_rad=())
+    focused = _Light(plain, np.array([focal_shift_um(plain)]), light.radial_um)
+    width = math.ceil(optics.depletion_nm / 1000 / optics.na / light.radial_um)
+    brightest = float(focused.of(optics.depletion_nm, width, DOUGHNUT).max())
+    return _confocal(light, count) / (1 + optics.saturation * doughnut / brightest)
+
+
+_RESPONSES: dict[str, Callable[[_Light, int], Real]] = {
+    "widefield": _widefield,
+    "confocal": _confocal,
+    "spinning-disk": _spinning_disk,
+    "two-photon": _two_photon,
+    "light-sheet": _light_sheet,
+    "effective-sted": _effective_sted,
+}
+
+
+def _excitation_nm(optics: Optics) -> float:
+    """Return the wavelength that excites; `Optics` sees to it that there is one."""
+    return float(optics.excitation_nm or optics.emission_nm)
+
+
+def _width_um(optics: Optics) -> float:
+    """Return lambda/NA of a widefield microscope that would resolve as much."""
+    return 4 * nyquist_um(optics)[1]
+
+
+def _is_as_designed(optics: Optics) -> bool:
+    """Return whether all light comes to one focus: the media are those of the design."""
+    glass = (optics.coverslip_um, optics.coverslip_index)
+    return (
+        (optics.depth_um == 0 or optics.medium_index == optics.immersion_index)
+        and glass == (optics.design_coverslip_um, optics.design_coverslip_index)
+        and optics.design_immersion_index in (None, optics.immersion_index)
     )
-    p_lateral, p_axial = p_wave * sample / n_sample, p_wave * n_immersion / n_sample * sine
-    field = np.stack((s_wave + p_lateral, p_axial, s_wave - p_lateral))
-    field *= np.sqrt(cosine) * sine * np.exp(1j * _depth_phase(optics, angles))
-
-    wavenumber = 2000 * math.pi * n_immersion / optics.emission_nm
-    axial, lateral = wavenumber * cosine, wavenumber * sine
-    # Parseval for the Hankel transforms, with d lateral = axial d angle.
-    light = 2 * math.pi * np.dot((1, 2, 1), np.abs(field) ** 2 @ (weights / (axial * lateral)))
-    return _Pupil(axial, lateral, weights * field, float(light))
 
 
-def _cosine_in(index: float, optics: Optics, angles: Real) -> Complex:
-    """Return index * cos(angle in that medium), +i |.| where the wave is evanescent."""
-    square = index**2 - (optics.immersion_index * np.sin(angles)) ** 2
-    return np.sqrt(square.astype(np.complex128))
-
-
-def _depth_phase(optics: Optics, angles: Real) -> Complex:
-    """Return k W at the nominal focus, 0 on the axis."""
-    n_sample = optics.medium_index
-    path = _cosine_in(n_sample, optics, angles) - n_sample
-    path += optics.immersion_index**2 / n_sample * (1 - np.cos(angles))
-    return 2000 * math.pi / optics.emission_nm * optics.depth_um * path
-
-
-def _nodes(optics: Optics, heights: Real, radius: float) -> tuple[Real, Real]:
-    """Return the angles (Q,) and weights (Q,) of the quadrature over the pupil.
-
-    The integrand has square roots at the critical angles of sample and glass and at 90
-    degrees. Between two of them, L and R, angle = L + (R - L) sin^2 u makes it smooth, also
-    where the aperture ends shortly before one. In u come panels of Gauss nodes.
-    """
-    aperture = math.asin(optics.na / optics.immersion_index)
-    wavenumber = 2000 * math.pi * optics.immersion_index / optics.emission_nm
-    sines = (n / optics.immersion_index for n in (optics.medium_index, optics.coverslip_index))
-    edges = sorted({0.0, math.pi / 2} | {math.asin(sine) for sine in sines if sine < 1})
-    node, weight = np.polynomial.legendre.leggauss(PANEL_NODES)
-    angles, weights = [], []
-    for left, right in itertools.pairwise(edges):
-        if left >= aperture:
-            break
-        width = right - left
-        end = math.asin(math.sqrt((min(right, aperture) - left) / width))
-        trial = left + width * np.sin(np.linspace(0, end, 257)) ** 2
-        # The most that the phase steps along `trial`, over all heights and radii.
-        defocus = np.outer((heights.min(), heights.max()), np.diff(wavenumber * np.cos(trial)))
-        steps = np.abs(np.diff(_depth_phase(optics, trial)) - defocus)
-        steepest = 256 * (steps + radius * np.diff(wavenumber * np.sin(trial))).max()
-        panels = max(1, math.ceil(steepest / 2 / PANEL_PHASE))
-        u = end / panels * (np.arange(panels)[:, None] + (node + 1) / 2)
-        angles.append((left + width * np.sin(u) ** 2).ravel())
-        weights.append((end / panels / 2 * weight * width * np.sin(2 * u)).ravel())
-    return np.concatenate(angles), np.concatenate(weights)
-
-
-def _intensity(pupil: _Pupil, heights: Real, radii: Real) -> Real:
-    """Return the intensity, (Z, R), at `heights` (Z,) from the nominal focus and `radii` (R,)."""
-    from scipy.special import j0, j1
-
-    waves = pupil.amplitudes[:, None] * np.exp(-1j * np.outer(heights, pupil.axial))
-    # Real and imaginary parts one below the other: one real product for both, in float32,
-    # whose rounding, 1e-7 of the field, is far below 1e-4.
-    parts = np.concatenate((waves.real, waves.imag), axis=1).astype(np.float32)
-    blocks = []
-    size = max(1, 2_000_000 // len(pupil.axial))  # bounds the memory of wide boxes
-    for start in range(0, len(radii), size):
-        phase = np.maximum(np.outer(pupil.lateral, radii[start : start + size]), 1e-30)
-        zeroth, first = j0(phase), j1(phase)
-        orders = zip((1, 2, 1), parts, (zeroth, first, 2 * first / phase - zeroth), strict=True)
-        squares = sum(g * (part @ bessel.astype(np.float32)) ** 2 for g, part, bessel in orders)
-        blocks.append(squares[: len(heights)] + squares[len(heights) :])
-    return np.concatenate(blocks, axis=1)
-
-
-@lru_cache(maxsize=8)
-def _pixel_map(
-    shape: tuple[int, int], pixel_um: tuple[float, float], radial_um: float, points: int
-) -> csr_array[np.float32]:
-    """Return the matrix from a radial profile to the means over the pixels of a quadrant.
-
-    Its rows are the pixels (y, x) from the centre on, (Y//2 + 1) (X//2 + 1) of them; its
-    columns the radial samples, of which each row takes one run of neighbours.
-    """
-    from scipy.sparse import csr_array
-
-    rows, columns = shape[0] // 2 + 1, shape[1] // 2 + 1
-    pixel_y, pixel_x = pixel_um[0] / radial_um, pixel_um[1] / radial_um
-    node, weight = np.polynomial.legendre.leggauss(points)
-    share = np.tile(np.repeat(np.outer(weight, weight) / 4, STENCIL), columns)
-    lagrange = np.linalg.inv(np.vander(np.arange(STENCIL) - STENCIL // 2 + 1, STENCIL))
-    inside_y, inside_x = np.repeat(node / 2, points), np.tile(node / 2, points)
-    run = STENCIL + 1 + math.ceil(math.hypot(pixel_y, pixel_x))
-    data = np.empty((rows, columns, run), np.float32)
-    first = np.empty((rows, columns, 1), np.int32)
-    across = pixel_x * (np.arange(columns)[:, None] + inside_x)
-    for row in range(rows):
-        radius = np.hypot(pixel_y * (row + inside_y), across)
-        cell = np.floor(radius).astype(np.int32)
-        first[row] = cell.min(axis=1, keepdims=True)
-        place = cell - first[row] + run * np.arange(columns)[:, None]
-        target = (place[..., None] + np.arange(STENCIL)).ravel()
-        shares = (np.vander((radius - cell).ravel(), STENCIL) @ lagrange).ravel() * share
-        data[row] = np.bincount(target, shares, columns * run).reshape(columns, run)
-    indices = (first + np.arange(run, dtype=np.int32)).ravel()
-    starts = np.arange(0, indices.size + 1, run)
-    return csr_array((data.ravel(), indices, starts), shape=(rows * columns, indices.max() + 1))
+def _light_of_planes(optics: Optics, heights: Real, reach_um: float) -> Real:
+    """Return all the light of each plane, (Z,): known, or summed up to a radius."""
+    step_um = _width_um(optics) / (RADIAL_SAMPLES / 2)
+    light = _Light(optics, heights, step_um)
+    if optics.modality == "widefield":
+        return light.of_planes(optics.emission_nm)
+    if optics.modality == "light-sheet":
+        return light.of_planes(optics.emission_nm) * _sheet(light)
+    count = 2 + math.ceil(reach_um / step_um)
+    rings = _RESPONSES[optics.modality](light, count).mean(axis=2)
+    circles: Real = 2 * math.pi * step_um**2 * np.arange(rings.shape[1])
+    return np.asarray(rings @ circles)
 
 
 def _affordable_box(optics: Optics, grid: Grid) -> tuple[int, ...]:
     """Return odd sizes that hold the light of the last plane as far as that is practical."""
-    length, width = 2 * nyquist_um(optics)[0], 4 * nyquist_um(optics)[1]
+    axial_um, _ = nyquist_um(replace(optics, modality="widefield"))
     step_um, *pixels_um = (math.inf, *grid.spacing_um)[-3:]
-    half_planes = min(math.ceil(AXIAL_REACH * length / step_um), MOST_PLANES)
-    half_um = half_planes * step_um if half_planes else 0.0
-    reach = max(LATERAL_REACH * width, PIXEL_REACH * max(pixels_um))
+    reach = _reach_um(optics, grid)
+    most = min(math.ceil(AXIAL_REACH * 2 * axial_um / step_um), MOST_PLANES)
+    shift, half_planes = focal_shift_um(optics), 0
+    if most:
+        heights = shift + step_um * np.arange(-most, most + 1)
+        half_planes = _planes_kept(_light_of_planes(optics, heights, reach))
     # The radius that holds enough light of the outermost planes and of the focal plane.
-    heights = focal_shift_um(optics) + np.array((-half_um, 0, half_um))
-    radii = np.linspace(0, reach, 1 + math.ceil(RADIAL_SAMPLES * reach / width))
-    pupil = _pupil(optics, heights, reach)
-    rings = 2 * math.pi * radii * radii[1] * _intensity(pupil, heights, radii)
-    wanted = np.array((LAST_PLANE_KEEPS, FOCAL_PLANE_KEEPS, LAST_PLANE_KEEPS)) * pupil.light
-    inside = (rings.cumsum(axis=1) < wanted[:, None]).sum(axis=1).max()
-    needed = radii[min(inside, len(radii) - 1)] - 1e-9
+    half_um = half_planes * step_um if half_planes else 0.0
+    heights = shift + half_um * np.array((-1, 0, 1))
+    radial_um = _width_um(optics) / RADIAL_SAMPLES
+    light = _Light(optics, heights, radial_um)
+    rings = _RESPONSES[optics.modality](light, 1 + math.ceil(reach / radial_um)).mean(axis=2)
+    inside = 2 * math.pi * radial_um**2 * (np.arange(rings.shape[1]) * rings).cumsum(axis=1)
+    wanted = np.array((LAST_PLANE_KEEPS, FOCAL_PLANE_KEEPS, LAST_PLANE_KEEPS))
+    lacking = inside < (wanted * _light_of_planes(optics, heights, reach))[:, None]
+    needed = min(radial_um * lacking.sum(axis=1).max(), reach) - 1e-9
     halves = [min(math.ceil(needed / pixel), MOST_PIXELS) for pixel in pixels_um]
     return tuple(2 * half + 1 for half in (half_planes, *halves)[-grid.ndim :])
 
 
+def _reach_um(optics: Optics, grid: Grid) -> float:
+    """Return how far from the axis light is looked for."""
+    width_um = optics.emission_nm / 1000 / optics.na
+    return max(LATERAL_REACH * width_um, PIXEL_REACH * max(grid.spacing_um[-2:]))
+
+
+def _planes_kept(light: Real) -> int:
+    """Return how many planes to each side of the middle one keep `PLANES_KEEP` of the light."""
+    half = len(light) // 2
+    within = np.cumsum((light + light[::-1])[half:]) - light[half]
+    return min(int((within < PLANES_KEEP * within[-1]).sum()), half)
+
+
 def _require_sane(optics: Optics, grid: Grid, shape: object) -> None:
     """Raise `InputError` for pixels of a wrong unit and for a shape that does not fit."""
-    require(optics.modality == "widefield", "Only the widefield PSF is computed so far")
     pixel, finest = max(grid.spacing_um[-2:]), nyquist_um(optics)[1]
     require(
         pixel <= MEANINGLESS * finest,
@@ -346,3 +402,15 @@ def _notes(optics: Optics, grid: Grid, shift: float, kept: float) -> tuple[str, 
                 f"{limit:.3g} um; detail between the two is lost to the sampling"
             )
     return tuple(notes)
+
+
+def _displaced(optics: Optics, samples: Real, focus_um: float) -> tuple[str, ...]:
+    """Return a sentence where aberrations carry the brightest voxel away from the centre."""
+    if not any(optics.zernike_rad) or focus_um:
+        return ()
+    brightest = np.unravel_index(samples.argmax(), samples.shape)
+    off = [int(at) - n // 2 for at, n in zip(brightest, samples.shape, strict=True)]
+    if not any(off):
+        return ()
+    voxels = ", ".join(f"{step:+d}" for step in off)
+    return (f"PSF: its aberrations displace the brightest voxel by ({voxels}) in z, y, x",)
