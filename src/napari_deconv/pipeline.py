@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +30,13 @@ from napari_deconv.imaging.psf_models import compute_psf
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError, Value, first_line, require
 from napari_deconv.restoration.engine import Engine
-from napari_deconv.restoration.restorer import Restorer, Step, observe, require_intensities
+from napari_deconv.restoration.restorer import (
+    Observation,
+    Restorer,
+    Step,
+    observe,
+    require_intensities,
+)
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 
 Float = npt.NDArray[np.float32]
@@ -126,10 +131,11 @@ def restore(
             warnings.warn(note, stacklevel=2)
     opened = engines.open_engine(engine)
     try:
-        *_, last = method.steps(observation, opened)
+        for last in method.steps(observation, opened):  # noqa: B007 - the last is what counts
+            pass
     finally:
         opened.release()
-    return _checked(last)
+    return checked(last)
 
 
 def restore_stack(stack: Stack, recipe: Recipe) -> Restored:
@@ -183,7 +189,7 @@ def restoring(
     psf = prepare_psf(recipe.psf, stack)
     yield Step(0, 1, "opening the engine (the first use of a GPU compiles for some seconds)")
     needed = memory_needed_bytes(stack, recipe.method, psf.shape)
-    device = _Device(recipe.engine, lambda: _require_memory(needed, memory_fraction))
+    device = OpenedEngine(recipe.engine, lambda: _require_memory(needed, memory_fraction))
     try:
         yield Step(0, 1, f"running on {engines.reason(device.engine, recipe.engine)}")
         data, blocks, notes = yield from _restored_blocks(stack, recipe, psf, device)
@@ -204,7 +210,7 @@ def restoring(
 
 
 def _restored_blocks(
-    stack: Stack, recipe: Recipe, psf: Psf, device: _Device
+    stack: Stack, recipe: Recipe, psf: Psf, device: OpenedEngine
 ) -> Generator[Step, None, tuple[Float, tuple[BlockRecord, ...], tuple[str, ...]]]:
     """Restore block by block; return the voxels, what happened to each block, and the notes."""
     indices = list(stack.blocks())
@@ -223,7 +229,7 @@ def _restored_blocks(
                 # Where the CPU took over, it began again.
                 divergences[step.done - 1 :] = [step.divergence]
             yield _counted(step, count, len(indices))
-        result[index] = _checked(step)
+        result[index] = checked(step)
         records.append(BlockRecord(index, level, step.done, step.note, tuple(divergences)))
     return result, tuple(records), tuple(notes)
 
@@ -248,7 +254,7 @@ def export(
     )
 
 
-class _Device:
+class OpenedEngine:
     """The engine of a run; one that was chosen by itself and fails gives way to the CPU."""
 
     def __init__(self, asked: str, check_memory: Callable[[], None]) -> None:
@@ -262,7 +268,8 @@ class _Device:
         if self.engine.name == "cpu":
             check_memory()
 
-    def steps(self, method: Restorer, observation: Any) -> Iterator[Step]:
+    def steps(self, method: Restorer, observation: Observation) -> Iterator[Step]:
+        """Yield the method's steps; where the CPU takes over, they begin again."""
         try:
             yield from method.steps(observation, self.engine)
         except InputError:
@@ -289,7 +296,8 @@ def _counted(step: Step, block: int, blocks: int) -> Step:
     return Step(block * step.total + done, blocks * step.total, text, step.divergence)
 
 
-def _checked(last: Step) -> Float:
+def checked(last: Step) -> Float:
+    """Return the estimate of a run's last step; RuntimeError if it is not finite."""
     if last.estimate is None or not np.isfinite(last.estimate).all():
         raise RuntimeError(
             "The result is not finite: the device computed wrongly. Run again with the engine "
@@ -354,15 +362,27 @@ def psf_of_file(source: PsfFile, grid: Grid | None) -> Psf:
 
 
 def _backgrounds(stack: Stack, recipe: Recipe) -> list[float]:
-    """Return the background of each channel: one decision for all its time points."""
-    if recipe.background != "auto":
-        return [float(recipe.background)] * stack.channel_count()
-    first = {stack.channel_of(index): index for index in reversed(list(stack.blocks()))}
-    levels = []
-    for channel in range(stack.channel_count()):
-        block = np.asarray(stack.data[first[channel]])
-        levels.append(background_level(np.nan_to_num(block)))
-    return levels
+    return [
+        background_of(stack, channel, recipe.background) for channel in range(stack.channel_count())
+    ]
+
+
+def background_of(stack: Stack, channel: int, background: float | str) -> float:
+    """Return the background of a channel in counts: one decision for all its time points.
+
+    Parameters
+    ----------
+    stack : Stack
+        What is restored.
+    channel : int
+        0 where the stack has no channels.
+    background : float or "auto"
+        As in the recipe; "auto" estimates it on the first time point.
+    """
+    if background != "auto":
+        return float(background)
+    first = next(index for index in stack.blocks() if stack.channel_of(index) == channel)
+    return background_level(np.nan_to_num(np.asarray(stack.data[first])))
 
 
 def memory_needed_bytes(stack: Stack, method: Restorer, psf_shape: tuple[int, ...]) -> int:

@@ -48,8 +48,22 @@ def test_settings_out_of_range_are_refused(changed: dict[str, Any], sentence: st
         RichardsonLucy(**changed)
 
 
-def test_it_looks_as_far_as_the_psf_twice_over() -> None:
-    assert RichardsonLucy().halo((21, 30, 1)) == (20, 30, 0)
+def test_it_looks_some_halves_of_the_psf_far() -> None:
+    assert RichardsonLucy().halo((21, 30, 1)) == (60, 90, 0)
+    assert RichardsonLucy(900, "none", tv_weight=0.01).halo((21, 30, 1)) == (40, 60, 0)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        RichardsonLucy(9, "biggs-andrews"),
+        RichardsonLucy(9, tv_weight=0.001),
+        RichardsonLucy(101),
+        RichardsonLucy(9, stop_tolerance=1e-3),
+    ],
+)
+def test_what_sums_over_the_image_steer_depends_on_all_of_it(method: RichardsonLucy) -> None:
+    assert method.halo((21, 30, 1)) is None
 
 
 def test_circular_edges_work_on_the_image_itself() -> None:
@@ -110,3 +124,34 @@ def test_an_image_of_zeros_counts_to_the_same_total(cpu: Engine) -> None:
     assert step.estimate is not None
     assert not step.estimate.any()
     assert not np.shares_memory(step.estimate, observation.image)
+
+
+@pytest.mark.parametrize("acceleration", ACCELERATIONS)
+def test_a_run_can_be_looked_at_before_its_end(acceleration: Any, cpu: Engine) -> None:
+    """After each iteration the estimate is that of a run of so many, and the run goes on."""
+    image = np.random.default_rng(0).poisson(30, (6, 9, 8))
+    observation = observe(image, Psf(np.ones((3, 3, 3))))
+
+    def result(iterations: int) -> Float:
+        *_, last = RichardsonLucy(iterations, acceleration).steps(observation, cpu)
+        assert last.peek is None
+        assert last.estimate is not None
+        return last.estimate
+
+    seen = []
+    for step in RichardsonLucy(5, acceleration).steps(observation, cpu):
+        assert (step.peek is None) == (step.done == 5)
+        seen.append(step.peek() if step.peek else step.estimate)
+    for iterations, estimate in enumerate(seen, start=1):
+        assert np.array_equal(estimate, result(iterations))  # type: ignore[arg-type]
+
+
+def test_a_piece_starts_where_the_whole_does(cpu: Engine) -> None:
+    """A flat piece of an image that is brighter elsewhere: one plain step takes it from there."""
+    piece, psf = np.full((6, 7), 10.0), Psf(np.ones((1, 1)))
+    for whole_mean, level in ((None, 8), (34.0, 32)):
+        observation = observe(piece, psf, 2.0, whole_mean=whole_mean)
+        assert observation.level == pytest.approx(level)
+        (step,) = RichardsonLucy(1, "none").steps(observation, cpu)
+        # x y / (x + b) with x the level, y = 10 and b = 2
+        assert step.estimate == pytest.approx(np.full((6, 7), level * 10 / (level + 2)), rel=1e-6)

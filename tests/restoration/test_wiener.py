@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from napari_deconv.imaging.noise import noise_sigma
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError
+from napari_deconv.restoration.blur import transfer_function
 from napari_deconv.restoration.engine import Engine, Float
 from napari_deconv.restoration.restorer import Step, observe
-from napari_deconv.restoration.wiener import LEAST, MOST, Wiener, continued
+from napari_deconv.restoration.wiener import LEAST, MOST, Wiener, continued, transformed
 
 
 def gaussian_psf(sigma: float, side: int, ndim: int) -> Psf:
@@ -134,3 +136,33 @@ def test_the_padding_may_be_longer_than_the_image() -> None:
     result = continued(np.array([[1.0, 2.0]], np.float32), (1, 13))
     assert result.shape == (1, 13)
     assert 1 <= result.min() <= result.max() <= 2
+
+
+@pytest.mark.parametrize("shape", [(24, 30), (8, 20, 18)])
+def test_a_kept_transform_gives_the_same_for_any_psf(shape: tuple[int, ...], cpu: Engine) -> None:
+    image = np.random.default_rng(0).poisson(40, shape).astype(np.float32)
+    kept = transformed(image, noise_sigma(image))
+    for sigma in (0.8, 1.5):
+        psf = gaussian_psf(sigma, 7, len(shape))
+        otf = transfer_function(psf.samples, shape)
+        step = run(Wiener(edges="circular"), image, psf, cpu)
+        weight = kept.weight(otf)
+        assert step.note == f"one step, regularization {weight:.3g}"
+        assert step.estimate is not None
+        assert np.abs(kept.restored(otf, weight) - step.estimate).max() < 1e-5 * image.max()
+
+
+def test_the_weight_makes_the_blurred_result_miss_the_image_by_the_noise() -> None:
+    rng = np.random.default_rng(0)
+    signal = ndimage.gaussian_filter(1e4 * (rng.random((90, 96)) > 0.97), 1.5, mode="wrap")
+    image = (signal + 20 * rng.normal(size=signal.shape)).astype(np.float32)
+    image -= image.mean()
+    otf = transfer_function(gaussian_psf(1.5, 13, 2).samples, image.shape)
+    kept = transformed(image, 20.0)
+    weight = kept.weight(otf)
+    restored = kept.restored(otf, weight)
+    blurred = np.fft.irfft2(np.fft.rfft2(restored) * otf, s=image.shape)
+    missed = float(np.square(blurred - image).mean())
+    assert LEAST < weight < MOST
+    # The mean over half of the spectrum stands for that over the image.
+    assert missed == pytest.approx(20.0**2, rel=0.05)

@@ -7,6 +7,8 @@ end (Bertero and Boccacci 2005, doi 10.1051/0004-6361:20052717).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import product
 from typing import Literal, get_args
 
 import numpy as np
@@ -52,6 +54,16 @@ def transfer_function(psf: Float, shape: tuple[int, ...]) -> Complex:
     from scipy.fft import rfftn
 
     kernel = np.zeros(shape, np.float32)
-    places = [(np.arange(p) - p // 2) % n for p, n in zip(psf.shape, shape, strict=True)]
-    np.add.at(kernel, np.ix_(*places), psf)
+    turns = [list(_turns(p, n)) for p, n in zip(psf.shape, shape, strict=True)]
+    for places in product(*turns):
+        source, target = zip(*places, strict=True)
+        kernel[target] += psf[source]
     return np.asarray(rfftn(kernel, workers=-1), dtype=np.complex64)
+
+
+def _turns(p: int, n: int) -> Iterator[tuple[slice, slice]]:
+    """Yield what of an axis of `p` lies in one turn around `n`, and where; p//2 lies at 0."""
+    first = -(p // 2)
+    for turn in range(first // n, (first + p - 1) // n + 1):
+        start, stop = max(first, turn * n), min(first + p, (turn + 1) * n)
+        yield slice(start - first, stop - first), slice(start - turn * n, stop - turn * n)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,12 +29,24 @@ class Observation:
         Counts that are there without any light from the sample.
     notes : tuple of str
         What was done to the image, in sentences for the user.
+    whole_mean : float, optional
+        Mean of the whole image, in counts, where this is a piece of one: a method that starts
+        flat starts there, so that the pieces agree with the whole.
     """
 
     image: Float
     psf: Psf
     background: float
     notes: tuple[str, ...] = ()
+    whole_mean: float | None = None
+
+    @property
+    def level(self) -> float:
+        """Mean of the whole image above the background, in counts."""
+        mean = self.whole_mean
+        if mean is None:
+            mean = float(self.image.mean(dtype=np.float64))
+        return mean - self.background
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -58,6 +70,9 @@ class Step:
         iteration started from.
     estimate : ndarray of float32 or None
         The restored block, in the last step only.
+    peek : callable or None
+        In the steps before the last, returns the block as far as it is restored; to be called
+        before the next step is asked for, which goes on with the same arrays.
     """
 
     done: int
@@ -65,13 +80,18 @@ class Step:
     note: str = ""
     divergence: float | None = None
     estimate: Float | None = None
+    peek: Callable[[], Float] | None = None
 
 
 class Restorer(Protocol):
     """What is done to a block; tiling, docks and commands know nothing else of it."""
 
-    def halo(self, psf_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return how many voxels beyond a block its restoration depends on."""
+    def halo(self, psf_shape: tuple[int, ...]) -> tuple[int, ...] | None:
+        """Return how far beyond a piece of an image its restoration looks, in voxels.
+
+        With all planes and this halo, a piece given the mean of the whole is restored as in
+        the whole to 1e-3 of the maximum. None if the piece depends on the whole image.
+        """
         ...
 
     def work_shape(
@@ -101,7 +121,9 @@ def require_intensities(dtype: np.dtype[Any]) -> None:
     require(dtype.kind in "buif", f"The image is not made of numbers but of {dtype}")
 
 
-def observe(image: npt.ArrayLike, psf: Psf, background: float = 0.0) -> Observation:
+def observe(
+    image: npt.ArrayLike, psf: Psf, background: float = 0.0, *, whole_mean: float | None = None
+) -> Observation:
     """Check an image against its PSF and return the `Observation`.
 
     Parameters
@@ -112,6 +134,8 @@ def observe(image: npt.ArrayLike, psf: Psf, background: float = 0.0) -> Observat
         On the voxels of the image.
     background : float
         Counts to be modelled under the image.
+    whole_mean : float, optional
+        Mean of the whole image where this is a piece of one.
 
     Raises
     ------
@@ -151,4 +175,4 @@ def observe(image: npt.ArrayLike, psf: Psf, background: float = 0.0) -> Observat
             f"The PSF {fitted.shape} is larger than the image {array.shape}: light from beyond "
             "the image is estimated too"
         )
-    return Observation(array, fitted, float(background), (*fitted.notes, *notes))
+    return Observation(array, fitted, float(background), (*fitted.notes, *notes), whole_mean)

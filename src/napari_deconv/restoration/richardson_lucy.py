@@ -31,6 +31,8 @@ ROUNDING = 1e-7
 #: Momentum never takes a voxel below a tenth of itself: one that reached 0 would stay there,
 #: since each update multiplies.
 EXTRAPOLATE = "fmax(x + a * (x - q), 0.1f * x)"
+#: So many iterations the heavy ball does without a restart, unless smoothed; 200 saw some.
+RESTART_FREE = 100
 #: Gradients below this part of the mean count as flat in the total variation.
 FLAT = 1e-2
 
@@ -63,7 +65,8 @@ class RichardsonLucy(Value):
 
     Notes
     -----
-    The start is flat, at the mean of the data less the background. Sources: Richardson 1972;
+    The start is flat, at the mean of the data less the background; a piece of an image starts
+    at the mean of the whole. Sources: Richardson 1972;
     Lucy 1974; Shepp and Vardi 1982; Bertero and Boccacci 2005 (doi
     10.1051/0004-6361:20052717) for the edges; Biggs and Andrews 1997 (doi
     10.1364/AO.36.001766); Wang and Miller 2014 for the heavy ball; Dey et al. 2006 (doi
@@ -116,9 +119,19 @@ class RichardsonLucy(Value):
         """Most Fourier transforms that a run takes: four an iteration."""
         return 4 * self.iterations + 3
 
-    def halo(self, psf_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return how far one voxel's restoration looks: half the PSF, twice over."""
-        return tuple(2 * (n // 2) for n in psf_shape)
+    def halo(self, psf_shape: tuple[int, ...]) -> tuple[int, ...] | None:
+        """Return how far beyond a piece its restoration looks, None if at the whole image.
+
+        The whole image is looked at where sums over it steer the momentum or the stop: always
+        in Biggs and Andrews' and with a stop tolerance, and where the heavy ball restarts.
+        """
+        heavy_ball = self.acceleration == "heavy-ball"
+        restarts = heavy_ball and (self.tv_weight > 0 or self.iterations > RESTART_FREE)
+        if self.acceleration == "biggs-andrews" or self.stop_tolerance or restarts:
+            return None
+        # Each iteration looks half the PSF twice over, but ever more weakly. Measured: these
+        # miss by at most 6e-4 of the maximum, two halves less by some 3e-3.
+        return tuple((6 if heavy_ball else 4) * (n // 2) for n in psf_shape)
 
     def work_shape(
         self, image_shape: tuple[int, ...], psf_shape: tuple[int, ...]
@@ -138,11 +151,11 @@ class RichardsonLucy(Value):
             history.append(run.update(restart=_rose(history)))
             stopped = self._stops(history)
             last = stopped or iteration == self.iterations
-            note = self._reason(iteration, stopped=stopped) if last else ""
-            estimate = run.estimate() if last else None
-            yield Step(iteration, self.iterations, note, history[-1], estimate)
             if last:
+                note = self._reason(iteration, stopped=stopped)
+                yield Step(iteration, self.iterations, note, history[-1], run.estimate())
                 return
+            yield Step(iteration, self.iterations, divergence=history[-1], peek=run.estimate)
 
     def _stops(self, history: list[float]) -> bool:
         if self.stop_tolerance == 0 or len(history) < 3:
@@ -181,7 +194,7 @@ class _Run:
         )
         self.counts = engine.push(counts, self.shape)
         self.seen = self._seen(method.edges)
-        self.mean = max(float(counts.mean(dtype=np.float64)) - self.background, self.least)
+        self.mean = max(observation.level, self.least)
         flat = np.full(self.shape, self.mean, np.float32)
         self.x = engine.push(flat, self.shape)
         self.momentum = _momentum(method.acceleration, self.x, engine)
