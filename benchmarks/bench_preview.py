@@ -18,8 +18,9 @@ from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.phantoms import cell_phantom, photographed
 from napari_deconv.imaging.psf_models import compute_psf
+from napari_deconv.imaging.region import region_around
 from napari_deconv.imaging.stack import Stack
-from napari_deconv.previewing import QUICK_ITERATIONS, Preview, region_around
+from napari_deconv.previewing import QUICK_ITERATIONS, Preview
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 
 SHAPE, GRID = (64, 256, 256), Grid(spacing_um=(0.2, 0.1, 0.1))

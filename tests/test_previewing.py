@@ -16,10 +16,11 @@ from napari_deconv import previewing
 from napari_deconv.engines.cpu_engine import CpuEngine
 from napari_deconv.files.recipe import Method, Recipe
 from napari_deconv.imaging.psf import Psf
+from napari_deconv.imaging.region import Region, region_around
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError
 from napari_deconv.pipeline import restore_stack
-from napari_deconv.previewing import Frame, Preview, Region, needed_part, region_around
+from napari_deconv.previewing import Frame, Preview, needed_part
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.richardson_lucy import RESTART_FREE, RichardsonLucy
 from napari_deconv.restoration.wiener import Wiener

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -27,8 +27,9 @@ from napari_deconv.engines.memory import free_memory_bytes
 from napari_deconv.files.recipe import Method
 from napari_deconv.imaging.noise import noise_sigma
 from napari_deconv.imaging.psf import Psf, fitted_to
+from napari_deconv.imaging.region import Region
 from napari_deconv.imaging.stack import Stack
-from napari_deconv.imaging.value import Value, require, require_number
+from napari_deconv.imaging.value import require, require_number
 from napari_deconv.pipeline import OpenedEngine, background_of, checked
 from napari_deconv.restoration.blur import transfer_function
 from napari_deconv.restoration.restorer import Observation, observe, require_intensities
@@ -37,8 +38,6 @@ from napari_deconv.restoration.wiener import Transformed, Wiener, continued, tra
 Float = npt.NDArray[np.float32]
 Kind = Literal["wiener", "refining", "full"]
 
-#: The region that is shown, (z, y, x) or (y, x) of it.
-SHOWN = (32, 128, 128)
 #: Voxels that the small part has more than the region, half of them on each side. Measured for
 #: widefield PSFs of NA 1.2 and 1.4: 20 iterations then correlate by 0.99 with the run's.
 MARGIN = (16, 32, 32)
@@ -50,88 +49,6 @@ QUICK_ITERATIONS = 20
 CALMER = 30.0
 #: Seconds between two pictures of one stage.
 PERIOD = 0.15
-
-
-@dataclass(frozen=True)
-class Region(Value):
-    """A box of voxels in a block.
-
-    Parameters
-    ----------
-    start : tuple of int
-        First voxel, (z, y, x) or (y, x).
-    shape : tuple of int
-        Number of voxels.
-
-    Raises
-    ------
-    InputError
-        If the two do not belong together, or a number is not whole or out of range.
-    """
-
-    start: tuple[int, ...]
-    shape: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        require(
-            len(self.start) == len(self.shape) in (2, 3)
-            and all(_is_whole(n) for n in (*self.start, *self.shape))
-            and min(self.start) >= 0
-            and min(self.shape) >= 1,
-            f"A region is a first voxel and a shape of two or three whole numbers, "
-            f"not {self.start} and {self.shape}",
-        )
-
-    @property
-    def slices(self) -> tuple[slice, ...]:
-        """Where the region lies in its block."""
-        return tuple(slice(s, s + n) for s, n in zip(self.start, self.shape, strict=True))
-
-    def within(self, part: Region) -> tuple[slice, ...]:
-        """Return where the region lies in a `part` of the block that holds it."""
-        offsets = (s - first for s, first in zip(self.start, part.start, strict=True))
-        return tuple(slice(o, o + n) for o, n in zip(offsets, self.shape, strict=True))
-
-    def grown(self, halo: Sequence[int], block_shape: tuple[int, ...]) -> Region:
-        """Return the region with `halo` voxels more on each side, as far as the block goes."""
-        first = [max(s - h, 0) for s, h in zip(self.start, halo, strict=True)]
-        ends = (s + n + h for s, n, h in zip(self.start, self.shape, halo, strict=True))
-        stop = (min(end, n) for end, n in zip(ends, block_shape, strict=True))
-        return Region(tuple(first), tuple(b - a for a, b in zip(first, stop, strict=True)))
-
-
-def _is_whole(number: object) -> bool:
-    return isinstance(number, (int, np.integer)) and not isinstance(number, bool)
-
-
-def region_around(
-    centre: Sequence[float], block_shape: tuple[int, ...], shape: tuple[int, ...] = SHOWN
-) -> Region:
-    """Return the region around a voxel, moved into the block where it would stick out.
-
-    Parameters
-    ----------
-    centre : sequence of float
-        (z, y, x) or (y, x) in voxels; may lie outside the block.
-    block_shape : tuple of int
-        Shape of the block, (Z, Y, X) or (Y, X).
-    shape : tuple of int
-        Voxels wanted; its last numbers are taken, and fewer where the block has fewer.
-
-    Examples
-    --------
-    >>> region_around((5, 200, 10), (20, 256, 256))
-    Region(start=(0, 128, 0), shape=(20, 128, 128))
-    """
-    ndim = len(block_shape)
-    require(
-        len(centre) == ndim and all(math.isfinite(c) for c in centre),
-        f"The centre of a region has {ndim} finite numbers here, not {tuple(centre)}",
-    )
-    sizes = tuple(min(n, most) for n, most in zip(shape[-ndim:], block_shape, strict=True))
-    first = (math.floor(c) - n // 2 for c, n in zip(centre, sizes, strict=True))
-    room = (most - n for n, most in zip(sizes, block_shape, strict=True))
-    return Region(tuple(min(max(f, 0), r) for f, r in zip(first, room, strict=True)), sizes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -314,11 +231,55 @@ class Preview:
 
         Notes
         -----
-        A region that needs little around it has no second stage. Where the free memory is too
-        small for the last stage, it is left out and the last frame says so.
+        These are `quick_frames` and then, unless they are the full result already,
+        `exact_frames`. Where the free memory is too small for those, the last frame says so.
         """
         self._require_within(region)
-        return self._frames(region, fitted_to(psf, len(self.shape)), method)
+        return self._frames(region, psf, method)
+
+    def _frames(self, region: Region, psf: Psf, method: Method) -> Iterator[Frame]:
+        frame = None
+        for frame in self.quick_frames(region, psf, method):
+            yield frame
+        if frame is not None and frame.kind != "full":
+            done = frame.iterations if frame.kind == "refining" else 0
+            yield from self.exact_frames(region, psf, method, done)
+
+    def quick_frames(self, region: Region, psf: Psf, method: Method) -> Iterator[Frame]:
+        """Yield Wiener's frame, then some iterations on a small part; see `frames`.
+
+        The last frame is the full result where the region needs no more around it.
+        """
+        psf = self._fitted(region, psf)
+        part = needed_part(region, self.shape, method.halo(psf.shape))
+        voxels = math.prod(method.work_shape(part.shape, psf.shape))
+        is_exact = voxels <= math.prod(_small_shape(region))
+        view = self._kept_view(region, part if is_exact else None)
+        if not (is_exact and isinstance(method, Wiener)):
+            yield self._first_frame(view, psf, method)
+        if is_exact:
+            yield from self._refined(view, psf, method)
+        elif not isinstance(method, Wiener):
+            most = min(method.iterations, QUICK_ITERATIONS)
+            yield from self._refined(view, psf, replace(method, edges="circular", iterations=most))
+
+    def exact_frames(
+        self, region: Region, psf: Psf, method: Method, seen: int = 0
+    ) -> Iterator[Frame]:
+        """Yield what a run goes through, from the picture after `seen` iterations on."""
+        psf = self._fitted(region, psf)
+        part = needed_part(region, self.shape, method.halo(psf.shape))
+        voxels = math.prod(method.work_shape(part.shape, psf.shape))
+        missing = 4 * method.volumes * voxels - free_memory_bytes()
+        if missing > 0:
+            note = f"the full result here takes {missing / 1e9:.1f} GB more memory than is free"
+            yield Frame(region, None, "refining", seen, (), note)
+            return
+        yield from self._refined(self._exact_view(region, part), psf, method, seen)
+
+    def _fitted(self, region: Region, psf: Psf) -> Psf:
+        self._require_within(region)
+        return fitted_to(psf, len(self.shape))
 
     def _require_within(self, region: Region) -> None:
         inside = len(region.shape) == len(self.shape) and all(
@@ -329,30 +290,6 @@ class Preview:
             f"The region of {region.shape} voxels from {region.start} on does not lie in the "
             f"image of {self.shape} voxels",
         )
-
-    def _frames(self, region: Region, psf: Psf, method: Method) -> Iterator[Frame]:
-        part = needed_part(region, self.shape, method.halo(psf.shape))
-        voxels = math.prod(method.work_shape(part.shape, psf.shape))
-        if voxels <= math.prod(_small_shape(region)):
-            view = self._kept_view(region, part)
-            if not isinstance(method, Wiener):
-                yield self._first_frame(view, psf, method)
-            yield from self._refined(view, psf, method)
-            return
-        view, done = self._kept_view(region, None), 0
-        yield self._first_frame(view, psf, method)
-        if not isinstance(method, Wiener):
-            most = min(method.iterations, QUICK_ITERATIONS)
-            quick = replace(method, edges="circular", iterations=most)
-            for frame in self._refined(view, psf, quick):
-                done = frame.iterations
-                yield frame
-        missing = 4 * method.volumes * voxels - free_memory_bytes()
-        if missing > 0:
-            note = f"the full result here takes {missing / 1e9:.1f} GB more memory than is free"
-            yield Frame(region, None, "refining", done, (), note)
-            return
-        yield from self._refined(self._exact_view(region, part), psf, method, done)
 
     def _kept_view(self, region: Region, part: Region | None) -> _View:
         """Return the exact view on `part`, or that on the small part; the last one is kept."""
