@@ -26,6 +26,7 @@ from napari_deconv.files.reading import read_provenance, read_stack
 from napari_deconv.files.recipe import PsfFile, Recipe, read_recipe, write_recipe
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
+from napari_deconv.imaging.psf_models import compute_psf
 from napari_deconv.imaging.stack import KnownOptics, Stack
 from napari_deconv.pipeline import Record, restore_stack
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
@@ -425,6 +426,22 @@ def test_bad_psfs_are_refused(
             "NA 1.49 is not below the refractive index of the immersion medium, 1.33",
         ),
         (["--na", "0.5", "--emission-nm", "0.52"], "0.52 nm seems to be in micrometres"),
+        (
+            ["--na", "0.5", "--emission-nm", "520", "--microscope", "confocal"],
+            "The PSF of a confocal microscope depends on the excitation; give its wavelength",
+        ),
+        (
+            ["--na", "0.5", "--emission-nm", "520", "--microscope", "electron"],
+            "The modality 'electron' is not known; choose widefield, confocal",
+        ),
+        (
+            ["--na", "0.5", "--emission-nm", "520", "--zernike", "coma"],
+            "--zernike 'coma' is not a list of INDEX:RADIANS such as 5:0.3,12:-0.5",
+        ),
+        (
+            ["--na", "0.5", "--emission-nm", "520", "--zernike", "99:1"],
+            "--zernike knows the OSA/ANSI indices 0 to 65",
+        ),
         (["--psf", "psf.tif", "--psf-voxel-size", "0,1,1"], "The z spacing in um must be greater"),
         (["--psf", "psf.tif", "--psf-voxel-size", "1,1"], "The PSF image has 3 dimensions, its v"),
     ],
@@ -674,6 +691,43 @@ def test_a_psf_is_computed_and_written(run: Run) -> None:
     (known,) = stack.channel_optics
     assert (known.na, known.immersion_index, known.emission_nm) == (0.5, 1.0, 520)
     assert ended.said("PSF: widefield, NA 0.5, 520 nm")
+
+
+AIR: dict[str, Any] = {"na": 0.5, "emission_nm": 520, "immersion_index": 1.0}
+MICROSCOPES: dict[str, tuple[str, Optics]] = {
+    "confocal --excitation-nm 488 --pinhole-au 0.7": (
+        "confocal, NA 0.5, 488/520 nm, pinhole 0.7 AU",
+        Optics("confocal", **AIR, excitation_nm=488, pinhole_au=0.7),
+    ),
+    "Spinning_Disk --excitation-nm 488": (
+        "spinning-disk, NA 0.5, 488/520 nm",
+        Optics("spinning-disk", **AIR, excitation_nm=488),
+    ),
+    "two-photon --excitation-nm 920": (
+        "two-photon, NA 0.5, 920 nm",
+        Optics("two-photon", **AIR, excitation_nm=920),
+    ),
+    "lightsheet --sheet-um 2": ("sheet 2 um", Optics("light-sheet", **AIR, sheet_um=2)),
+    "STED --excitation-nm 488": (
+        "effective-sted, NA 0.5, 488/520 nm, pinhole 1 AU, saturation 10",
+        Optics("effective-sted", **AIR, excitation_nm=488),
+    ),
+    "widefield --zernike 5:0.4,12:-0.2 --model scalar": (
+        "widefield (scalar), NA 0.5, 520 nm",
+        Optics(**AIR, zernike_rad=(*[0] * 5, 0.4, *[0] * 6, -0.2), model="scalar"),
+    ),
+}
+
+
+@pytest.mark.parametrize("words", MICROSCOPES)
+def test_every_microscope_has_its_psf(run: Run, words: str) -> None:
+    said, optics = MICROSCOPES[words]
+    place = ("--voxel-size", "1,0.2,0.2", "--shape", "5,15,15")
+    ended = run("psf", "-o", "made.ome.tif", *OPTICS, "--microscope", *words.split(), *place)
+    assert ended.code == 0, ended.err
+    assert ended.said(said)
+    expected = compute_psf(optics, Grid(spacing_um=(1, 0.2, 0.2)), (5, 15, 15))
+    np.testing.assert_array_equal(read_stack("made.ome.tif").data, expected.samples)
 
 
 def test_the_width_of_a_computed_psf_is_that_of_an_airy_disc(run: Run) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from napari_deconv.files.export import write_stack
     from napari_deconv.files.reading import read_provenance, read_stack
     from napari_deconv.files.recipe import PsfFile, Recipe, read_recipe, write_recipe
+    from napari_deconv.imaging.beads import Bead, MeasuredPsf, find_beads, measure_psf
+    from napari_deconv.imaging.fitting import OpticsFit, fit_optics
     from napari_deconv.imaging.grid import Grid
     from napari_deconv.imaging.optics import Optics
     from napari_deconv.imaging.psf import Psf
@@ -35,10 +37,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Bead": "imaging.beads",
     "Grid": "imaging.grid",
     "InputError": "imaging.value",
     "KnownOptics": "imaging.stack",
+    "MeasuredPsf": "imaging.beads",
     "Optics": "imaging.optics",
+    "OpticsFit": "imaging.fitting",
     "Psf": "imaging.psf",
     "PsfFile": "files.recipe",
     "Recipe": "files.recipe",
@@ -46,6 +51,9 @@ _HOMES = {
     "Stack": "imaging.stack",
     "Wiener": "restoration.wiener",
     "compute_psf": "imaging.psf_models",
+    "find_beads": "imaging.beads",
+    "fit_optics": "imaging.fitting",
+    "measure_psf": "imaging.beads",
     "psf_from_image": "imaging.psf_image",
     "open_engine": "engines",
     "read_provenance": "files.reading",
@@ -58,10 +66,13 @@ _HOMES = {
 }
 
 __all__ = [
+    "Bead",
     "Grid",
     "InputError",
     "KnownOptics",
+    "MeasuredPsf",
     "Optics",
+    "OpticsFit",
     "Psf",
     "PsfFile",
     "Recipe",
@@ -69,6 +80,9 @@ __all__ = [
     "Stack",
     "Wiener",
     "compute_psf",
+    "find_beads",
+    "fit_optics",
+    "measure_psf",
     "open_engine",
     "psf_from_image",
     "read_provenance",

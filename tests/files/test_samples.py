@@ -8,12 +8,18 @@ from napari_deconv.files.recipe import digest
 from napari_deconv.files.samples import (
     BEAD_PATH,
     CELL_PATH,
+    CONFOCAL_BEADS_PATH,
+    CONFOCAL_GRID_PATH,
     SIMULATED_GRID,
     SIMULATED_OPTICS,
+    WIDEFIELD_PSF_PATH,
+    confocal_beads,
+    confocal_grid,
     real_bead,
     real_psf,
     real_stack,
     simulated_stack,
+    widefield_psf,
 )
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.pipeline import psf_of_file
@@ -42,7 +48,17 @@ def test_the_real_bead_is_its_psf() -> None:
 
 
 def test_the_samples_are_small_enough_to_ship() -> None:
-    assert CELL_PATH.stat().st_size + BEAD_PATH.stat().st_size < 5_000_000
+    beads = (BEAD_PATH, CONFOCAL_BEADS_PATH, CONFOCAL_GRID_PATH, WIDEFIELD_PSF_PATH)
+    assert sum(path.stat().st_size for path in (CELL_PATH, *beads)) < 5_000_000
+
+
+def test_the_beads_to_measure_know_their_voxel_sizes() -> None:
+    beads, grid, bead = confocal_beads(), confocal_grid(), widefield_psf()
+    assert (beads.axes, beads.shape, beads.data.dtype) == ("ZYX", (41, 150, 150), np.uint8)
+    assert (grid.axes, grid.shape, grid.data.max()) == ("ZYX", (21, 150, 150), 8)
+    assert beads.grid == grid.grid == Grid(spacing_um=(0.125, 0.022, 0.022))
+    assert (bead.axes, bead.shape, bead.data.dtype) == ("ZYX", (25, 72, 72), np.uint16)
+    assert bead.grid == Grid(spacing_um=(0.3, 0.13, 0.13))
 
 
 def test_the_simulated_stack_comes_with_its_truth_and_optics() -> None:

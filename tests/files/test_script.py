@@ -25,6 +25,15 @@ from napari_deconv.restoration.wiener import Wiener
 
 GRID = Grid(spacing_um=(0.3, 0.1, 0.1))
 OPTICS = Optics(na=0.9, emission_nm=600, immersion_index=1.0, sample_index=1.33, depth_um=1.5)
+CONFOCAL = Optics(
+    "confocal",
+    na=1.2,
+    emission_nm=520,
+    excitation_nm=488,
+    pinhole_au=0.8,
+    immersion_index=1.333,
+    zernike_rad=(0, 0, 0, 0.2, 0, -0.3),
+)
 SAMPLES = Psf(np.ones((1, 3, 3)), (0.3, 0.1, 0.1))
 
 
@@ -48,10 +57,11 @@ def recipes(folder: Path) -> list[Recipe]:
         Recipe(bead, RichardsonLucy(2, "none", edges="circular", read_noise=1.5), engine="cpu"),
         Recipe(SAMPLES, Wiener(0.01), 0.0, "cpu"),
         Recipe(Optics(na=0.9, emission_nm=600, coverslip_um=150), Wiener("auto"), 1.0, "cpu"),
+        Recipe(CONFOCAL, Wiener(0.01), 1.0, "cpu"),
     ]
 
 
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(5))
 def test_copied_python_repeats_the_result(folder: Path, number: int) -> None:
     recipe = recipes(folder)[number]
     write_recipe("recipe.json", recipe)
@@ -62,7 +72,7 @@ def test_copied_python_repeats_the_result(folder: Path, number: int) -> None:
     assert found.grid == GRID
 
 
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(5))
 def test_copied_command_repeats_the_result(
     folder: Path, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

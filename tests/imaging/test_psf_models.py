@@ -141,7 +141,7 @@ def test_agrees_with_psf_generator() -> None:
         for y, x in np.ndindex(n, n):
             plane[y, x] = spline.integral(edges[y], edges[y + 1], edges[x], edges[x + 1])
     # It knows no glass between sample and oil: glass of the same index.
-    glass = {"coverslip_index": 1.515, "design_coverslip_index": 1.515}
+    glass: dict[str, Any] = {"coverslip_index": 1.515, "design_coverslip_index": 1.515}
     matched = Optics(na=1.4, emission_nm=520, immersion_index=1.515, **glass)
     found = samples_of(matched, (0.2, step, step), (planes, n, n))
     expected /= expected.sum()
@@ -211,7 +211,7 @@ def test_only_ratios_of_lengths_matter() -> None:
 def test_in_matched_media_neither_depth_nor_the_designs_glass_matters() -> None:
     spacing, shape = (0.2, 0.1, 0.1), (15, 21, 21)
     plain = samples_of(OIL, spacing, shape)
-    glass = {"coverslip_um": 500, "design_coverslip_um": 500}
+    glass: dict[str, Any] = {"coverslip_um": 500, "design_coverslip_um": 500}
     thick = Optics(na=1.4, emission_nm=520, depth_um=30, sample_index=1.515, **glass)
     np.testing.assert_allclose(samples_of(thick, spacing, shape), plain, rtol=0, atol=1e-9)
 

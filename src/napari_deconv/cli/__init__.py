@@ -28,6 +28,8 @@ from .arguments import (
     whole_numbers,
     without_none,
 )
+from .beads import beads
+from .optics_options import with_optics
 from .terminal import fail, has_display, open_viewer, report, run, say, write
 
 app = typer.Typer(
@@ -43,11 +45,6 @@ Spacing = Annotated[
         "--voxel-size", metavar="Z,Y,X", help="Voxel size in um, where the file does not know it."
     ),
 ]
-Na = Annotated[float | None, typer.Option(help="Numerical aperture.")]
-Emission = Annotated[float | None, typer.Option(help="Emission wavelength in nm.")]
-Immersion = Annotated[float | None, typer.Option(help="Refractive index of the immersion.")]
-SampleIndex = Annotated[float | None, typer.Option(help="Refractive index of the sample.")]
-Depth = Annotated[float | None, typer.Option(help="Depth below the coverslip in um.")]
 PsfSpacing = Annotated[
     str | None, typer.Option(metavar="Z,Y,X", help="Voxel size of the PSF's image in um.")
 ]
@@ -73,18 +70,16 @@ def main() -> None:
 
 
 @app.command()
+@with_optics
 def restore(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="TIFF, OME-TIFF or OME-Zarr.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="OME-TIFF (.ome.tif) or OME-Zarr (.ome.zarr).")
     ],
     psf: Annotated[Path | None, typer.Option(help="Image of the PSF, for instance a bead.")] = None,
-    na: Na = None,
-    emission_nm: Emission = None,
-    immersion_index: Immersion = None,
-    sample_index: SampleIndex = None,
-    depth_um: Depth = None,
     voxel_size: Spacing = None,
+    *,
+    optics: dict[str, Any],
     psf_voxel_size: PsfSpacing = None,
     psf_background: PsfBackground = None,
     method: Annotated[
@@ -131,13 +126,6 @@ def restore(
         "stop_tolerance": stop_tolerance,
         "regularization": number_or_auto(regularization, "--regularization"),
     }
-    optics = without_none(
-        na=na,
-        emission_nm=emission_nm,
-        immersion_index=immersion_index,
-        sample_index=sample_index,
-        depth_um=depth_um,
-    )
     image = psf_image_of(psf_voxel_size, psf_background)
     chosen = recipe_of(
         base,
@@ -160,6 +148,7 @@ def restore(
 
 
 @app.command()
+@with_optics
 def psf(
     output: Annotated[Path, typer.Option("--output", "-o", help="OME-TIFF or OME-Zarr.")],
     voxel_size: Annotated[
@@ -168,11 +157,8 @@ def psf(
     image: Annotated[
         Path | None, typer.Argument(help="Image of a bead; without it the PSF is computed.")
     ] = None,
-    na: Na = None,
-    emission_nm: Emission = None,
-    immersion_index: Immersion = None,
-    sample_index: SampleIndex = None,
-    depth_um: Depth = None,
+    *,
+    optics: dict[str, Any],
     psf_voxel_size: PsfSpacing = None,
     psf_background: PsfBackground = None,
     shape: Annotated[
@@ -191,13 +177,6 @@ def psf(
     from napari_deconv.pipeline import psf_of_file
 
     grid = Grid(spacing_um=numbers(voxel_size, "--voxel-size"))
-    optics = without_none(
-        na=na,
-        emission_nm=emission_nm,
-        immersion_index=immersion_index,
-        sample_index=sample_index,
-        depth_um=depth_um,
-    )
     known: tuple[KnownOptics, ...] = ()
     made: Psf
     if image is not None:
@@ -219,6 +198,9 @@ def psf(
         say(note)
     widths = " x ".join(f"{width:.3f}" for width in fwhm_um(made))
     say(f"Wrote {output}: {' x '.join(map(str, made.shape))} voxels, FWHM {widths} um")
+
+
+app.command()(beads)
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,17 @@ def write_comparison(path: str | os.PathLike[str], before: Stack, after: Stack) 
     InputError
         If the file cannot be written.
     """
-    image = np.concatenate([_views(before), _gap(before), _views(after)], axis=1)
+    write_grey(path, beside([views(before), views(after)]))
+
+
+def write_grey(path: str | os.PathLike[str], image: Bytes) -> None:
+    """Write grey levels, (Y, X), as a PNG, whole or not at all.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
     target = Path(path)
     temporary = target.with_name(f".{target.name}.part")
     try:
@@ -47,8 +58,15 @@ def write_comparison(path: str | os.PathLike[str], before: Stack, after: Stack) 
         raise InputError(f"The picture {path} cannot be written: {error.strerror}") from error
 
 
-def _views(stack: Stack) -> Bytes:
-    """Return xy above xz, as grey levels."""
+def beside(images: Sequence[Bytes]) -> Bytes:
+    """Return pictures of one height side by side, with white between them."""
+    gap = np.full((images[0].shape[0], GAP), 255, np.uint8)
+    parts = [part for image in images for part in (gap, image)]
+    return np.concatenate(parts[1:], axis=1)
+
+
+def views(stack: Stack) -> Bytes:
+    """Return brightest-point projections, along y above along z, as grey levels."""
     block = np.asarray(stack.data[next(stack.blocks())], dtype=np.float32)
     volume = block if block.ndim == 3 else block[None]
     low, high = np.percentile(volume, (1, 99.9))
@@ -60,10 +78,6 @@ def _views(stack: Stack) -> Bytes:
     side = grey.max(axis=1)[(rows * spacing[1] / spacing[0]).astype(int)]
     between = np.full((GAP, grey.shape[2]), 255, np.uint8)
     return np.concatenate([grey.max(axis=0), between, side])
-
-
-def _gap(stack: Stack) -> Bytes:
-    return np.full((_views(stack).shape[0], GAP), 255, np.uint8)
 
 
 def _png(image: npt.NDArray[Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""Sample stacks: a bundled real one with its bead, and a simulated one with known truth."""
+"""Sample stacks: bundled real ones with their beads, and a simulated one with known truth."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from .recipe import PsfFile
 DATA = Path(__file__).parent.parent / "data"
 CELL_PATH = DATA / "lightsheet_cell.ome.tif"
 BEAD_PATH = DATA / "lightsheet_bead.ome.tif"
+CONFOCAL_BEADS_PATH = DATA / "confocal_beads.ome.tif"
+CONFOCAL_GRID_PATH = DATA / "confocal_grid.ome.tif"
+WIDEFIELD_PSF_PATH = DATA / "widefield_psf.ome.tif"
 
 SIMULATED_OPTICS = Optics(na=1.2, emission_nm=520, immersion_index=1.333, sample_index=1.333)
 SIMULATED_GRID = Grid(spacing_um=(0.25, 0.1, 0.1))
@@ -35,6 +38,21 @@ def real_bead() -> Stack:
 def real_psf() -> PsfFile:
     """Return the bead's file as the PSF of a recipe."""
     return PsfFile.of(BEAD_PATH)
+
+
+def confocal_beads() -> Stack:
+    """Return the bundled confocal stack of four beads, (Z, Y, X) uint8."""
+    return replace(read_stack(CONFOCAL_BEADS_PATH), name="confocal beads")
+
+
+def confocal_grid() -> Stack:
+    """Return the bundled confocal stack of a line grid, taken as `confocal_beads`, uint8."""
+    return replace(read_stack(CONFOCAL_GRID_PATH), name="confocal grid")
+
+
+def widefield_psf() -> Stack:
+    """Return the bundled image of one bead, NA 0.85 in air at 520 nm, (Z, Y, X) uint16."""
+    return replace(read_stack(WIDEFIELD_PSF_PATH), name="widefield bead (NA 0.85)")
 
 
 def simulated_stack(shape: tuple[int, int, int] = (40, 128, 128)) -> tuple[Stack, Stack]:

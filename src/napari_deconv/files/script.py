@@ -10,9 +10,6 @@ from napari_deconv.imaging.psf import Psf
 
 from .recipe import PsfFile, Recipe
 
-#: Optics that the command has options for.
-_OPTICS = ("na", "emission_nm", "immersion_index", "sample_index", "depth_um")
-
 _SCRIPT = """from napari_deconv import {names}
 
 recipe = {recipe}
@@ -44,8 +41,8 @@ def as_python(recipe: Recipe, source: str, target: str = "restored.ome.tif") -> 
 def as_command(recipe: Recipe, source: str, target: str = "restored.ome.tif") -> str:
     """Return the command line that restores the file `source` by `recipe` into `target`.
 
-    What has no option of its own (a PSF given as samples, another coverslip) is taken from
-    `recipe.json`, as in `as_python`.
+    What has no option of its own (a PSF given as samples) is taken from `recipe.json`, as in
+    `as_python`.
     """
     words = ["napari-deconv", "restore", source, "-o", target]
     psf = recipe.psf
@@ -53,10 +50,8 @@ def as_command(recipe: Recipe, source: str, target: str = "restored.ome.tif") ->
         words += ["--psf", psf.path, "--psf-background", str(psf.background)]
         if psf.voxel_size_um:
             words += ["--psf-voxel-size", ",".join(map(str, psf.voxel_size_um))]
-    elif isinstance(psf, Optics) and psf == Optics(
-        **{name: getattr(psf, name) for name in _OPTICS}
-    ):
-        words += _options(psf, _OPTICS)
+    elif isinstance(psf, Optics):
+        words += _optics_options(psf)
     else:
         return shlex.join([*words, "--recipe", "recipe.json"])
     method = recipe.method
@@ -64,6 +59,25 @@ def as_command(recipe: Recipe, source: str, target: str = "restored.ome.tif") ->
     words += ["--method", kind, *_options(method, tuple(f.name for f in fields(method)))]
     words += ["--background", str(recipe.background), "--engine", recipe.engine]
     return shlex.join(words)
+
+
+#: Optics that a file may know: the command says them, so that the file's do not come in.
+_SAID = ("na", "emission_nm", "excitation_nm", "immersion_index", "depth_um")
+
+
+def _optics_options(optics: Optics) -> list[str]:
+    """Return the options of all that is not as it is by default."""
+    usual = {field.name: field.default for field in fields(optics)}
+    apart = ("modality", "sample_index", "zernike_rad")
+    told = [
+        name
+        for name, value in usual.items()
+        if name not in apart and (name in _SAID or getattr(optics, name) != value)
+    ]
+    words = ["--microscope", optics.modality, *_options(optics, tuple(told))]
+    words += ["--sample-index", str(optics.medium_index)]
+    terms = [f"{index}:{value}" for index, value in enumerate(optics.zernike_rad) if value]
+    return [*words, "--zernike", ",".join(terms)] if terms else words
 
 
 def _options(value: object, names: tuple[str, ...]) -> list[str]:

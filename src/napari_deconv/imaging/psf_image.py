@@ -59,15 +59,15 @@ def psf_from_image(
     In z the PSF is sampled at the new planes, as a stack samples the focus; in y and x the
     samples are averaged over the new pixel where that is larger, as a camera pixel does.
     """
-    array = with_light(np.squeeze(np.asarray(image)))
+    array = with_light(np.squeeze(np.asarray(image))).astype(np.float64)
     steps = _source_steps(spacing_um, grid, array.ndim)
     notes = _saturation(np.asarray(image))
     if spacing_um is None and grid is not None:
         notes.append(f"PSF: voxel size unknown, taken to be the data's, {grid.describe()}")
-    signal, level = _without_background(array, background)
+    signal, level = without_background(array, background)
     if level:
         notes.append(f"PSF: background of {level:.4g} counts removed")
-    centre = _core_centroid(signal)
+    centre = core_centroid(signal)
     offset = [c - n // 2 for c, n in zip(centre, signal.shape, strict=True)]
     if max(map(abs, offset)) > 0.05:
         moved = ", ".join(f"{value:+.2f}" for value in offset)
@@ -79,7 +79,7 @@ def psf_from_image(
     return psf.cropped(energy).with_notes(*notes)
 
 
-def _without_background(
+def without_background(
     array: npt.NDArray[np.float64], background: float | Literal["auto"]
 ) -> tuple[npt.NDArray[np.float64], float]:
     """Return the point alone and the level removed.
@@ -97,7 +97,7 @@ def _without_background(
     around = np.ones(array.shape, bool)
     # The second pass knows the point, and takes level and noise from what lies around it.
     for _ in range(2):
-        measured, noise = _dark(array[around])
+        measured, noise = dark_level(array[around])
         if background == "auto" and level:
             level = measured
         point = _point(array - level, noise if level else 0.0)
@@ -109,7 +109,7 @@ def _without_background(
     return signal, level
 
 
-def _dark(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+def dark_level(values: npt.NDArray[np.float64]) -> tuple[float, float]:
     """Return mean and standard deviation of the dark values: all but outliers beyond 3 sigma.
 
     The median alone would not do: where counts are few it is a whole number, and the median
@@ -141,7 +141,7 @@ def _point(signal: npt.NDArray[np.float64], noise: float) -> npt.NDArray[np.bool
     return found
 
 
-def _core_centroid(signal: npt.NDArray[np.float64]) -> tuple[float, ...]:
+def core_centroid(signal: npt.NDArray[np.float64]) -> tuple[float, ...]:
     """Return the centroid of the core: voxels above half the maximum around the peak."""
     smooth = ndimage.gaussian_filter(signal, 0.7)
     labels, _ = ndimage.label(smooth > 0.5 * smooth.max())

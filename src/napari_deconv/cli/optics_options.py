@@ -1,0 +1,103 @@
+"""The options that describe the optics, shared by the verbs that need them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from napari_deconv.imaging.value import InputError
+
+#: One option a field of `Optics`; a verb gets those that were typed as one dictionary.
+_OPTIONS: dict[str, tuple[type, str]] = {
+    "microscope": (
+        str,
+        "widefield (the default), confocal, spinning-disk, two-photon, light-sheet or "
+        "effective-sted.",
+    ),
+    "na": (float, "Numerical aperture."),
+    "emission_nm": (float, "Emission wavelength in nm."),
+    "excitation_nm": (float, "Excitation wavelength in nm."),
+    "immersion_index": (float, "Refractive index of the immersion."),
+    "sample_index": (float, "Refractive index of the sample."),
+    "depth_um": (float, "Depth below the coverslip in um."),
+    "pinhole_au": (float, "Confocal: diameter of the pinhole in Airy units."),
+    "pinhole_um": (float, "Spinning disk: diameter of a pinhole in um."),
+    "pinhole_spacing_um": (float, "Spinning disk: distance between two pinholes in um."),
+    "magnification": (float, "Spinning disk: magnification from the sample to the disk."),
+    "sheet_um": (float, "Light sheet: full width at half maximum in um."),
+    "sheet_na": (float, "Light sheet: its numerical aperture, instead of its width."),
+    "depletion_nm": (float, "STED: wavelength of the doughnut in nm."),
+    "saturation": (float, "STED: brightest intensity over the one that halves the light."),
+    "coverslip_um": (float, "Thickness of the coverslip in um."),
+    "coverslip_index": (float, "Refractive index of the coverslip."),
+    "design_coverslip_um": (float, "Thickness that the objective is made for, in um."),
+    "design_coverslip_index": (float, "Coverslip index that the objective is made for."),
+    "design_immersion_index": (float, "Immersion index that the objective is made for."),
+    "working_distance_um": (float, "Working distance of the objective in um."),
+    "zernike": (str, "Aberrations as INDEX:RADIANS, such as 5:0.3,12:-0.5 (OSA/ANSI, RMS)."),
+    "model": (str, "vectorial (the default), scalar or gaussian."),
+}
+
+#: Other ways in which people write a microscope's name.
+_SHORT = {"sted": "effective-sted", "2-photon": "two-photon", "lightsheet": "light-sheet"}
+
+
+def with_optics(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb the options of the optics, in the place of its parameter `optics`."""
+    own = inspect.signature(command, eval_str=True).parameters
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in own.items():
+        if name == "optics":
+            parameters += _parameters()
+        else:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+
+    @functools.wraps(command)
+    def with_options(**options: Any) -> None:
+        typed = {name: options.pop(name) for name in _OPTIONS}
+        command(**options, optics=_fields(typed))
+
+    with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {p.name: p.annotation for p in parameters}
+    return with_options
+
+
+def _parameters() -> list[inspect.Parameter]:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return [
+        inspect.Parameter(
+            name, kind, default=None, annotation=Annotated[of | None, typer.Option(help=words)]
+        )
+        for name, (of, words) in _OPTIONS.items()
+    ]
+
+
+def _fields(typed: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of `Optics` that were typed."""
+    given = {name: value for name, value in typed.items() if value is not None}
+    if "microscope" in given:
+        name = given.pop("microscope").lower().replace("_", "-").replace(" ", "-")
+        given["modality"] = _SHORT.get(name, name)
+    if "zernike" in given:
+        given["zernike_rad"] = _zernike(given.pop("zernike"))
+    return given
+
+
+def _zernike(text: str) -> tuple[float, ...]:
+    """Return '5:0.3,12:-0.5' as one number an index."""
+    from napari_deconv.imaging.optics import MOST_ZERNIKE
+
+    try:
+        terms = dict(part.split(":") for part in text.split(","))
+        values = {int(index): float(value) for index, value in terms.items()}
+    except ValueError:
+        raise InputError(
+            f"--zernike {text!r} is not a list of INDEX:RADIANS such as 5:0.3,12:-0.5"
+        ) from None
+    if not all(0 <= index < MOST_ZERNIKE for index in values):
+        raise InputError(f"--zernike knows the OSA/ANSI indices 0 to {MOST_ZERNIKE - 1}")
+    return tuple(values.get(index, 0.0) for index in range(max(values) + 1))
