@@ -148,6 +148,38 @@ def test_agrees_with_psf_generator() -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * expected.max())
 
 
+@pytest.mark.parametrize(
+    "optics",
+    [
+        OIL,
+        oil_into_water(1.3, 2, 1.33),  # light beyond the critical angle it takes otherwise
+        oil_into_water(1.2, 5, 1.33),
+        Optics(na=0.8, emission_nm=520, immersion_index=1.0, sample_index=1.33, depth_um=10),
+    ],
+)
+def test_agrees_with_psfmodels_the_better_the_finer_it_samples(optics: Optics) -> None:
+    psfmodels = pytest.importorskip("psfmodels")
+    depth, n = optics.depth_um, 31
+    heights = depth + focal_shift_um(optics) + 0.2 * (np.arange(9) - 4)
+    parameters = {
+        "NA": optics.na,
+        "ns": optics.medium_index,
+        "ni": optics.immersion_index,
+        "ni0": optics.immersion_index,
+        "ng": 1.5255,
+        "ng0": 1.5255,
+    }
+    found = samples_of(optics, (0.2, 0.1, 0.1), (9, n, n))
+    errors = []
+    for oversampling in (3, 15):
+        expected = psfmodels.vectorial_psf(
+            heights, nx=n, dxy=0.1, pz=depth, wvl=0.52, params={**parameters, "sf": oversampling}
+        )
+        errors.append(float(np.abs(found - expected / expected.sum()).max() / found.max()))
+    assert errors[0] < 1.2e-2
+    assert errors[1] < 1e-3
+
+
 # --- first principles ---------------------------------------------------------------------
 
 

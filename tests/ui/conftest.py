@@ -48,6 +48,12 @@ def dock(viewer: Any, blobs: Image, qtbot: QtBot) -> Iterator[DeconvolveDock]:
     yield widget
     widget.close()
     qtbot.waitUntil(
-        lambda: not widget.job.running and not widget.latest.running and not widget.headers.running,
+        lambda: (
+            not widget.job.running
+            and not widget.latest.running
+            and not widget.headers.running
+            and not widget.live.quick.running
+            and not widget.live.exact.running
+        ),
         timeout=20_000,
     )

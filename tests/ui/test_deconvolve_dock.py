@@ -247,7 +247,7 @@ def test_nonsense_gets_one_sentence_in_a_notification(dock: DeconvolveDock, qtbo
 
 def test_wrong_settings_are_told_without_a_run(dock: DeconvolveDock) -> None:
     dock.psf.setValue(OPTICS)
-    dock.psf.na.setValue(1.5)
+    dock.psf.optics.fields["na"].setValue(1.5)
     dock.running.run_button.click()
     assert "NA 1.5 is not below" in told(dock)
     assert "NA 1.5 is not below" in dock.running.forecast.text()

@@ -9,7 +9,7 @@ from pytestqt.qtbot import QtBot
 
 from napari_deconv.imaging.value import InputError
 from napari_deconv.restoration.restorer import Step
-from napari_deconv.ui.jobs import Job, Latest
+from napari_deconv.ui.jobs import Job, Latest, Stream
 from napari_deconv.ui.run_panel import Clock
 
 
@@ -89,6 +89,53 @@ def test_the_latest_request_wins(qtbot: QtBot) -> None:
     assert results == [4]
 
 
+def test_a_request_after_a_stop_is_answered(qtbot: QtBot) -> None:
+    results: list[object] = []
+    latest = Latest(1)
+    latest.ready.connect(results.append)
+    started, go_on = threading.Event(), threading.Event()
+
+    def slow() -> str:
+        started.set()
+        go_on.wait(10)
+        return "slow"
+
+    latest.request(slow)
+    qtbot.waitUntil(started.is_set, timeout=10_000)
+    latest.stop()
+    latest.request(lambda: "next")
+    qtbot.wait(30)
+    go_on.set()
+    qtbot.waitUntil(lambda: "next" in results, timeout=10_000)
+    assert not latest.running
+
+
+def test_a_job_started_by_the_end_of_another_is_not_ended_by_it(qtbot: QtBot) -> None:
+    ends: list[object] = []
+    job, go_on = Job(), threading.Event()
+
+    def work(result: int) -> Generator[Step, None, int]:
+        yield Step(0, 1)
+        if result:
+            go_on.wait(10)
+        return result
+
+    def again(result: int) -> None:
+        ends.append(result)
+        if result == 0:
+            job.start(lambda: work(1))
+
+    job.finished.connect(again)
+    job.cancelled.connect(lambda: ends.append("cancelled"))
+    job.start(lambda: work(0))
+    qtbot.waitUntil(lambda: ends == [0], timeout=10_000)
+    qtbot.wait(100)  # for the thread of the first to say that it is over
+    assert job.running
+    go_on.set()
+    qtbot.waitUntil(lambda: not job.running, timeout=10_000)
+    assert ends == [0, 1]
+
+
 def test_a_failed_request_gives_its_sentence(qtbot: QtBot) -> None:
     def fails() -> None:
         raise InputError("no voxel size")
@@ -97,6 +144,48 @@ def test_a_failed_request_gives_its_sentence(qtbot: QtBot) -> None:
     with qtbot.waitSignal(latest.ready, timeout=10_000) as signal:
         latest.request(fails)
     assert str(signal.args[0]) == "no voxel size"
+
+
+def test_a_stream_follows_the_newest_and_always_shows_something(qtbot: QtBot) -> None:
+    items: list[tuple[int, int]] = []
+    stream = Stream()
+    stream.item.connect(items.append)
+    go_on = threading.Event()
+
+    def counting(number: int) -> Generator[tuple[int, int], None, int]:
+        for step in range(3):
+            yield number, step
+            go_on.wait(10)
+        return number
+
+    stream.request(lambda: counting(0))
+    qtbot.waitUntil(lambda: items == [(0, 0)], timeout=10_000)
+    for number in range(1, 5):
+        stream.request(lambda number=number: counting(number))  # type: ignore[misc]
+    with qtbot.waitSignal(stream.ended, timeout=10_000) as signal:
+        go_on.set()
+    assert signal.args == [4]
+    # Of the one that was stopped at most its first item; of the newest, all.
+    assert items == [(0, 0), (4, 0), (4, 1), (4, 2)]
+
+
+def test_a_stopped_stream_is_not_heard(qtbot: QtBot) -> None:
+    items: list[int] = []
+    stream = Stream()
+    stream.item.connect(items.append)
+    started, go_on = threading.Event(), threading.Event()
+
+    def work() -> Generator[int, None, None]:
+        started.set()
+        go_on.wait(10)
+        yield 1
+
+    stream.request(work)
+    assert started.wait(10)
+    stream.stop()
+    go_on.set()
+    qtbot.waitUntil(lambda: not stream.running, timeout=10_000)
+    assert items == []
 
 
 def test_clock_starts_with_the_second_step() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,14 @@ from napari_deconv.restoration.restorer import Step
 from . import layers
 from .column import ScrollingColumn
 from .curve_panel import CurvePanel
+from .exchange import DECONVOLVE, exchange_of, wish_edit
 from .image_panel import ImageChoice, ImagePanel
 from .jobs import Job, Latest
 from .keep_panel import KeepPanel
 from .method_panel import MethodPanel, Settings
 from .preferences import read_preferences
+from .preview import LivePreview, Shown, Wish
+from .preview_panel import PreviewPanel
 from .psf_panel import PsfLayer, PsfPanel
 from .run_panel import RunPanel, duration
 
@@ -57,6 +61,7 @@ class DeconvolveDock(QWidget):
     def __init__(self, napari_viewer: Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.viewer = napari_viewer
+        self.exchange = exchange_of(napari_viewer)
         self.preferences = read_preferences()
         self.restored: pipeline.Restored | None = None
         self._recipe_psf: Psf | None = None
@@ -65,6 +70,7 @@ class DeconvolveDock(QWidget):
         self.latest, self.headers = Latest(FORECAST_DELAY_MS, self), Latest(0, self)
         self.image, self.psf, self.method = ImagePanel(), PsfPanel(), MethodPanel()
         self.curve, self.running, self.keep = CurvePanel(), RunPanel(), KeepPanel()
+        self.preview, self.live = PreviewPanel(), LivePreview(napari_viewer, self)
         self._lay_out()
         self._connect()
         self.method.setValue(Settings(engine=self.preferences.engine))
@@ -79,7 +85,8 @@ class DeconvolveDock(QWidget):
         # What one presses stays in sight, however small the window; the rest scrolls.
         outer = QVBoxLayout(self)
         outer.setContentsMargins(4, 0, 4, 4)
-        outer.addWidget(ScrollingColumn(*settings, _line(), self.curve, self.judgement), 1)
+        seen = (_line(), self.preview, _line(), self.curve, self.judgement)
+        outer.addWidget(ScrollingColumn(*settings, *seen), 1)
         outer.addWidget(self.running)
         outer.addWidget(self.keep)
 
@@ -90,7 +97,12 @@ class DeconvolveDock(QWidget):
         self.image.layerChosen.connect(self._layer_chosen)
         self.image.valueChanged.connect(self._settings_changed)
         self.psf.valueChanged.connect(self._psf_changed)
+        self.psf.editAsked.connect(self._edit_psf)
         self.method.valueChanged.connect(self._settings_changed)
+        self.preview.valueChanged.connect(self._preview_switched)
+        self.live.said.connect(self.preview.say)
+        self.live.shown.connect(self._preview_shown)
+        self.live.closed.connect(lambda: self.preview.setValue(False))
         self.latest.ready.connect(self._show_plan)
         self.headers.ready.connect(self._show_header)
         self.running.runAsked.connect(self.run)
@@ -106,11 +118,15 @@ class DeconvolveDock(QWidget):
         self.keep.commandAsked.connect(lambda: self._copy(as_command))
         self.exporting.finished.connect(self._exported)
         self.exporting.failed.connect(show_error)
+        self.exchange.opticsWished.connect(self.psf.setValue)
+        self.exchange.psfLayerWished.connect(self._use_psf_layer)
+        self.exchange.announce(DECONVOLVE, self)
 
     # -- layers and settings --------------------------------------------------------------
 
     def _layers_changed(self, event: object = None) -> None:
-        names = [layer.name for layer in self.viewer.layers if isinstance(layer, Image)]
+        images = (layer for layer in self.viewer.layers if isinstance(layer, Image))
+        names = [layer.name for layer in images if not layers.is_preview(layer)]
         self.psf.set_layers(names)
         # The newest layer is on top: offer that first.
         self.image.set_layers(names[::-1])
@@ -166,6 +182,13 @@ class DeconvolveDock(QWidget):
         self._recipe_psf = None
         self._settings_changed()
 
+    def _use_psf_layer(self, name: str) -> None:
+        self.psf.setValue(PsfLayer(name))
+
+    def _edit_psf(self) -> None:
+        """Show the optics in the dock "PSF", which this one then follows."""
+        self._told(lambda: wish_edit(self.viewer, self.psf.optics.value(), self.image.value().grid))
+
     def _settings_changed(self) -> None:
         try:
             stack, source, settings = self._wishes()
@@ -174,6 +197,21 @@ class DeconvolveDock(QWidget):
             self.running.forecast.setText(str(error))
             return
         self.latest.request(lambda: plan(stack, _recipe(stack, source, settings)))
+        if self.preview.value():
+            choice = self.image.value()
+            make = partial(_recipe, stack, source, settings)
+            self.live.follow(Wish(self._layer(choice.name), choice.axes, stack, make))
+
+    def _preview_switched(self) -> None:
+        if self.preview.value():
+            self._settings_changed()
+        else:
+            self.live.stop()
+
+    def _preview_shown(self, shown: Shown) -> None:
+        self.preview.show_line(shown)
+        if not self.job.running:
+            self.curve.setValue(shown.frame.divergences)
 
     def _wishes(self) -> tuple[Stack, Source, Settings]:
         """Return the image, the PSF's source and the settings as they stand in the panels."""
@@ -313,8 +351,10 @@ class DeconvolveDock(QWidget):
     def stop(self) -> None:
         """Stop what still runs, at its next step."""
         self.job.cancel()
+        self.live.stop()
         self.latest.stop()
         self.headers.stop()
+        self.exchange.leave(self)
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """Take the run along when the window closes."""

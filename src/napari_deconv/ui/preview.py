@@ -1,0 +1,361 @@
+"""The live preview: a region of the chosen layer, restored as the settings change.
+
+`LivePreview` follows the newest wish in two threads: the quick frames at once, and the exact
+ones, which no slider should wait for, after a rest. It shows them as a layer in place over the
+raw data, outlined by a rectangle that can be moved; a click moves it, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Image, Shapes
+from napari.viewer import Viewer
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_deconv.files.recipe import Recipe
+from napari_deconv.imaging.psf import Psf
+from napari_deconv.imaging.region import SHOWN, Region, region_around
+from napari_deconv.imaging.stack import Stack
+from napari_deconv.pipeline import prepare_psf
+from napari_deconv.previewing import Frame, Preview
+
+from . import layers
+from .jobs import Stream
+
+#: Milliseconds of quiet after which the exact result is computed, and between two answers to
+#: the viewer's dimension sliders.
+REST_MS, FOLLOW_MS = 700, 60
+#: Most pixels to a side of a rectangle that the user draws.
+MOST_PIXELS = 256
+#: Held, it hides the preview.
+KEY = "B"
+
+
+@dataclass(frozen=True, eq=False)
+class Wish:
+    """What to preview: a layer and its axes, its stack, and how to make the recipe."""
+
+    layer: Image
+    axes: str
+    stack: Stack
+    recipe: Callable[[], Recipe]
+
+    @property
+    def voxels(self) -> tuple[int, str]:
+        """What tells one image from another, though each stack is a new view of it."""
+        return id(self.layer.data), self.axes
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What is to be shown of a frame, with the counts along a line through it.
+
+    `raw` and `restored` are the values along x through the middle of the region, the raw ones
+    less the background; `step_um` is the pixel, None where unknown.
+    """
+
+    frame: Frame
+    raw: npt.NDArray[np.float32]
+    restored: npt.NDArray[np.float32] | None
+    step_um: float | None
+
+
+class LivePreview(QObject):
+    """Restores a region of a layer while its settings change.
+
+    Signals: `shown(Shown)` for each picture, `said(text)` for what is seen, `closed()` where
+    the user removed the layer.
+    """
+
+    shown = Signal(object)
+    said = Signal(str)
+    closed = Signal()
+
+    def __init__(self, viewer: Viewer, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.viewer = viewer
+        self.layer: Image | None = None
+        self.outline: Shapes | None = None
+        self.region: Region | None = None
+        self._wish: Wish | None = None
+        self._block: tuple[int, ...] = ()
+        self._pair = _Pair()
+        self.quick, self.exact = Stream(self), Stream(self)
+        self._rest, self._follow = QTimer(self), QTimer(self)
+        for timer, delay in ((self._rest, REST_MS), (self._follow, FOLLOW_MS)):
+            timer.setSingleShot(True)
+            timer.setInterval(delay)
+        self._rest.timeout.connect(self._refine)
+        self._follow.timeout.connect(self._dims_moved)
+        for stream in (self.quick, self.exact):
+            stream.item.connect(self._show)
+            stream.failed.connect(self.said)
+        self.quick.ended.connect(self._rested)
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is followed."""
+        return self._wish is not None
+
+    # -- following ------------------------------------------------------------------------
+
+    def follow(self, wish: Wish) -> None:
+        """Preview this from now on."""
+        before, self._wish = self._wish, wish
+        if before is None:
+            self._listen()
+        if before is None or before.voxels != wish.voxels:
+            self.region, self._pair = None, _Pair()
+        self._restart()
+
+    def stop(self) -> None:
+        """End the preview, and take its layers away."""
+        if self._wish is None:
+            return
+        self._wish = self.region = None
+        self._rest.stop()
+        self._follow.stop()
+        self.quick.stop()
+        self.exact.stop()
+        self._pair = _Pair()  # What still runs keeps the old one until its next step.
+        self._deafen()
+        shown, self.layer, self.outline = (self.layer, self.outline), None, None
+        for layer in shown:
+            if layer is not None and layer in self.viewer.layers:
+                self.viewer.layers.remove(layer)
+
+    def move_to(self, centre: tuple[float, ...]) -> None:
+        """Move the region around a voxel, (z, y, x) or (y, x) of the stack."""
+        if self._wish is not None:
+            shape = self.region.shape if self.region else SHOWN
+            self.region = region_around(centre, self._wish.stack.spatial_shape, shape)
+            self._restart()
+
+    def _is_there(self, wish: Wish) -> bool:
+        return wish.layer in self.viewer.layers
+
+    def _restart(self) -> None:
+        """Ask for the quick frames of the wish as it is now."""
+        wish = self._wish
+        if wish is None or not self._is_there(wish):
+            return
+        block, position = self._position(wish)
+        if self.region is None:
+            self.region = region_around(position, wish.stack.spatial_shape)
+        self._block, region, pair = block, self.region, self._pair
+        self._draw_outline(wish, region)
+        self._rest.stop()
+        self.exact.stop()
+
+        def work() -> Generator[Shown, None, tuple[Recipe, Psf, Frame | None]]:
+            recipe, last = wish.recipe(), None
+            psf = pair.psf(recipe, wish.stack)
+            preview = pair.preview("quick", wish.stack, block, recipe)
+            for last in preview.quick_frames(region, psf, recipe.method):
+                yield _shown(last, preview, wish.stack, block)
+            return recipe, psf, last
+
+        self.quick.request(work)
+
+    def _rested(self, done: tuple[Recipe, Psf, Frame | None]) -> None:
+        """Refine after a rest, unless the quick frames were exact."""
+        self._done = done
+        last = done[2]
+        if last is not None and last.kind != "full":
+            self._rest.start()
+
+    def _refine(self) -> None:
+        wish, region, block, pair = self._wish, self.region, self._block, self._pair
+        if wish is None or region is None:
+            return
+        recipe, psf, last = self._done
+        seen = last.iterations if last is not None and last.kind == "refining" else 0
+
+        def work() -> Generator[Shown, None, None]:
+            preview = pair.preview("exact", wish.stack, block, recipe)
+            for frame in preview.exact_frames(region, psf, recipe.method, seen):
+                yield _shown(frame, preview, wish.stack, block)
+
+        self.exact.request(work)
+
+    # -- showing --------------------------------------------------------------------------
+
+    def _show(self, shown: Shown) -> None:
+        wish, frame = self._wish, shown.frame
+        if wish is None or not self._is_there(wish):
+            return
+        self.said.emit(frame.note)
+        if frame.data is not None and frame.region == self.region:
+            self._place(wish, frame.region, frame.data)
+        self.shown.emit(shown)
+
+    def _place(self, wish: Wish, region: Region, restored: npt.NDArray[np.float32]) -> None:
+        """Show a region in place over its source, with the contrast of a result."""
+        first = (*self._block, *region.start)
+        data, state = layers.region_layer(wish.layer, wish.axes, restored, first)
+        if self.layer is None:
+            with _kept_selection(self.viewer):
+                self.layer = self.viewer.add_layer(Image(data, **state))
+            return
+        # The place first: napari draws what it holds at each change.
+        if tuple(self.layer.translate) != tuple(state["translate"]):
+            self.layer.visible, was_visible = False, self.layer.visible
+            self.layer.data, self.layer.translate = data, state["translate"]
+            self.layer.visible = was_visible
+        else:
+            self.layer.data = data
+        self.layer.contrast_limits = state["contrast_limits"]
+
+    def _draw_outline(self, wish: Wish, region: Region) -> None:
+        """Outline the region by a rectangle that the user can move."""
+        corners = layers.region_corners(region)
+        if self.outline is None:
+            state = layers.outline_state(wish.layer, wish.axes)
+            with _kept_selection(self.viewer):
+                self.outline = self.viewer.add_layer(Shapes([corners], **state))
+            self.outline.events.data.connect(self._outline_moved)
+        elif not np.array_equal(self.outline.data[-1], corners):
+            with self.outline.events.data.blocker(self._outline_moved):
+                self.outline.data = [corners]
+
+    def _outline_moved(self, event: Any = None) -> None:
+        """Follow the rectangle that the user moved, resized, or drew anew."""
+        action = str(getattr(event, "action", "changed"))
+        if self.region is None or self._wish is None or self.outline is None:
+            return
+        if action.endswith("ing") or not len(self.outline.data):
+            return
+        low, high = layers.box_of(self.outline)
+        shape = tuple(
+            int(np.clip(round(b - a), 8, MOST_PIXELS)) for a, b in zip(low, high, strict=True)
+        )
+        middle = tuple((a + b) / 2 for a, b in zip(low, high, strict=True))
+        depth = len(self.region.shape) - 2
+        centre = tuple(s + n / 2 for s, n in zip(self.region.start, self.region.shape, strict=True))
+        self.region = replace(self.region, shape=(*self.region.shape[:depth], *shape))
+        self.move_to((*centre[:depth], *middle))
+
+    # -- listening ------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        self.viewer.dims.events.current_step.connect(self._dims_changed)
+        self.viewer.layers.events.removed.connect(self._layer_removed)
+        self.viewer.mouse_drag_callbacks.append(self._clicked)
+        self.viewer.bind_key(KEY, self._hidden, overwrite=True)
+
+    def _deafen(self) -> None:
+        self.viewer.dims.events.current_step.disconnect(self._dims_changed)
+        self.viewer.layers.events.removed.disconnect(self._layer_removed)
+        with suppress(ValueError):
+            self.viewer.mouse_drag_callbacks.remove(self._clicked)
+        self.viewer.bind_key(KEY, None, overwrite=True)
+
+    def _dims_changed(self, event: object = None) -> None:
+        self._follow.start()
+
+    def _dims_moved(self) -> None:
+        """Follow the plane and the block that the viewer shows."""
+        wish, region = self._wish, self.region
+        if wish is None or region is None or not self._is_there(wish):
+            return
+        block, position = self._position(wish)
+        centre = [s + n / 2 for s, n in zip(region.start, region.shape, strict=True)]
+        outside = len(centre) == 3 and not 0 <= position[0] - region.start[0] < region.shape[0]
+        if outside:
+            self.move_to((position[0], *centre[1:]))
+        elif block != self._block:
+            self._restart()
+
+    def _position(self, wish: Wish) -> tuple[tuple[int, ...], tuple[float, ...]]:
+        """Return the block and the voxel of the stack that the viewer shows."""
+        point = layers.shown_point(self.viewer, wish.layer, wish.axes)
+        depth = len(wish.stack.axes) - len(wish.stack.spatial_axes)
+        counts = zip(point[:depth], wish.stack.shape[:depth], strict=True)
+        block = tuple(int(np.clip(round(p), 0, n - 1)) for p, n in counts)
+        return block, point[depth:]
+
+    def _clicked(self, viewer: Viewer, event: Any) -> Iterator[None]:
+        """Move the region where the user clicks; a drag still moves the camera."""
+        yield
+        dragged = False
+        while event.type == "mouse_move":
+            dragged = True
+            yield
+        wish = self._wish
+        if dragged or wish is None or not self._is_there(wish):
+            return
+        if self.outline is not None and self.viewer.layers.selection.active == self.outline:
+            return  # The click is for the rectangle.
+        point = layers.point_of(wish.layer, wish.axes, event.position)
+        self.move_to(point[-len(wish.stack.spatial_axes) :])
+
+    def _hidden(self, viewer: Viewer) -> Iterator[None]:
+        """Hide the preview while the key is held."""
+        if self.layer is not None:
+            self.layer.visible = False
+        yield
+        if self.layer is not None:
+            self.layer.visible = True
+
+    def _layer_removed(self, event: Any) -> None:
+        """End with the source, and where the user removes the preview."""
+        if self._wish is None:
+            return
+        # By ==: plugins may be handed proxies of layers, which are equal to them, not the same.
+        if any(event.value == one for one in (self.layer, self.outline, self._wish.layer)):
+            self.stop()
+            self.closed.emit()
+
+
+class _Pair:
+    """Two previews of one image, so that the quick one never waits for the exact one."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[tuple[Any, ...], Preview]] = {}
+        self._psf: tuple[object, object, Psf] | None = None
+
+    def preview(self, stage: str, stack: Stack, block: tuple[int, ...], recipe: Recipe) -> Preview:
+        """Return the preview of a stage, "quick" or "exact"; the last one is kept."""
+        what = (block, recipe.background, recipe.engine, stack.axes)
+        kept = self._kept.get(stage)
+        if kept is None or kept[0] != what:
+            if kept is not None:
+                kept[1].close()
+            made = Preview(stack, block, background=recipe.background, engine=recipe.engine)
+            self._kept[stage] = kept = (what, made)
+        return kept[1]
+
+    def psf(self, recipe: Recipe, stack: Stack) -> Psf:
+        """Return the PSF of a recipe on the voxels of the stack; the last one is kept."""
+        kept = self._psf
+        if kept is None or kept[0] != recipe.psf or kept[1] != stack.grid:
+            self._psf = kept = (recipe.psf, stack.grid, prepare_psf(recipe.psf, stack))
+        return kept[2]
+
+
+def _shown(frame: Frame, preview: Preview, stack: Stack, block: tuple[int, ...]) -> Shown:
+    """Return a frame with the counts along x through its middle; read in the worker's thread."""
+    region = frame.region
+    middle = tuple(n // 2 for n in region.shape[:-1])
+    line = tuple(s + m for s, m in zip(region.start[:-1], middle, strict=True))
+    raw = np.asarray(stack.data[(*block, *line, region.slices[-1])], dtype=np.float32)
+    restored = None if frame.data is None else frame.data[middle]
+    step_um = stack.grid.spacing_um[-1] if stack.grid else None
+    return Shown(frame, raw - np.float32(preview.background), restored, step_um)
+
+
+@contextmanager
+def _kept_selection(viewer: Viewer) -> Iterator[None]:
+    """Keep the selected layers while a layer is added."""
+    selection = viewer.layers.selection
+    before, active = set(selection), selection.active
+    yield
+    selection.clear()
+    selection.update(before)
+    selection.active = active

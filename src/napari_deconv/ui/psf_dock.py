@@ -1,0 +1,173 @@
+"""The dock "PSF": joins the optics to a live picture, a layer, and the deconvolution."""
+
+from __future__ import annotations
+
+from napari.layers import Image
+from napari.viewer import Viewer
+from qtpy.QtCore import QEvent
+from qtpy.QtGui import QCloseEvent
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from napari_deconv.imaging.grid import Grid
+from napari_deconv.imaging.optics import Optics
+from napari_deconv.imaging.value import InputError
+
+from . import layers
+from .column import ScrollingColumn
+from .exchange import PSF, exchange_of, wish_optics
+from .optics_fields import AMBER
+from .optics_panel import OpticsPanel
+from .psf_layer import is_psf_layer, psf_layer, show_psf_layer
+from .psf_live import LivePsf
+from .psf_report import Report
+from .psf_views import Planes, PsfViews
+from .voxel_panel import ASSUMED, VoxelPanel
+
+#: Lines of text in sight; more of them scroll.
+TOLD_LINES = 6
+
+
+class PsfDock(QWidget):
+    """Tune a PSF by its optics, see it at once, and use it."""
+
+    def __init__(self, napari_viewer: Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.viewer = napari_viewer
+        self.exchange = exchange_of(napari_viewer)
+        self.views, self.voxels, self.optics = PsfViews(), VoxelPanel(), OpticsPanel()
+        self.live = LivePsf(self)
+        self.report: Report | None = None
+        self._lay_out()
+        self._connect()
+        self._layers_changed()
+        self._changed()
+
+    def _lay_out(self) -> None:
+        self.told = QLabel()
+        self.told.setWordWrap(True)
+        self.make_button = QPushButton("Make layer")
+        self.make_button.setToolTip("Show the whole PSF as the layer PSF, with its voxel size")
+        self.use_button = QPushButton("Use for deconvolution")
+        self.use_button.setCheckable(True)
+        self.use_button.setToolTip("Let the dock Deconvolve follow these optics while pressed")
+        self.follow = QCheckBox("keep the layer up to date")
+        self.follow.setToolTip("Let the layer PSF follow these settings")
+        # Of one height, whatever it tells: the sliders above must not move below the mouse.
+        telling = ScrollingColumn(self.told)
+        telling.setFixedHeight(TOLD_LINES * self.fontMetrics().lineSpacing())
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.make_button)
+        buttons.addWidget(self.use_button)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(4, 0, 4, 4)
+        # The picture stays in sight while the settings scroll.
+        outer.addWidget(self.views, 3)
+        outer.addWidget(ScrollingColumn(self.voxels, self.optics), 4)
+        outer.addWidget(telling)
+        outer.addWidget(self.follow)
+        outer.addLayout(buttons)
+
+    def _connect(self) -> None:
+        events = self.viewer.layers.events
+        for event in (events.inserted, events.removed, events.reordered):
+            event.connect(self._layers_changed)
+        self.voxels.layerChosen.connect(self._layer_chosen)
+        self.voxels.valueChanged.connect(self._changed)
+        self.optics.valueChanged.connect(self._changed)
+        self.live.planesReady.connect(self._show_planes)
+        self.live.reportReady.connect(self._show_report)
+        self.live.refused.connect(self._refuse)
+        self.make_button.clicked.connect(self.make_layer)
+        self.use_button.toggled.connect(self._use)
+        self.exchange.editWished.connect(self.edit)
+        self.exchange.announce(PSF, self)
+
+    # -- settings -------------------------------------------------------------------------
+
+    def edit(self, optics: Optics, grid: Grid | None) -> None:
+        """Edit these optics of the dock "Deconvolve", which follows."""
+        if grid is not None:
+            self.voxels.setValue(grid)
+        self.optics.setValue(optics)
+        self.use_button.setChecked(True)
+
+    def _layers_changed(self, event: object = None) -> None:
+        found = [layer for layer in self.viewer.layers if isinstance(layer, Image)]
+        made = (is_psf_layer, layers.is_preview)
+        names = [layer.name for layer in found[::-1] if not any(is_made(layer) for is_made in made)]
+        self.voxels.set_layers(names)
+        self.follow.setEnabled(psf_layer(self.viewer) is not None)
+
+    def _layer_chosen(self, name: str) -> None:
+        """Take over what the chosen layer knows of its voxels and optics."""
+        if name not in self.viewer.layers:
+            self.voxels.show_grid(ASSUMED, "assumed")
+            return
+        layer = self.viewer.layers[name]
+        try:
+            axes = layers.axes_of(layer)
+        except InputError as error:
+            self._refuse(str(error))
+            return
+        self.optics.show_known(layers.known_optics(layer))
+        self.voxels.show_grid(layers.grid_of(layer, axes), ndim=3 if "Z" in axes else 2)
+
+    def _changed(self) -> None:
+        try:
+            optics, grid = self.optics.value(), self.voxels.value()
+        except InputError as error:
+            self.live.forget()
+            self._refuse(str(error))
+            return
+        self.live.show(optics, grid)
+
+    # -- what comes of them ---------------------------------------------------------------
+
+    def _show_planes(self, planes: Planes) -> None:
+        self.views.setValue(planes)
+        if self.use_button.isChecked():
+            self.exchange.opticsWished.emit(self.optics.value())
+
+    def _show_report(self, report: Report) -> None:
+        self.report = report
+        dot = f'<span style="color:{AMBER}">●</span> '
+        lines = [*report.numbers(), *(dot + sentence for sentence in report.warnings())]
+        self.told.setText("<br>".join(lines))
+        if self.follow.isChecked() and psf_layer(self.viewer) is not None:
+            self.make_layer()
+
+    def _refuse(self, sentence: str) -> None:
+        """Say why there is no PSF; the last good one stays in sight."""
+        self.told.setText(f"<b>{sentence}</b>")
+
+    def make_layer(self) -> None:
+        """Show the whole PSF as the layer "PSF"."""
+        if self.report is not None:
+            show_psf_layer(self.viewer, self.report.psf, self.report.optics)
+
+    def _use(self, pressed: bool) -> None:
+        try:
+            if pressed:
+                wish_optics(self.viewer, self.optics.value())
+        except InputError as error:
+            self.use_button.setChecked(False)
+            self._refuse(str(error))
+
+    # -- the end --------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Stop what still runs."""
+        self.live.stop()
+        self.exchange.leave(self)
+
+    def closeEvent(self, event: QCloseEvent | None) -> None:
+        """Stop when the window closes."""
+        self.stop()
+        super().closeEvent(event)
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Stop when napari removes the dock: it then loses its parent."""
+        lost = event is not None and event.type() == QEvent.Type.ParentChange
+        if lost and self.parent() is None:
+            self.stop()
+        super().changeEvent(event)
