@@ -191,6 +191,16 @@ def test_optics_that_the_file_knows_are_taken_and_said(run: Run, here: Path) -> 
     assert ended.said("from the file: na, immersion_index")
 
 
+def test_the_microscope_that_the_file_knows_is_taken_and_said(run: Run, here: Path) -> None:
+    known = (KnownOptics(0.5, 1.0, 600.0, 561.0, "confocal"),)
+    write_stack(here / "known.ome.tif", replace(read_stack("cell.tif"), channel_optics=known))
+    words = ["known.ome.tif", "-o", "out.ome.tif", "--iterations", 1, "--engine", "cpu"]
+    ended = run("restore", *words)
+    assert ended.code == 0
+    assert ended.said("PSF         confocal, NA 0.5, 561/600 nm, pinhole 1 AU, immersion 1,")
+    assert ended.said("from the file: na, immersion_index, emission_nm, excitation_nm, modality")
+
+
 def test_the_voxel_size_may_be_given(run: Run) -> None:
     ended = run(*restoring_cell("--voxel-size", "0.5,0.2x0.2"))
     assert ended.code == 0

@@ -37,7 +37,10 @@ def stack_of(axes: str, **changes: Any) -> Stack:
     shape = tuple(SIZES[axis] for axis in axes)
     channels = SIZES["C"] if "C" in axes else 1
     spacing = (0.3, 0.11, 0.1015) if "Z" in axes else (0.11, 0.1015)
-    optics = (KnownOptics(1.4, 1.515, 461.0), KnownOptics(1.2, 1.333, None))
+    optics = (
+        KnownOptics(1.4, 1.515, 461.0, 405.0, "confocal"),
+        KnownOptics(1.2, 1.333, None, None, "light-sheet"),
+    )
     fields: dict[str, Any] = {
         "data": np.random.default_rng(0).random(shape, dtype=np.float32),
         "axes": axes,

@@ -164,7 +164,8 @@ def test_ome_units_wavelength_and_objective(tmp_path: Path) -> None:
         tmp_path / "a.ome.tif",
         'PhysicalSizeX="100" PhysicalSizeXUnit="nm" PhysicalSizeY="0.1" PhysicalSizeZ="3e-7" '
         'PhysicalSizeZUnit="m"><Channel ID="Channel:0:0" Name="GFP" SamplesPerPixel="1" '
-        'EmissionWavelength="0.52" EmissionWavelengthUnit="µm"/>',
+        'EmissionWavelength="0.52" EmissionWavelengthUnit="µm" ExcitationWavelength="488" '
+        'AcquisitionMode="LaserScanningConfocalMicroscopy"/>',
         '<Instrument ID="Instrument:0"><Objective ID="Objective:0" LensNA="0.3"/>'
         '<Objective ID="Objective:1" LensNA="1.4" Immersion="Oil"/></Instrument>',
         '<ObjectiveSettings ID="Objective:1" RefractiveIndex="1.518"/>',
@@ -172,7 +173,7 @@ def test_ome_units_wavelength_and_objective(tmp_path: Path) -> None:
     stack = read_stack(path)
     assert stack.grid == Grid(spacing_um=(0.3, 0.1, 0.1))
     assert stack.channel_names == ("GFP",)
-    assert stack.channel_optics == (KnownOptics(1.4, 1.518, 520.0),)
+    assert stack.channel_optics == (KnownOptics(1.4, 1.518, 520.0, 488.0, "confocal"),)
     assert read_provenance(path) is None
 
 

@@ -281,7 +281,7 @@ def test_what_the_file_knows_is_filled_in_where_its_reader_did_not(
     grid = Grid(spacing_um=(0.4, 0.2, 0.2))
     known = (KnownOptics(na=0.9, immersion_index=1.0, emission_nm=600),) * 3
     write_stack(path, Stack(data, "TCZYX", grid, channel_optics=known), dtype="uint16")
-    with qtbot.waitSignal(dock.headers.ready, timeout=60_000):
+    with qtbot.waitSignal(dock.headers.found, timeout=60_000):
         dock.viewer.open(path, plugin="napari")
         dock.image.layer.setCurrentText(dock.viewer.layers[-1].name)
     choice = dock.image.value()

@@ -17,9 +17,10 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QWidget
 
+from napari_deconv.files.export import write_stack
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
-from napari_deconv.imaging.stack import KnownOptics
+from napari_deconv.imaging.stack import KnownOptics, Stack
 from napari_deconv.imaging.value import InputError
 from napari_deconv.ui import layers, objectives, psf_live
 from napari_deconv.ui.deconvolve_dock import DeconvolveDock
@@ -320,3 +321,24 @@ def test_one_exchange_a_viewer_and_none_after_it() -> None:
     del found, first
     gc.collect()
     assert kept() is None
+
+
+def test_what_the_file_knows_is_filled_in_and_marked(
+    psf: PsfDock, qtbot: QtBot, tmp_path: Path
+) -> None:
+    """napari's own reader keeps neither voxel size nor optics."""
+    known = KnownOptics(0.9, 1.0, 600, 561, "confocal")
+    data = np.random.default_rng(0).poisson(9, (3, 16, 17)).astype(np.uint16)
+    stack = Stack(data, "ZYX", Grid(spacing_um=(0.4, 0.2, 0.2)), channel_optics=(known,))
+    path = tmp_path / "cells.ome.tif"
+    write_stack(path, stack, dtype="uint16")
+    with qtbot.waitSignal(psf.headers.found, timeout=60_000):
+        psf.viewer.open(path, plugin="napari")
+        psf.voxels.layer.setCurrentText(psf.viewer.layers[-1].name)
+    settle(psf, qtbot)
+    assert psf.voxels.value() == Grid(spacing_um=(0.4, 0.2, 0.2))
+    optics = psf.optics.value()
+    assert (optics.modality, optics.na, optics.excitation_nm) == ("confocal", 0.9, 561)
+    assert psf.report is not None
+    assert psf.report.optics == optics
+    assert any("light in the box" in line for line in psf.report.numbers())

@@ -190,7 +190,15 @@ def psf(
         described = optics_of(optics)
         box = whole_numbers(shape, "--shape") if shape else None
         made = compute_psf(described, grid, box)
-        known = (KnownOptics(described.na, described.immersion_index, described.emission_nm),)
+        known = (
+            KnownOptics(
+                described.na,
+                described.immersion_index,
+                described.emission_nm,
+                described.excitation_nm,
+                described.modality,
+            ),
+        )
         say(f"PSF: {described.describe()}")
     stack = Stack(made.samples, grid.axes, grid, "PSF", ("PSF",), known)
     write_stack(output, stack, overwrite=overwrite)

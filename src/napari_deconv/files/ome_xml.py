@@ -27,6 +27,17 @@ _PIXEL_TYPES = {"float32": "float", "uint16": "uint16"}
 _NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
+#: OME's names of the microscopes that there is a model for.
+_MODALITIES = {
+    "WideField": "widefield",
+    "LaserScanningConfocalMicroscopy": "confocal",
+    "SpinningDiskConfocal": "spinning-disk",
+    "MultiPhotonMicroscopy": "two-photon",
+    "SPIM": "light-sheet",
+    "STED": "effective-sted",
+}
+
+
 def build(stack: Stack, *, dtype: str, provenance: Plain) -> bytes:
     """Return the OME-XML of a stack whose planes are stored in the order of its axes.
 
@@ -101,14 +112,24 @@ def _add_pixels(image: Element, stack: Stack, dtype: str) -> None:
         channel = _child(pixels, "Channel", ID=f"Channel:0:{index}", SamplesPerPixel="1")
         if index < len(stack.channel_names):
             channel.set("Name", _text(stack.channel_names[index]))
-        optics = stack.channel_optics[index : index + 1]
-        if optics and optics[0].emission_nm is not None:
-            channel.set("EmissionWavelength", repr(float(optics[0].emission_nm)))
-            channel.set("EmissionWavelengthUnit", "nm")
+        for optics in stack.channel_optics[index : index + 1]:
+            _add_light(channel, optics)
     planes = 1
     for axis in "ZCT":
         planes *= sizes.get(axis, 1)
     _child(pixels, "TiffData", IFD="0", PlaneCount=str(planes))
+
+
+def _add_light(channel: Element, optics: KnownOptics) -> None:
+    """Write the wavelengths and the kind of microscope of a channel."""
+    lights = (("Emission", optics.emission_nm), ("Excitation", optics.excitation_nm))
+    for name, wavelength_nm in lights:
+        if wavelength_nm is not None:
+            channel.set(f"{name}Wavelength", repr(float(wavelength_nm)))
+            channel.set(f"{name}WavelengthUnit", "nm")
+    modes = {modality: mode for mode, modality in _MODALITIES.items()}
+    if optics.modality in modes:
+        channel.set("AcquisitionMode", modes[optics.modality])
 
 
 def parse(xml: str | bytes) -> Description:
@@ -175,11 +196,16 @@ def _channel_optics(
     na, immersion_index = _objective(root, image)
     entries = []
     for channel in channels:
-        wavelength = positive(channel.get("EmissionWavelength"))
-        unit = channel.get("EmissionWavelengthUnit", "nm")
-        emission_nm = None if wavelength is None else nanometres(wavelength, unit)
-        entries.append(KnownOptics(na, immersion_index, emission_nm))
+        emission_nm, excitation_nm = (_light(channel, name) for name in ("Emission", "Excitation"))
+        modality = _MODALITIES.get(channel.get("AcquisitionMode", ""))
+        entries.append(KnownOptics(na, immersion_index, emission_nm, excitation_nm, modality))
     return tuple(entries)
+
+
+def _light(channel: Element, name: str) -> float | None:
+    wavelength = positive(channel.get(f"{name}Wavelength"))
+    unit = channel.get(f"{name}WavelengthUnit", "nm")
+    return None if wavelength is None else nanometres(wavelength, unit)
 
 
 def _objective(root: Element, image: Element) -> tuple[float | None, float | None]:

@@ -20,6 +20,8 @@ class KnownOptics(Value):
     na: float | None = None
     immersion_index: float | None = None
     emission_nm: float | None = None
+    excitation_nm: float | None = None
+    modality: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

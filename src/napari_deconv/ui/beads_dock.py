@@ -89,7 +89,7 @@ class BeadsDock(QWidget):
         outer.addWidget(self.result.buttons)
 
     def _connect(self) -> None:
-        self.image.valueChanged.connect(self._show_state)
+        self.image.valueChanged.connect(self._image_changed)
         self.find_button.clicked.connect(self.look_for_beads)
         self.beads.valueChanged.connect(self._beads_changed)
         self.beads.selected.connect(self.points.select)
@@ -288,20 +288,28 @@ class BeadsDock(QWidget):
         self.result.notes.clear()
         self._show_widths()
 
+    def _is_stale(self) -> bool:
+        """Return whether the beads are those of another image, or of other voxels."""
+        if self.block is None or not self.beads.value():
+            return False
+        return self.image.value() != self.block.choice
+
+    def _image_changed(self) -> None:
+        self._show_state()
+        if self._is_stale():
+            self.running.state.setText(CHANGED)
+        elif self.running.state.text() == CHANGED:
+            self.running.state.clear()
+
     def _show_state(self) -> None:
         """Offer what can be done now."""
         busy = self.finding.running or self.averaging.running
         choice = self.image.value()
-        stale = self.block is not None and choice != self.block.choice
         beads = bool(self.beads.value())
         self.find_button.setEnabled(bool(choice.name) and not busy)
         self.beads.setVisible(beads)
-        self.running.run_button.setEnabled(beads and not busy and not stale)
+        self.running.run_button.setEnabled(beads and not busy and not self._is_stale())
         self.running.cancel_button.setEnabled(busy)
-        if stale and beads and not busy:
-            self.running.state.setText(CHANGED)
-        elif self.running.state.text() == CHANGED:
-            self.running.state.clear()
         self.result.setVisible(self.measured is not None)
         self.result.buttons.setEnabled(self.measured is not None)
 

@@ -23,7 +23,6 @@ from qtpy.QtWidgets import (
 )
 
 from napari_deconv import pipeline
-from napari_deconv.files.reading import read_header
 from napari_deconv.files.recipe import PsfFile, Recipe, digest, read_recipe, write_recipe
 from napari_deconv.files.script import as_command, as_python
 from napari_deconv.imaging.optics import Optics
@@ -39,6 +38,7 @@ from . import layers
 from .column import ScrollingColumn
 from .curve_panel import CurvePanel
 from .exchange import DECONVOLVE, exchange_of, wish_edit
+from .headers import Headers
 from .image_panel import ImageChoice, ImagePanel
 from .jobs import Job, Latest
 from .keep_panel import KeepPanel
@@ -67,7 +67,7 @@ class DeconvolveDock(QWidget):
         self._recipe_psf: Psf | None = None
         self._divergences: list[float] = []
         self.job, self.exporting = Job(self), Job(self)
-        self.latest, self.headers = Latest(FORECAST_DELAY_MS, self), Latest(0, self)
+        self.latest, self.headers = Latest(FORECAST_DELAY_MS, self), Headers(napari_viewer, self)
         self.image, self.psf, self.method = ImagePanel(), PsfPanel(), MethodPanel()
         self.curve, self.running, self.keep = CurvePanel(), RunPanel(), KeepPanel()
         self.preview, self.live = PreviewPanel(), LivePreview(napari_viewer, self)
@@ -104,7 +104,7 @@ class DeconvolveDock(QWidget):
         self.live.shown.connect(self._preview_shown)
         self.live.closed.connect(lambda: self.preview.setValue(False))
         self.latest.ready.connect(self._show_plan)
-        self.headers.ready.connect(self._show_header)
+        self.headers.found.connect(self._show_header)
         self.running.runAsked.connect(self.run)
         self.running.cancelAsked.connect(self.job.cancel)
         self.job.stepped.connect(self._stepped)
@@ -154,23 +154,16 @@ class DeconvolveDock(QWidget):
             # Other axes of the same layer: what was typed or read from its file still holds.
             if name or grid is not None:
                 self.image.show_grid(grid)
-            path = layer.source.path
-            if name and path and (grid is None or layers.known_optics(layer) is None):
-                self.headers.request(lambda: (chosen, read_header(path)))
+            if name and (grid is None or layers.known_optics(layer) is None):
+                self.headers.ask(layer)
         except InputError as error:
             self.running.forecast.setText(str(error))
 
-    def _show_header(self, found: tuple[str, Stack] | InputError) -> None:
+    def _show_header(self, name: str, header: Stack, axes: str) -> None:
         """Fill in what the layer's file knows and its reader did not pass on."""
-        if isinstance(found, InputError):
-            return  # The layer came from elsewhere; there is nothing to add.
-        name, header = found
-        if name != self.image.layer.currentText() or name not in self.viewer.layers:
+        if name != self.image.layer.currentText():
             return
         layer = self._layer(name)
-        axes = layers.axes_like(layer, header)
-        if axes is None:
-            return
         if layers.grid_of(layer, axes) is None:
             self.image.show_layer(layer.data.shape, layers.axes_choices(layer.ndim), axes)
             if header.grid is not None:

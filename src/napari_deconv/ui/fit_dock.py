@@ -93,7 +93,7 @@ class FitDock(QWidget):
         outer.addLayout(buttons)
 
     def _outcome(self) -> tuple[QWidget, ...]:
-        return self.table, self.views, self.told
+        return self.table, self.told, self.views
 
     def _connect(self) -> None:
         self.image.layerChosen.connect(self._layer_chosen)

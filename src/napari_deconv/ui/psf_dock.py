@@ -10,11 +10,13 @@ from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QVBoxLay
 
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
+from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError
 
 from . import layers
 from .column import ScrollingColumn
 from .exchange import PSF, exchange_of, wish_optics
+from .headers import Headers
 from .optics_fields import AMBER
 from .optics_panel import OpticsPanel
 from .psf_layer import is_psf_layer, psf_layer, show_psf_layer
@@ -35,7 +37,7 @@ class PsfDock(QWidget):
         self.viewer = napari_viewer
         self.exchange = exchange_of(napari_viewer)
         self.views, self.voxels, self.optics = PsfViews(), VoxelPanel(), OpticsPanel()
-        self.live = LivePsf(self)
+        self.live, self.headers = LivePsf(self), Headers(napari_viewer, self)
         self.report: Report | None = None
         self._lay_out()
         self._connect()
@@ -74,6 +76,7 @@ class PsfDock(QWidget):
         self.voxels.layerChosen.connect(self._layer_chosen)
         self.voxels.valueChanged.connect(self._changed)
         self.optics.valueChanged.connect(self._changed)
+        self.headers.found.connect(self._show_header)
         self.live.planesReady.connect(self._show_planes)
         self.live.reportReady.connect(self._show_report)
         self.live.refused.connect(self._refuse)
@@ -110,7 +113,20 @@ class PsfDock(QWidget):
             self._refuse(str(error))
             return
         self.optics.show_known(layers.known_optics(layer))
-        self.voxels.show_grid(layers.grid_of(layer, axes), ndim=3 if "Z" in axes else 2)
+        grid = layers.grid_of(layer, axes)
+        self.voxels.show_grid(grid, ndim=3 if "Z" in axes else 2)
+        if grid is None or layers.known_optics(layer) is None:
+            self.headers.ask(layer)
+
+    def _show_header(self, name: str, header: Stack, axes: str) -> None:
+        """Fill in what the layer's file knows and its reader did not pass on."""
+        layer = self.viewer.layers[name]
+        if name != self.voxels.layer.currentText():
+            return
+        if layers.grid_of(layer, axes) is None and header.grid is not None:
+            self.voxels.show_grid(header.grid, "file")
+        if header.channel_optics and layers.known_optics(layer) is None:
+            self.optics.show_known(header.channel_optics[0])
 
     def _changed(self) -> None:
         try:
@@ -158,6 +174,7 @@ class PsfDock(QWidget):
     def stop(self) -> None:
         """Stop what still runs."""
         self.live.stop()
+        self.headers.stop()
         self.exchange.leave(self)
 
     def closeEvent(self, event: QCloseEvent | None) -> None:

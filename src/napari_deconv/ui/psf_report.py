@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
-from napari_deconv.imaging.psf_models import UNDERSAMPLED, compute_psf, focal_shift_um
+from napari_deconv.imaging.psf_models import (
+    LAST_PLANE_KEEPS,
+    UNDERSAMPLED,
+    compute_psf,
+    focal_shift_um,
+)
 from napari_deconv.imaging.resolution import fwhm_um, nyquist_um
 
 
@@ -53,6 +58,8 @@ class Report:
         if all(step <= limit for _, step, limit in steps):
             words = ["voxels fine enough"]
         lines = [f"FWHM {', '.join(sizes[::-1])}", f"Nyquist {limits}: {', '.join(words)}"]
+        if self.psf.light_kept is not None:
+            lines.append(f"{100 * self.psf.light_kept:.0f} % of the last plane's light in the box")
         if self.focal_shift_um:
             lines.append(f"Focal shift {self.focal_shift_um:+.2f} um")
         return lines
@@ -61,8 +68,16 @@ class Report:
         """Return what the user should know, a sentence each."""
         optics = self.optics
         sentences = [note.removeprefix("PSF: ") for note in self.psf.notes]
-        # The shift stands among the numbers.
-        sentences = [f"{s[:1].upper()}{s[1:]}" for s in sentences if "from nominal focus" not in s]
+        # The shift and the light stand among the numbers.
+        told = ("from nominal focus", "last plane keeps")
+        sentences = [s for s in sentences if not any(words in s for words in told)]
+        sentences = [f"{s[:1].upper()}{s[1:]}" for s in sentences]
+        kept = self.psf.light_kept
+        if kept is not None and kept < LAST_PLANE_KEEPS:
+            sentences.append(
+                f"{100 * (1 - kept):.0f} % of the light of the outermost planes lies beyond the "
+                "box: what is far from focus is restored less well"
+            )
         if optics.na >= optics.medium_index:
             sentences.append(
                 f"NA {optics.na:g} is not below the sample's index: light beyond NA "
