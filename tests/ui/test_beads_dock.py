@@ -19,11 +19,13 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
 from napari_deconv.files.bead_report import theory_fwhm_um
+from napari_deconv.files.export import write_stack
 from napari_deconv.imaging.beads import FATES, Bead, find_beads
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf_models import compute_psf
 from napari_deconv.imaging.resolution import fwhm_um
+from napari_deconv.imaging.stack import Stack
 from napari_deconv.ui import beads_dock
 from napari_deconv.ui.beads_dock import CHANGED, NO_BEAD, BeadsDock
 from napari_deconv.ui.beads_panel import Measurement, MeasurementPanel
@@ -35,6 +37,7 @@ from napari_deconv.ui.fit_dock import FitDock
 from napari_deconv.ui.measured_psf import FIT, is_measured
 from napari_deconv.ui.psf_dock import PsfDock
 from napari_deconv.ui.psf_panel import PsfLayer
+from napari_deconv.ui.samples import confocal_beads
 
 OPTICS = Optics(na=0.8, emission_nm=520, immersion_index=1.0)
 GRID = Grid(spacing_um=(0.4, 0.15, 0.15))
@@ -83,7 +86,8 @@ def dock(viewer: Any, qtbot: QtBot) -> Iterator[BeadsDock]:
 
 
 def settle(dock: BeadsDock, qtbot: QtBot) -> None:
-    jobs = (dock.finding, dock.averaging, dock.exporting, dock.theory)
+    jobs: tuple[Any, ...] = (dock.finding, dock.averaging, dock.exporting)
+    jobs += (dock.theory, dock.image.headers)
     qtbot.waitUntil(lambda: not any(job.running for job in jobs), timeout=60_000)
 
 
@@ -305,6 +309,25 @@ def test_of_more_axes_what_is_shown_is_measured(dock: BeadsDock, qtbot: QtBot) -
     assert find(dock, qtbot) == []
 
 
+def test_the_voxel_size_of_the_file_is_used(dock: BeadsDock, qtbot: QtBot, tmp_path: Path) -> None:
+    """napari's own reader drops it; the dock reads it from the file again."""
+    path = tmp_path / "beads.ome.tif"
+    write_stack(path, Stack(beads_stack(), "ZYX", GRID), dtype="uint16")
+    dock.viewer.open(path, plugin="napari")
+    dock.image.choose(dock.viewer.layers[-1].name)
+    qtbot.waitUntil(lambda: "from the file" in dock.image.origin.text(), timeout=20_000)
+    assert dock.image.value().grid == GRID
+    assert find(dock, qtbot) == ["used", "used", "used", "clipped"]
+
+
+def test_the_sample_opens_with_beads_in_sight(dock: BeadsDock, qtbot: QtBot) -> None:
+    for data, state, _ in confocal_beads():
+        dock.viewer.add_layer(Image(data, **state))
+    assert [layer.visible for layer in dock.viewer.layers[-2:]] == [False, True]
+    dock.image.choose("confocal beads")
+    assert find(dock, qtbot) == ["used"] * 4
+
+
 def test_tables_and_pictures_are_written(dock: BeadsDock, qtbot: QtBot, tmp_path: Path) -> None:
     find(dock, qtbot)
     average(dock, qtbot)
@@ -362,11 +385,15 @@ def test_a_closed_dock_leaves_nothing_behind(
         ended.set()
         return find_beads(*args, **kwargs)
 
-    monkeypatch.setattr(beads_dock, "find_beads", slow)
     viewer.add_layer(beads_layer())
     widget = BeadsDock(viewer)
     frame = viewer.window.add_dock_widget(widget, name="PSF from beads")
-    finding = widget.finding
+    find(widget, qtbot)
+    points, finding = widget.points.layer, widget.finding
+    callbacks = len(points.mouse_drag_callbacks)
+    found: list[object] = []
+    finding.finished.connect(found.append)
+    monkeypatch.setattr(beads_dock, "find_beads", slow)
     widget.find_button.click()
     qtbot.waitUntil(started.is_set, timeout=20_000)
     viewer.window.remove_dock_widget(frame)
@@ -374,6 +401,12 @@ def test_a_closed_dock_leaves_nothing_behind(
     go_on.set()
     qtbot.waitUntil(ended.is_set, timeout=20_000)
     qtbot.waitUntil(lambda: not finding.running, timeout=20_000)
+    assert found == []
+    # The points stay, and nobody follows them.
+    assert points in viewer.layers
+    assert len(points.mouse_drag_callbacks) == callbacks - 1
+    points.selected_data = {0}
+    points.remove_selected()
     viewer.add_layer(beads_layer(name="other"))
     viewer.layers.clear()
     assert exchange_of(viewer).dock("PSF from beads") is None

@@ -61,7 +61,7 @@ def dock(viewer: Any, qtbot: QtBot) -> Iterator[FitDock]:
 
 
 def settle(dock: FitDock, qtbot: QtBot) -> None:
-    qtbot.waitUntil(lambda: not dock.job.running, timeout=60_000)
+    qtbot.waitUntil(lambda: not dock.job.running and not dock.image.headers.running, timeout=60_000)
 
 
 def fit(dock: FitDock, qtbot: QtBot, *free: str) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import polar
+from .blas import one_blas_thread
 from .grid import Grid
 from .optics import Optics
 from .psf import Psf
@@ -51,6 +52,7 @@ MOST_PLANES, MOST_PIXELS = 63, 101  # but never more to each side than these
 UNDERSAMPLED, MEANINGLESS = 1.5, 32.0
 
 
+@one_blas_thread()
 def compute_psf(
     optics: Optics, grid: Grid, shape: tuple[int, ...] | None = None, *, focus_um: float = 0.0
 ) -> Psf:
@@ -144,6 +146,7 @@ def compute_psf(
 
 
 @lru_cache(maxsize=64)
+@one_blas_thread()
 def focal_shift_um(optics: Optics) -> float:
     """Return how far from the nominal (paraxial) focus the PSF is brightest on its axis.
 

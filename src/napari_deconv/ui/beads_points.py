@@ -1,4 +1,4 @@
-"""The layer of points on an image of beads: one a bead, its fate by colour and symbol."""
+"""The layer of points on an image of beads: their fates by colour and symbol."""
 
 from __future__ import annotations
 

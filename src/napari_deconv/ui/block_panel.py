@@ -12,9 +12,11 @@ from napari.layers import Image
 from napari.viewer import Viewer
 from qtpy.QtWidgets import QWidget
 
+from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError, require
 
 from . import layers
+from .headers import Headers
 from .image_panel import ImageChoice, ImagePanel
 
 
@@ -69,6 +71,8 @@ class BlockPanel(ImagePanel):
         ]
         for event in self._events:
             event.connect(self._layers_changed)
+        self.headers = Headers(viewer, self)
+        self.headers.found.connect(self._header_found)
         self.layerChosen.connect(self._layer_chosen)
         self._layer_chosen("")
         self._layers_changed()
@@ -103,6 +107,7 @@ class BlockPanel(ImagePanel):
         for event in self._events:
             event.disconnect(self._layers_changed)
         self._events = []
+        self.headers.stop()
 
     def _layers_changed(self, event: object = None) -> None:
         found = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
@@ -125,5 +130,14 @@ class BlockPanel(ImagePanel):
             # Other axes of the same layer: what was typed still holds.
             if name or grid is not None:
                 self.show_grid(grid)
+            if name and grid is None:
+                self.headers.ask(layer)
         except InputError as error:
             self.origin.setText(f"<b>{error}</b>")
+
+    def _header_found(self, name: str, header: Stack, axes: str) -> None:
+        """Show the voxel size that the layer's file knows and its reader did not pass on."""
+        if name == self.layer.currentText() and header.grid is not None:
+            layer = self._viewer.layers[name]
+            self.show_layer(layer.data.shape, layers.axes_choices(layer.ndim), axes)
+            self.show_grid(header.grid, "from the file")
