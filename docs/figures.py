@@ -55,11 +55,11 @@ def main(folder: Path = IMAGES) -> None:
         )
         for acceleration in ("none", "heavy-ball", "biggs-andrews")
     }
-    _save(before_after(stack, runs["heavy-ball"].stack), folder / "before_after.png")
+    save(before_after(stack, runs["heavy-ball"].stack), folder / "before_after.png")
     curves = {name: run.record.blocks[0].divergences for name, run in runs.items()}
-    _save(how_many(curves), folder / "iterations.png")
-    _save(point_spread(), folder / "psf.png")
-    _save(methods(), folder / "methods.png")
+    save(how_many(curves), folder / "iterations.png")
+    save(point_spread(), folder / "psf.png")
+    save(methods(), folder / "methods.png")
 
 
 def before_after(raw: Stack, restored: Stack) -> plt.Figure:
@@ -73,7 +73,7 @@ def before_after(raw: Stack, restored: Stack) -> plt.Figure:
     )
     for column, (stack, title) in enumerate(((raw, "raw"), (restored, "restored"))):
         _projections(axes[:, column], stack, title)
-    _scale_bar(axes[1, 1], 5.0, columns * x_um)
+    scale_bar(axes[1, 1], 5.0, columns * x_um)
     figure.tight_layout(pad=0.3)
     return figure
 
@@ -139,10 +139,10 @@ def point_spread() -> plt.Figure:
     for pair, (name, optics) in zip((axes[:2], axes[2:]), cases.items(), strict=True):
         psf = compute_psf(optics, grid, (51, 61, 61))
         middle_z, middle_y = psf.shape[0] // 2, psf.shape[1] // 2
-        _show(pair[0], psf.samples[middle_z], (0.05, 0.05), f"{name}\nxy")
-        _show(pair[1], psf.samples[:, middle_y], (0.1, 0.05), "\nxz")
+        show(pair[0], psf.samples[middle_z], (0.05, 0.05), f"{name}\nxy")
+        show(pair[1], psf.samples[:, middle_y], (0.1, 0.05), "\nxz")
         print(f"PSF, {name}: FWHM {' x '.join(f'{w:.3f}' for w in fwhm_um(psf))} um")
-    _scale_bar(axes[3], 1.0, 61 * 0.05)
+    scale_bar(axes[3], 1.0, 61 * 0.05)
     figure.tight_layout(pad=0.4)
     return figure
 
@@ -174,7 +174,7 @@ def methods() -> plt.Figure:
         _projections(axes[:, column], stack, f"{name}\nr = {likeness:.2f}")
         print(f"simulated stack, {name}: correlation with the truth {likeness:.3f}")
     _projections(axes[:, 5], truth, "truth\n")
-    _scale_bar(axes[1, 5], 5.0, columns * x_um)
+    scale_bar(axes[1, 5], 5.0, columns * x_um)
     figure.tight_layout(pad=0.3)
     return figure
 
@@ -192,11 +192,11 @@ def _projections(axes: Any, stack: Stack, title: str) -> None:
     volume = np.asarray(stack.data, dtype=float)
     low, high = np.percentile(volume, (1, 99.95))
     scaled = np.clip((volume - low) / (high - low), 0, 1)
-    _show(axes[0], scaled.max(axis=0), (y_um, x_um), title)
-    _show(axes[1], scaled.max(axis=1), (z_um, x_um), "")
+    show(axes[0], scaled.max(axis=0), (y_um, x_um), title)
+    show(axes[1], scaled.max(axis=1), (z_um, x_um), "")
 
 
-def _show(axis: Any, image: Real, pixel_um: tuple[float, float], title: str) -> None:
+def show(axis: Any, image: Real, pixel_um: tuple[float, float], title: str) -> None:
     height, width = image.shape[0] * pixel_um[0], image.shape[1] * pixel_um[1]
     axis.imshow(
         np.clip(image / image.max(), 0, 1) ** DISPLAY_GAMMA,
@@ -207,7 +207,7 @@ def _show(axis: Any, image: Real, pixel_um: tuple[float, float], title: str) -> 
     axis.set(title=title, xticks=[], yticks=[])
 
 
-def _scale_bar(axis: Any, length_um: float, width_um: float) -> None:
+def scale_bar(axis: Any, length_um: float, width_um: float) -> None:
     end, bottom = 0.95 * width_um, axis.get_ylim()[0]
     outline = [withStroke(linewidth=3, foreground="black")]
     axis.plot([end - length_um, end], [0.95 * bottom] * 2, color="white", linewidth=2.5)
@@ -230,7 +230,7 @@ def _plain_log(axis: Any) -> None:
     axis.tick_params(axis="y", which="both", labelsize=7)
 
 
-def _save(figure: plt.Figure, path: Path) -> None:
+def save(figure: plt.Figure, path: Path) -> None:
     """Write a figure as a PNG of few colours, so that the repository stays small."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")

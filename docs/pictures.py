@@ -1,7 +1,7 @@
 """Make every picture of the docs again; `make pictures` runs this.
 
-`figures.py` draws what needs no viewer. `dock_pictures.py`, where it is there, opens the
-docks in napari and takes their pictures; it needs a screen, real or in memory.
+Those named figures draw what needs no viewer. Those named pictures, where they are there, open
+the docks in napari and take their pictures; they need a screen, real or in memory.
 """
 
 from __future__ import annotations
@@ -10,11 +10,18 @@ import runpy
 from pathlib import Path
 
 HERE = Path(__file__).parent
+SCRIPTS = (
+    "figures.py",
+    "psf_figures.py",
+    "dock_pictures.py",
+    "psf_pictures.py",
+    "beads_pictures.py",
+)
 
 
 def main() -> None:
-    """Run the two scripts beside this one."""
-    for name in ("figures.py", "dock_pictures.py"):
+    """Run the scripts beside this one."""
+    for name in SCRIPTS:
         script = HERE / name
         if script.exists():
             runpy.run_path(str(script), run_name="__main__")

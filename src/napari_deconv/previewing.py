@@ -47,6 +47,8 @@ QUICK_ITERATIONS = 20
 #: some 20 iterations; times this, the two correlate best (0.91 to 0.97 in three simulated cases,
 #: from 50 to 2000 photons, where the raw image does by 0.53 to 0.85).
 CALMER = 30.0
+#: Bisections for such a weight, which is none to be exact about: within 8 %.
+ROUGHLY = 6
 #: Seconds between two pictures of one stage.
 PERIOD = 0.15
 
@@ -231,33 +233,50 @@ class Preview:
 
         Notes
         -----
-        These are `quick_frames` and then, unless they are the full result already,
+        These are `first_frame`, `quick_frames` and then, unless those end in the full result,
         `exact_frames`. Where the free memory is too small for those, the last frame says so.
         """
         self._require_within(region)
         return self._frames(region, psf, method)
 
     def _frames(self, region: Region, psf: Psf, method: Method) -> Iterator[Frame]:
-        frame = None
+        yield self.first_frame(region, psf, method)
+        done = 0
         for frame in self.quick_frames(region, psf, method):
             yield frame
-        if frame is not None and frame.kind != "full":
-            done = frame.iterations if frame.kind == "refining" else 0
-            yield from self.exact_frames(region, psf, method, done)
+            if frame.kind == "full":
+                return
+            done = frame.iterations
+        yield from self.exact_frames(region, psf, method, done)
+
+    def first_frame(self, region: Region, psf: Psf, method: Method) -> Frame:
+        """Return Wiener's frame; in Richardson-Lucy's place, calmer and not negative."""
+        psf = self._fitted(region, psf)
+        view = self._quick_view(region, psf, method)
+        stands_in = not isinstance(method, Wiener)
+        wiener = method if isinstance(method, Wiener) else Wiener(edges=method.edges)
+        if not view.is_exact:
+            wiener = replace(wiener, edges="circular")
+        image = self._kept_transform(view, wiener.work_shape(view.image.shape, psf.shape))
+        otf = transfer_function(psf.samples, image.shape)
+        weight = wiener.regularization
+        if weight == "auto":
+            weight = CALMER * image.weight(otf, ROUGHLY) if stands_in else image.weight(otf)
+        data = view.cut(image.restored(otf, weight))
+        if stands_in:
+            np.maximum(data, 0, out=data)
+        note = f"a first look: Wiener, regularization {weight:.2g}"
+        return Frame(view.region, data, "wiener", 1, (), note)
 
     def quick_frames(self, region: Region, psf: Psf, method: Method) -> Iterator[Frame]:
-        """Yield Wiener's frame, then some iterations on a small part; see `frames`.
+        """Yield some iterations on a small part; none for Wiener, whose first frame shows as much.
 
-        The last frame is the full result where the region needs no more around it.
+        Where the region needs no more around it, they are the run's own, and the last frame is
+        the full result.
         """
         psf = self._fitted(region, psf)
-        part = needed_part(region, self.shape, method.halo(psf.shape))
-        voxels = math.prod(method.work_shape(part.shape, psf.shape))
-        is_exact = voxels <= math.prod(_small_shape(region))
-        view = self._kept_view(region, part if is_exact else None)
-        if not (is_exact and isinstance(method, Wiener)):
-            yield self._first_frame(view, psf, method)
-        if is_exact:
+        view = self._quick_view(region, psf, method)
+        if view.is_exact:
             yield from self._refined(view, psf, method)
         elif not isinstance(method, Wiener):
             most = min(method.iterations, QUICK_ITERATIONS)
@@ -291,6 +310,13 @@ class Preview:
             f"image of {self.shape} voxels",
         )
 
+    def _quick_view(self, region: Region, psf: Psf, method: Method) -> _View:
+        """Return the view of the first frames: exact where that is as quick."""
+        part = needed_part(region, self.shape, method.halo(psf.shape))
+        voxels = math.prod(method.work_shape(part.shape, psf.shape))
+        is_exact = voxels <= math.prod(_small_shape(region))
+        return self._kept_view(region, part if is_exact else None)
+
     def _kept_view(self, region: Region, part: Region | None) -> _View:
         """Return the exact view on `part`, or that on the small part; the last one is kept."""
         kept, is_exact = self._view, part is not None
@@ -308,23 +334,6 @@ class Preview:
         counts = np.asarray(self._stack.data[self._index][part.slices])
         checked_counts = observe(counts, Psf(np.ones((1,) * counts.ndim))).image
         return _View(region, part, checked_counts, checked_counts, is_exact=True)
-
-    def _first_frame(self, view: _View, psf: Psf, method: Method) -> Frame:
-        """Return Wiener's frame; in Richardson-Lucy's place, calmer and not negative."""
-        stands_in = not isinstance(method, Wiener)
-        wiener = method if isinstance(method, Wiener) else Wiener(edges=method.edges)
-        if not view.is_exact:
-            wiener = replace(wiener, edges="circular")
-        image = self._kept_transform(view, wiener.work_shape(view.image.shape, psf.shape))
-        otf = transfer_function(psf.samples, image.shape)
-        weight = wiener.regularization
-        if weight == "auto":
-            weight = image.weight(otf) * (CALMER if stands_in else 1)
-        data = view.cut(image.restored(otf, weight))
-        if stands_in:
-            np.maximum(data, 0, out=data)
-        note = f"a first look: Wiener, regularization {weight:.2g}"
-        return Frame(view.region, data, "wiener", 1, (), note)
 
     def _kept_transform(self, view: _View, shape: tuple[int, ...]) -> Transformed:
         """Return the transform of a view's image on `shape`; the last one is kept."""

@@ -1,54 +1,64 @@
-"""One thread for small products, and afterwards as many as before."""
+"""One thread for a product, and afterwards as many as before."""
 
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
 from threadpoolctl import ThreadpoolController
 
-from napari_deconv.imaging.blas import one_blas_thread
+from napari_deconv.imaging.blas import product
 
 
-def threads() -> set[int]:
+def threads() -> list[int]:
     """Return the threads that the libraries behind numpy may use."""
     np.ones((2, 2)) @ np.ones((2, 2))
-    return {found["num_threads"] for found in ThreadpoolController().select(user_api="blas").info()}
+    return [found["num_threads"] for found in ThreadpoolController().select(user_api="blas").info()]
+
+
+class Watching(np.ndarray):
+    """An array that looks at the threads while it is multiplied."""
+
+    seen: list[list[int]] = []  # noqa: RUF012 - what all of them saw
+
+    def __matmul__(self, other: Any) -> Any:
+        self.seen.append(threads())
+        return np.asarray(self) @ other
 
 
 def test_one_thread_inside_and_as_many_as_before_outside() -> None:
     before = threads()
-    with one_blas_thread():
-        assert threads() == {1}
+    rng = np.random.default_rng(0)
+    a, b = rng.random((30, 40)), rng.random((40, 20))
+    np.testing.assert_allclose(product(a.view(Watching), b), a @ b)
+    assert Watching.seen.pop() == [1] * len(before)
     assert threads() == before
 
 
-def test_an_error_inside_leaves_no_trace() -> None:
+def test_an_error_leaves_no_trace() -> None:
     before = threads()
-    with pytest.raises(ValueError, match="inside"), one_blas_thread():
-        raise ValueError("inside")
+    with pytest.raises(ValueError, match="matmul"):
+        product(np.ones((2, 3)), np.ones((2, 3)))
     assert threads() == before
 
 
-@pytest.mark.parametrize("first_in_is_first_out", [True, False])
-def test_threads_that_overlap_leave_no_trace(first_in_is_first_out: bool) -> None:
+def test_threads_at_once_agree_to_the_last_digit_and_leave_no_trace() -> None:
     before = threads()
-    entered, leave = threading.Event(), threading.Event()
+    rng = np.random.default_rng(1)
+    a, b = (rng.random((300, 300)).astype(np.float32) for _ in range(2))
+    expected, differing = product(a, b), []
 
-    def stay() -> None:
-        with one_blas_thread():
-            entered.set()
-            leave.wait(10)
+    def work() -> None:
+        for _ in range(20):
+            if not np.array_equal(product(a, b), expected):
+                differing.append(threading.get_ident())
 
-    other = threading.Thread(target=stay)
-    with one_blas_thread():
-        other.start()
-        assert entered.wait(10)
-        assert threads() == {1}
-        if not first_in_is_first_out:
-            leave.set()
-            other.join(10)
-    leave.set()
-    other.join(10)
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert differing == []
     assert threads() == before

@@ -52,8 +52,7 @@ def dock(viewer: Any, blobs: Image, qtbot: QtBot) -> Iterator[DeconvolveDock]:
             not widget.job.running
             and not widget.latest.running
             and not widget.headers.running
-            and not widget.live.quick.running
-            and not widget.live.exact.running
+            and not widget.live.running
         ),
         timeout=20_000,
     )

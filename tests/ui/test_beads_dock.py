@@ -32,9 +32,9 @@ from napari_deconv.ui.beads_panel import Measurement, MeasurementPanel
 from napari_deconv.ui.beads_points import LOOKS
 from napari_deconv.ui.beads_table import BeadTable
 from napari_deconv.ui.deconvolve_dock import DeconvolveDock
-from napari_deconv.ui.exchange import DECONVOLVE, PSF, exchange_of, open_dock
+from napari_deconv.ui.exchange import DECONVOLVE, FIT, PSF, exchange_of, open_dock
 from napari_deconv.ui.fit_dock import FitDock
-from napari_deconv.ui.measured_psf import FIT, is_measured
+from napari_deconv.ui.measured_psf import is_measured
 from napari_deconv.ui.psf_dock import PsfDock
 from napari_deconv.ui.psf_panel import PsfLayer
 from napari_deconv.ui.samples import confocal_beads

@@ -42,7 +42,7 @@ def live(viewer: Any, qtbot: QtBot) -> Any:
     preview = LivePreview(viewer)
     yield preview
     preview.stop()
-    qtbot.waitUntil(lambda: not preview.quick.running and not preview.exact.running, timeout=20_000)
+    qtbot.waitUntil(lambda: not preview.running, timeout=20_000)
 
 
 def wish_for(layer: Image, optics: Optics = OPTICS, axes: str = "ZYX") -> Wish:
@@ -236,6 +236,6 @@ def test_removing_the_preview_or_its_source_ends_it(
 def test_what_cannot_be_previewed_is_told(dock: DeconvolveDock, blobs: Image, qtbot: QtBot) -> None:
     blobs.data = np.full((6, 24, 22), np.nan, np.float32)
     dock.psf.setValue(OPTICS)
-    with qtbot.waitSignal(dock.live.quick.failed, timeout=20_000):
+    with qtbot.waitSignal(dock.live.first.failed, timeout=20_000):
         dock.preview.check.click()
     assert "NaN or infinite" in dock.preview.note.text()

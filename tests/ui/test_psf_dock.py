@@ -144,7 +144,7 @@ def test_slow_planes_are_computed_beside_the_viewer(
     monkeypatch.setattr(psf_live, "planes_of", whole)
     live.show(OIL, GRID)
     qtbot.waitUntil(lambda: not live.running, timeout=20_000)
-    assert shown[-1].xy.shape == (97, 97)
+    assert shown[-1].xy.shape == (81, 81)
 
 
 def test_a_refusal_is_told_in_place_and_the_picture_stays(psf: PsfDock, qtbot: QtBot) -> None:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from .blas import product
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
@@ -160,14 +162,15 @@ def through_disk(polar: Real, radial_um: float, radius_um: float, count: int) ->
     size = radius_um / radial_um
     angles = polar.shape[2]
     if angles == 1:
-        return (polar[..., 0] @ _disk_map(size, polar.shape[1], count, 0, polar.dtype))[..., None]
+        disk = _disk_map(size, polar.shape[1], count, 0, polar.dtype)
+        return product(polar[..., 0], disk)[..., None]
     from scipy.fft import irfft, rfft
 
     spectrum = rfft(polar, axis=-1, workers=-1)
     result = np.empty((len(polar), count, spectrum.shape[2]), spectrum.dtype)
     for order in range(spectrum.shape[2]):
         disk = _disk_map(size, polar.shape[1], count, order, polar.dtype)
-        result[..., order] = spectrum[..., order] @ disk
+        result[..., order] = product(spectrum[..., order], disk)
     return irfft(result, angles, axis=-1, workers=-1)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import polar
-from .blas import one_blas_thread
+from .blas import product
 from .grid import Grid
 from .optics import Optics
 from .psf import Psf
@@ -52,7 +52,6 @@ MOST_PLANES, MOST_PIXELS = 63, 101  # but never more to each side than these
 UNDERSAMPLED, MEANINGLESS = 1.5, 32.0
 
 
-@one_blas_thread()
 def compute_psf(
     optics: Optics, grid: Grid, shape: tuple[int, ...] | None = None, *, focus_um: float = 0.0
 ) -> Psf:
@@ -146,7 +145,6 @@ def compute_psf(
 
 
 @lru_cache(maxsize=64)
-@one_blas_thread()
 def focal_shift_um(optics: Optics) -> float:
     """Return how far from the nominal (paraxial) focus the PSF is brightest on its axis.
 
@@ -333,7 +331,7 @@ def _light_of_planes(optics: Optics, heights: Real, reach_um: float) -> Real:
     count = 2 + math.ceil(reach_um / step_um)
     rings = _RESPONSES[optics.modality](light, count).mean(axis=2)
     circles: Real = 2 * math.pi * step_um**2 * np.arange(rings.shape[1])
-    return np.asarray(rings @ circles)
+    return product(rings, circles)
 
 
 def _affordable_box(optics: Optics, grid: Grid) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import aberrations
+from .blas import product
 from .optics import Optics
 
 Real = npt.NDArray[np.floating[Any]]
@@ -225,7 +226,7 @@ def _turned(pupil: Pupil, waves: Complex, turn: int, bessel: _Bessel, angles: in
 
 def _product(waves: Complex, bessel: Real) -> tuple[Real, Real]:
     """Return real and imaginary part of waves @ bessel by one real product."""
-    parts = np.concatenate((waves.real, waves.imag)).astype(bessel.dtype) @ bessel
+    parts = product(np.concatenate((waves.real, waves.imag)).astype(bessel.dtype), bessel)
     return parts[: len(waves)], parts[len(waves) :]
 
 

@@ -102,10 +102,11 @@ class Wiener(Value):
 
 def inverse(otf: Complex, weight: float) -> Complex:
     """Return the filter (1 + l) conj(H) / (|H|^2 + l) for the regularization `weight`."""
-    # In float64: |H|^2 + l must not round to zero for a tiny l.
-    power = np.square(otf.real, dtype=np.float64) + np.square(otf.imag, dtype=np.float64)
-    power += weight
-    inverted: Complex = ((1 + weight) * otf.conj() / power).astype(np.complex64)
+    # A tiny l needs float64: |H|^2 + l must not round to zero.
+    kind = np.float32 if weight >= LEAST else np.float64
+    power = np.square(otf.real, dtype=kind) + np.square(otf.imag, dtype=kind)
+    power += kind(weight)
+    inverted: Complex = (kind(1 + weight) * otf.conj() / power).astype(np.complex64, copy=False)
     return inverted
 
 
@@ -127,7 +128,7 @@ class Transformed:
     shape: tuple[int, ...]
     sigma: float
 
-    def weight(self, otf: Complex) -> float:
+    def weight(self, otf: Complex, bisections: int = BISECTIONS) -> float:
         """Return the regularization at which the blurred result misses the image by the noise.
 
         Where the power at frequencies that the optics `otf` do not pass is lower than that of
@@ -148,7 +149,7 @@ class Transformed:
         # What is missed at l is l (1 - |H|^2) / (|H|^2 + l) of each frequency.
         missing = np.square(1 - seen) * power
         low, high = math.log(LEAST), math.log(MOST)
-        for _ in range(BISECTIONS):
+        for _ in range(bisections):
             middle = (low + high) / 2
             weight = np.float32(math.exp(middle))
             missed = missing / np.square(seen + weight)

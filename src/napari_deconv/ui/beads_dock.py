@@ -24,15 +24,15 @@ from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.value import InputError
 from napari_deconv.restoration.restorer import Step
 
+from . import layers
 from .beads_panel import MeasuredPanel, MeasurementPanel
 from .beads_points import BeadPoints
 from .beads_table import BeadTable
 from .block_panel import Block, BlockPanel
 from .column import ScrollingColumn
-from .exchange import exchange_of, open_dock, wish_psf_layer
+from .exchange import BEADS, exchange_of, wish_fit, wish_psf_layer
 from .jobs import Job, Latest
-from .measured_psf import BEADS, FIT, centred_at, is_measured, optics_at_hand, reveal, show_measured
-from .psf_layer import is_psf_layer
+from .measured_psf import centred_at, optics_at_hand, reveal, show_measured
 from .psf_views import Planes
 from .run_panel import RunPanel
 
@@ -61,9 +61,7 @@ class BeadsDock(QWidget):
         self._theory: Theory | None = None
         self.finding, self.averaging, self.exporting = Job(self), Job(self), Job(self)
         self.theory = Latest(THEORY_DELAY_MS, self)
-        self.image = BlockPanel(
-            napari_viewer, lambda layer: not is_psf_layer(layer) and not is_measured(layer)
-        )
+        self.image = BlockPanel(napari_viewer, layers.may_be_restored)
         self.settings, self.beads, self.result = MeasurementPanel(), BeadTable(), MeasuredPanel()
         self.points = BeadPoints(napari_viewer, self)
         self.running = RunPanel()
@@ -234,9 +232,7 @@ class BeadsDock(QWidget):
         """Open the dock "Fit optics" on the layer."""
         name = self.make_layer()
         if name is not None:
-            open_dock(self.viewer, FIT)
-            dock: Any = self.exchange.dock(FIT)
-            dock.choose(name)
+            wish_fit(self.viewer, name)
 
     def export_table(self, path: str, overwrite: bool = False) -> None:
         """Write what became of each bead as CSV."""

@@ -125,9 +125,10 @@ class DeconvolveDock(QWidget):
     # -- layers and settings --------------------------------------------------------------
 
     def _layers_changed(self, event: object = None) -> None:
-        images = (layer for layer in self.viewer.layers if isinstance(layer, Image))
-        names = [layer.name for layer in images if not layers.is_preview(layer)]
-        self.psf.set_layers(names)
+        found = list(self.viewer.layers)
+        images = [layer for layer in found if isinstance(layer, Image)]
+        self.psf.set_layers([layer.name for layer in images if not layers.is_preview(layer)])
+        names = [layer.name for layer in found if layers.may_be_restored(layer)]
         # The newest layer is on top: offer that first.
         self.image.set_layers(names[::-1])
         self.running.run_button.setEnabled(bool(names) and not self.job.running)

@@ -17,19 +17,22 @@ from qtpy.QtWidgets import QDockWidget, QWidget
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
 
-PLUGIN, DECONVOLVE, PSF = "napari-deconv", "Deconvolve", "PSF"
+PLUGIN = "napari-deconv"
+DECONVOLVE, PSF, BEADS, FIT = "Deconvolve", "PSF", "PSF from beads", "Fit optics"
 
 
 class Exchange(QObject):
     """The wishes of one viewer's docks.
 
     Signals: `opticsWished(Optics)` and `psfLayerWished(name)` ask the dock "Deconvolve" to use
-    a PSF, `editWished(Optics, Grid | None)` asks the dock "PSF" to edit one.
+    a PSF, `editWished(Optics, Grid | None)` asks the dock "PSF" to edit one, and
+    `fitWished(name)` the dock "Fit optics" to fit the PSF in a layer.
     """
 
     opticsWished = Signal(object)
     psfLayerWished = Signal(str)
     editWished = Signal(object, object)
+    fitWished = Signal(str)
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,6 +83,12 @@ def wish_edit(viewer: Viewer, optics: Optics, grid: Grid | None) -> None:
     """Ask the dock "PSF" to edit these optics on these voxels."""
     open_dock(viewer, PSF)
     exchange_of(viewer).editWished.emit(optics, grid)
+
+
+def wish_fit(viewer: Viewer, name: str) -> None:
+    """Ask the dock "Fit optics" to fit the PSF in a layer."""
+    open_dock(viewer, FIT)
+    exchange_of(viewer).fitWished.emit(name)
 
 
 def open_dock(viewer: Viewer, name: str) -> None:

@@ -22,11 +22,11 @@ from napari_deconv.restoration.restorer import Step
 from . import layers
 from .block_panel import Block, BlockPanel
 from .column import ScrollingColumn
-from .exchange import exchange_of, wish_edit
+from .exchange import FIT, exchange_of, wish_edit
 from .fit_panel import FitTable, FreePanel
 from .fit_views import Comparison, FitViews
 from .jobs import Job
-from .measured_psf import FIT, optics_at_hand, reveal, show_measured
+from .measured_psf import optics_at_hand, reveal, show_measured
 from .optics_fields import folded
 from .optics_panel import OpticsPanel
 from .run_panel import RunPanel
@@ -110,6 +110,7 @@ class FitDock(QWidget):
         self.table.valueChanged.connect(self._show_state)
         self.apply_button.clicked.connect(self.apply)
         self.make_button.clicked.connect(self.make_layer)
+        self.exchange.fitWished.connect(self.choose)
         self.exchange.announce(FIT, self)
 
     # -- the start ------------------------------------------------------------------------

@@ -25,6 +25,10 @@ from napari_deconv.pipeline import Restored
 
 #: Key of our own entry in a layer's metadata.
 KEY = "napari_deconv"
+#: Marks in that entry of layers that are no images of a sample: previews and PSFs.
+PREVIEW, PSF, MEASURED = MADE = ("preview", "psf", "measured_psf")
+#: Voxels that the contrast of a preview is taken from.
+QUICKLY = 100_000
 LayerTuple = tuple[Any, dict[str, Any], str]
 
 
@@ -138,9 +142,14 @@ def result_layer(restored: Restored, placement: Placement) -> LayerTuple:
     return np.transpose(data, back), state, "image"
 
 
-def contrast_limits(data: npt.NDArray[np.float32]) -> tuple[float, float]:
-    """Return limits that show the structure: 0 (or the 1st percentile) to the 99.9th."""
-    step = max(data.size // 1_000_000, 1)
+def contrast_limits(
+    data: npt.NDArray[np.float32], looked_at: int = 1_000_000
+) -> tuple[float, float]:
+    """Return limits that show the structure: 0 (or the 1st percentile) to the 99.9th.
+
+    They are taken from about `looked_at` of the voxels.
+    """
+    step = max(data.size // looked_at, 1)
     sample = data.reshape(-1)[::step]
     low, high = np.percentile(sample, (1, 99.9))
     high = high if high > low else float(sample.max())
@@ -223,8 +232,14 @@ def stack_of_state(data: Any, state: dict[str, Any]) -> Stack:
 
 
 def is_preview(layer: object) -> bool:
-    """Return whether a layer shows a preview, or its outline: nothing to restore."""
-    return bool(getattr(layer, "metadata", {}).get(KEY, {}).get("preview"))
+    """Return whether a layer shows a preview, or its outline."""
+    return bool(getattr(layer, "metadata", {}).get(KEY, {}).get(PREVIEW))
+
+
+def may_be_restored(layer: object) -> bool:
+    """Return whether a layer is an image, and none that the docks made beside images."""
+    entry = getattr(layer, "metadata", {}).get(KEY, {})
+    return isinstance(layer, Image) and not any(mark in entry for mark in MADE)
 
 
 def point_of(layer: Image, axes: str, world: Any) -> tuple[float, ...]:
@@ -264,8 +279,8 @@ def region_layer(
         "units": source.units,
         "axis_labels": source.axis_labels,
         "colormap": source.colormap,
-        "contrast_limits": contrast_limits(data),
-        "metadata": {KEY: {"preview": True}},
+        "contrast_limits": contrast_limits(data, QUICKLY),
+        "metadata": {KEY: {PREVIEW: True}},
     }
     return np.transpose(whole, back), state
 
@@ -283,7 +298,7 @@ def outline_state(source: Image, axes: str) -> dict[str, Any]:
         "translate": [source.translate[i] for i in plane],
         "units": [source.units[i] for i in plane],
         "axis_labels": [source.axis_labels[i] for i in plane],
-        "metadata": {KEY: {"preview": True}},
+        "metadata": {KEY: {PREVIEW: True}},
     }
 
 

@@ -16,13 +16,8 @@ from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError
 
 from .exchange import DECONVOLVE, PSF, exchange_of
-from .layers import KEY
+from .layers import KEY, MEASURED
 from .optics_panel import OpticsPanel
-
-BEADS, FIT = "PSF from beads", "Fit optics"
-
-#: Key in a layer's metadata, beside that of computed PSFs.
-MEASURED = "measured_psf"
 
 
 def is_measured(layer: Any) -> bool:

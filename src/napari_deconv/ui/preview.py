@@ -1,7 +1,8 @@
 """The live preview: a region of the chosen layer, restored as the settings change.
 
-`LivePreview` follows the newest wish in two threads: the quick frames at once, and the exact
-ones, which no slider should wait for, after a rest. It shows them as a layer in place over the
+`LivePreview` follows the newest wish: the first look at once, then iterations on a small part,
+and after a rest the exact result. Each stage has a thread of its own, so that no slider waits
+for an iteration. It shows them as a layer in place over the
 raw data, outlined by a rectangle that can be moved; a click moves it, too.
 """
 
@@ -28,9 +29,11 @@ from napari_deconv.previewing import Frame, Preview
 from . import layers
 from .jobs import Stream
 
-#: Milliseconds of quiet after which the exact result is computed, and between two answers to
-#: the viewer's dimension sliders.
-REST_MS, FOLLOW_MS = 700, 60
+#: Milliseconds of quiet after which iterations begin, and after those the exact result: so a
+#: slider that is being dragged shares the processor with neither.
+PAUSE_MS, REST_MS = 40, 700
+#: Milliseconds between two answers to the viewer's dimension sliders.
+FOLLOW_MS = 60
 #: Most pixels to a side of a rectangle that the user draws.
 MOST_PIXELS = 256
 #: Held, it hides the preview.
@@ -85,23 +88,34 @@ class LivePreview(QObject):
         self.region: Region | None = None
         self._wish: Wish | None = None
         self._block: tuple[int, ...] = ()
-        self._pair = _Pair()
-        self.quick, self.exact = Stream(self), Stream(self)
-        self._rest, self._follow = QTimer(self), QTimer(self)
-        for timer, delay in ((self._rest, REST_MS), (self._follow, FOLLOW_MS)):
-            timer.setSingleShot(True)
-            timer.setInterval(delay)
-        self._rest.timeout.connect(self._refine)
-        self._follow.timeout.connect(self._dims_moved)
-        for stream in (self.quick, self.exact):
+        self._previews = _Previews()
+        self.first, self.quick, self.exact = Stream(self), Stream(self), Stream(self)
+        self._pause = self._timer(PAUSE_MS, self._iterate)
+        self._rest = self._timer(REST_MS, self._refine)
+        self._follow = self._timer(FOLLOW_MS, self._dims_moved)
+        for stream in (self.first, self.quick, self.exact):
             stream.item.connect(self._show)
             stream.failed.connect(self.said)
-        self.quick.ended.connect(self._rested)
+        self.first.ended.connect(self._first_seen)
+        self.quick.ended.connect(self._quick_seen)
+
+    def _timer(self, delay_ms: int, answer: Callable[[], None]) -> QTimer:
+        timer = QTimer(self)
+        timer.setSingleShot(True)
+        timer.setInterval(delay_ms)
+        timer.timeout.connect(answer)
+        return timer
 
     @property
     def active(self) -> bool:
         """Whether anything is followed."""
         return self._wish is not None
+
+    @property
+    def running(self) -> bool:
+        """Whether a thread is at work, or will be after a rest."""
+        streams = (self.first, self.quick, self.exact)
+        return any(s.running for s in streams) or self._pause.isActive() or self._rest.isActive()
 
     # -- following ------------------------------------------------------------------------
 
@@ -111,7 +125,7 @@ class LivePreview(QObject):
         if before is None:
             self._listen()
         if before is None or before.voxels != wish.voxels:
-            self.region, self._pair = None, _Pair()
+            self.region, self._previews = None, _Previews()
         self._restart()
 
     def stop(self) -> None:
@@ -119,11 +133,11 @@ class LivePreview(QObject):
         if self._wish is None:
             return
         self._wish = self.region = None
-        self._rest.stop()
-        self._follow.stop()
-        self.quick.stop()
-        self.exact.stop()
-        self._pair = _Pair()  # What still runs keeps the old one until its next step.
+        for timer in (self._pause, self._rest, self._follow):
+            timer.stop()
+        for stream in (self.first, self.quick, self.exact):
+            stream.stop()
+        self._previews = _Previews()  # What still runs keeps the old one until its next step.
         self._deafen()
         shown, self.layer, self.outline = (self.layer, self.outline), None, None
         for layer in shown:
@@ -148,39 +162,54 @@ class LivePreview(QObject):
         block, position = self._position(wish)
         if self.region is None:
             self.region = region_around(position, wish.stack.spatial_shape)
-        self._block, region, pair = block, self.region, self._pair
+        self._block, region, previews = block, self.region, self._previews
         self._draw_outline(wish, region)
+        self._pause.stop()
         self._rest.stop()
+        self.quick.stop()
         self.exact.stop()
 
-        def work() -> Generator[Shown, None, tuple[Recipe, Psf, Frame | None]]:
-            recipe, last = wish.recipe(), None
-            psf = pair.psf(recipe, wish.stack)
-            preview = pair.preview("quick", wish.stack, block, recipe)
-            for last in preview.quick_frames(region, psf, recipe.method):
-                yield _shown(last, preview, wish.stack, block)
-            return recipe, psf, last
+        def work() -> Generator[Shown, None, _Wanted]:
+            recipe = wish.recipe()
+            wanted = _Wanted(wish.stack, block, region, recipe, previews.psf(recipe, wish.stack))
+            preview = previews.preview("first", wanted)
+            frame = preview.first_frame(region, wanted.psf, recipe.method)
+            yield _shown(frame, preview, wanted)
+            return wanted
+
+        self.first.request(work)
+
+    def _first_seen(self, wanted: _Wanted) -> None:
+        """Iterate after a pause, if no newer wish comes."""
+        self._wanted = wanted
+        self._pause.start()
+
+    def _iterate(self) -> None:
+        """Do some iterations on a small part."""
+        wanted, previews = self._wanted, self._previews
+
+        def work() -> Generator[Shown, None, Frame | None]:
+            preview, last = previews.preview("quick", wanted), None
+            for last in preview.quick_frames(wanted.region, wanted.psf, wanted.recipe.method):
+                yield _shown(last, preview, wanted)
+            return last
 
         self.quick.request(work)
 
-    def _rested(self, done: tuple[Recipe, Psf, Frame | None]) -> None:
-        """Refine after a rest, unless the quick frames were exact."""
-        self._done = done
-        last = done[2]
-        if last is not None and last.kind != "full":
+    def _quick_seen(self, last: Frame | None) -> None:
+        """Go on after a rest, unless these frames were exact."""
+        self._seen = 0 if last is None else last.iterations
+        if last is None or last.kind != "full":
             self._rest.start()
 
     def _refine(self) -> None:
-        wish, region, block, pair = self._wish, self.region, self._block, self._pair
-        if wish is None or region is None:
-            return
-        recipe, psf, last = self._done
-        seen = last.iterations if last is not None and last.kind == "refining" else 0
+        """Compute what a run gives there."""
+        wanted, previews, seen = self._wanted, self._previews, self._seen
 
         def work() -> Generator[Shown, None, None]:
-            preview = pair.preview("exact", wish.stack, block, recipe)
-            for frame in preview.exact_frames(region, psf, recipe.method, seen):
-                yield _shown(frame, preview, wish.stack, block)
+            preview, method = previews.preview("exact", wanted), wanted.recipe.method
+            for frame in preview.exact_frames(wanted.region, wanted.psf, method, seen):
+                yield _shown(frame, preview, wanted)
 
         self.exact.request(work)
 
@@ -313,21 +342,33 @@ class LivePreview(QObject):
             self.closed.emit()
 
 
-class _Pair:
-    """Two previews of one image, so that the quick one never waits for the exact one."""
+@dataclass(frozen=True, eq=False)
+class _Wanted:
+    """A wish as the threads need it: all that one picture after the other is made from."""
+
+    stack: Stack
+    block: tuple[int, ...]
+    region: Region
+    recipe: Recipe
+    psf: Psf
+
+
+class _Previews:
+    """A preview of one image for each stage, so that an earlier one never waits for a later."""
 
     def __init__(self) -> None:
         self._kept: dict[str, tuple[tuple[Any, ...], Preview]] = {}
         self._psf: tuple[object, object, Psf] | None = None
 
-    def preview(self, stage: str, stack: Stack, block: tuple[int, ...], recipe: Recipe) -> Preview:
-        """Return the preview of a stage, "quick" or "exact"; the last one is kept."""
-        what = (block, recipe.background, recipe.engine, stack.axes)
+    def preview(self, stage: str, wanted: _Wanted) -> Preview:
+        """Return the preview of a stage, "first", "quick" or "exact"; the last one is kept."""
+        stack, recipe = wanted.stack, wanted.recipe
+        what = (wanted.block, recipe.background, recipe.engine, stack.axes)
         kept = self._kept.get(stage)
         if kept is None or kept[0] != what:
             if kept is not None:
                 kept[1].close()
-            made = Preview(stack, block, background=recipe.background, engine=recipe.engine)
+            made = Preview(stack, wanted.block, background=recipe.background, engine=recipe.engine)
             self._kept[stage] = kept = (what, made)
         return kept[1]
 
@@ -339,12 +380,12 @@ class _Pair:
         return kept[2]
 
 
-def _shown(frame: Frame, preview: Preview, stack: Stack, block: tuple[int, ...]) -> Shown:
+def _shown(frame: Frame, preview: Preview, wanted: _Wanted) -> Shown:
     """Return a frame with the counts along x through its middle; read in the worker's thread."""
-    region = frame.region
+    region, stack = frame.region, wanted.stack
     middle = tuple(n // 2 for n in region.shape[:-1])
     line = tuple(s + m for s, m in zip(region.start[:-1], middle, strict=True))
-    raw = np.asarray(stack.data[(*block, *line, region.slices[-1])], dtype=np.float32)
+    raw = np.asarray(stack.data[(*wanted.block, *line, region.slices[-1])], dtype=np.float32)
     restored = None if frame.data is None else frame.data[middle]
     step_um = stack.grid.spacing_um[-1] if stack.grid else None
     return Shown(frame, raw - np.float32(preview.background), restored, step_um)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from napari.layers import Image
 from napari.viewer import Viewer
 from qtpy.QtCore import QEvent
 from qtpy.QtGui import QCloseEvent
@@ -15,11 +14,11 @@ from napari_deconv.imaging.value import InputError
 
 from . import layers
 from .column import ScrollingColumn
-from .exchange import PSF, exchange_of, wish_optics
+from .exchange import BEADS, FIT, PSF, exchange_of, open_dock, wish_optics
 from .headers import Headers
 from .optics_fields import AMBER
 from .optics_panel import OpticsPanel
-from .psf_layer import is_psf_layer, psf_layer, show_psf_layer
+from .psf_layer import psf_layer, show_psf_layer
 from .psf_live import LivePsf
 from .psf_report import Report
 from .psf_views import Planes, PsfViews
@@ -57,9 +56,15 @@ class PsfDock(QWidget):
         # Of one height, whatever it tells: the sliders above must not move below the mouse.
         telling = ScrollingColumn(self.told)
         telling.setFixedHeight(TOLD_LINES * self.fontMetrics().lineSpacing())
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.make_button)
-        buttons.addWidget(self.use_button)
+        self.beads_button = QPushButton("From beads...")
+        self.beads_button.setToolTip("Measure the PSF on a stack of beads, in a dock of its own")
+        self.fit_button = QPushButton("Fit to measured...")
+        self.fit_button.setToolTip("Find the optics that reproduce a measured PSF")
+        buttons, others = QHBoxLayout(), QHBoxLayout()
+        for button in (self.make_button, self.use_button):
+            buttons.addWidget(button)
+        for button in (self.beads_button, self.fit_button):
+            others.addWidget(button)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(4, 0, 4, 4)
         # The picture stays in sight while the settings scroll.
@@ -68,6 +73,7 @@ class PsfDock(QWidget):
         outer.addWidget(telling)
         outer.addWidget(self.follow)
         outer.addLayout(buttons)
+        outer.addLayout(others)
 
     def _connect(self) -> None:
         events = self.viewer.layers.events
@@ -82,6 +88,8 @@ class PsfDock(QWidget):
         self.live.refused.connect(self._refuse)
         self.make_button.clicked.connect(self.make_layer)
         self.use_button.toggled.connect(self._use)
+        self.beads_button.clicked.connect(lambda: open_dock(self.viewer, BEADS))
+        self.fit_button.clicked.connect(lambda: open_dock(self.viewer, FIT))
         self.exchange.editWished.connect(self.edit)
         self.exchange.announce(PSF, self)
 
@@ -95,9 +103,8 @@ class PsfDock(QWidget):
         self.use_button.setChecked(True)
 
     def _layers_changed(self, event: object = None) -> None:
-        found = [layer for layer in self.viewer.layers if isinstance(layer, Image)]
-        made = (is_psf_layer, layers.is_preview)
-        names = [layer.name for layer in found[::-1] if not any(is_made(layer) for is_made in made)]
+        found = list(self.viewer.layers)[::-1]
+        names = [layer.name for layer in found if layers.may_be_restored(layer)]
         self.voxels.set_layers(names)
         self.follow.setEnabled(psf_layer(self.viewer) is not None)
 

@@ -8,14 +8,14 @@ from napari.viewer import Viewer
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
 
-from .layers import KEY
+from .layers import KEY, PSF
 
 NAME = "PSF"
 
 
 def is_psf_layer(layer: object) -> bool:
     """Return whether a layer was made by `show_psf_layer`."""
-    return isinstance(layer, Image) and "psf" in layer.metadata.get(KEY, {})
+    return isinstance(layer, Image) and PSF in layer.metadata.get(KEY, {})
 
 
 def psf_layer(viewer: Viewer) -> Image | None:
@@ -38,7 +38,7 @@ def show_psf_layer(viewer: Viewer, psf: Psf, optics: Optics) -> Image:
     spacing = psf.spacing_um or (1.0,) * psf.samples.ndim
     # The centre of the PSF is the centre of voxel n//2.
     translate = [-(n // 2) * step for n, step in zip(psf.shape, spacing, strict=True)]
-    entry = {"psf": {"optics": optics.to_dict(), "notes": list(psf.notes)}}
+    entry = {PSF: {"optics": optics.to_dict(), "notes": list(psf.notes)}}
     limits = (0.0, float(psf.samples.max()))
     layer = psf_layer(viewer)
     if layer is not None and layer.ndim != psf.samples.ndim:

@@ -33,7 +33,7 @@ SLOW_S = 0.03
 #: The picture: pixels to each side, Nyquist steps to each side in z but at most so many
 #: planes. Of a close-up, Nyquist steps to each side. Pixels do not follow the optics, as
 #: then all positions of a slider share what `compute_psf` prepares for a shape.
-HALF_PIXELS, REACH, MOST_HALF_PLANES = 48, 24.0, 96
+HALF_PIXELS, REACH, MOST_HALF_PLANES = 40, 24.0, 64
 CLOSE_AXIAL, CLOSE_LATERAL = 6.0, 10.0
 
 
