@@ -240,6 +240,10 @@ def test_nyquist_knows_the_modality() -> None:
     assert nyquist_um(Optics("confocal", **OIL)) == pytest.approx((axial * both, lateral * both))
     two = Optics("two-photon", **{**OIL, "excitation_nm": 1040})
     assert nyquist_um(two) == pytest.approx((axial, lateral))
+    thick, thin = (nyquist_um(Optics("light-sheet", sheet_um=w, **OIL)) for w in (1e6, 1e-3))
+    assert thick == pytest.approx((axial, lateral))
+    # Far below the detection's own depth of field the sheet alone decides.
+    assert thin == pytest.approx((1e-3 / 2.275, lateral), rel=0.01)
     sted = nyquist_um(Optics("effective-sted", saturation=15, **OIL))
     assert sted == pytest.approx((axial * both, lateral * both / 4))
 

@@ -7,7 +7,7 @@ button. `fit_parameters.FREE` lists what may be fitted.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -178,13 +178,16 @@ def fitting(psf: Psf, start: Optics, *, free: Sequence[str] = ("depth_um",)) -> 
     lowest = min(run.cost for run in runs)
     # The user's own start comes first, and stays where the others are no better.
     best = next(run for run in runs if run.cost <= (1 + 1e-6) * lowest)
-    agreement = _agreement(problem, runs, best)
+    rough = best
     for done in range(REFINEMENTS):
         weights = weights_of(problem.fitted(best.x, weights))
         best = problem.minimised(best.x, weights, FINE)
         if done < REFINEMENTS - 1:
             yield FitStep(total - REFINEMENTS + 1 + done, total, "weights refined")
-    yield FitStep(total, total, "fitted", _result(problem, psf, best.x, weights, agreement))
+    result = _result(problem, psf, best.x, weights)
+    agreement = _agreement(problem, runs, rough, result.parameters)
+    result = replace(result, notes=(*agreement, *result.notes))
+    yield FitStep(total, total, "fitted", result)
 
 
 def _require_a_point(problem: Problem, weights: Real) -> None:
@@ -196,7 +199,7 @@ def _require_a_point(problem: Problem, weights: Real) -> None:
     )
 
 
-def _result(problem: Problem, psf: Psf, x: Real, weights: Real, agreement: str) -> OpticsFit:
+def _result(problem: Problem, psf: Psf, x: Real, weights: Real) -> OpticsFit:
     """Return the fit at the unknowns `x`, in the units and on the voxels of `psf`."""
     model = problem.model(x)
     amplitude, background = problem.levels(model, weights)
@@ -218,23 +221,33 @@ def _result(problem: Problem, psf: Psf, x: Real, weights: Real, agreement: str) 
         residual_rms=rms,
         correlation=errors.correlation,
         model=Psf(np.maximum(samples, 0), psf.spacing_um),  # the interpolation may dip below 0
-        notes=(agreement, *_notes(problem, model > 0.1 * model.max(), left * weights)),
+        notes=tuple(_notes(problem, model > 0.1 * model.max(), left * weights)),
     )
 
 
-def _agreement(problem: Problem, runs: list[Any], best: Any) -> str:
-    """Return a sentence on how many starts ended at the best fit, and on one that rivals it."""
-    count = len(problem.names)
-    apart = [run for run in runs if np.abs(run.x - best.x)[:count].max() > APART]
+def _agreement(
+    problem: Problem, runs: list[Any], best: Any, parameters: tuple[FittedParameter, ...]
+) -> tuple[str, ...]:
+    """Return a sentence on how many starts ended at the best fit, and on one that rivals it.
+
+    Parameters that are not identifiable end anywhere, and are told as such.
+    """
+    told = np.array([parameter.identifiable for parameter in parameters])
+    if not told.any():
+        return ()
+    distances = [np.abs(run.x - best.x)[: len(told)][told].max() for run in runs]
+    apart = [run for run, distance in zip(runs, distances, strict=True) if distance > APART]
     text = f"Fit: {len(runs) - len(apart)} of {len(runs)} starts end at the same values"
     # Sigma squared is twice the excess of the cost over the variance of one independent cell.
     cells = best.fun.size / float(np.prod(np.maximum(2 * problem.finest, 1)))
     for run in apart:
         if run.cost - best.cost < RIVAL**2 * best.cost / cells:
-            ends = zip(problem.names, problem.values(run.x), strict=True)
-            values = ", ".join(f"{FREE[name].label} {value:.4g}" for name, value in ends)
-            return f"{text}; {values} fits about as well"
-    return text
+            ends = zip(problem.names, problem.values(run.x), told, strict=True)
+            values = ", ".join(
+                f"{FREE[name].label} {value:.4g}" for name, value, is_told in ends if is_told
+            )
+            return (f"{text}; {values} fits about as well",)
+    return (text,)
 
 
 def _notes(problem: Problem, core: npt.NDArray[np.bool_], left: Real) -> list[str]:

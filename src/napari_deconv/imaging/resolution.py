@@ -17,7 +17,8 @@ def nyquist_um(optics: Optics) -> tuple[float, float]:
     lambda/(2 n (1 - cos alpha)) and lambda/(4 NA), with sin alpha = NA/n in the immersion. The
     product of excitation and detection passes the frequencies of both together: with them
     1/lambda is 1/excitation + 1/emission, and 2/excitation for two photons. Saturated
-    depletion sharpens laterally by sqrt(1 + saturation).
+    depletion sharpens laterally by sqrt(1 + saturation). A light sheet adds the axial
+    frequencies that it passes, up to where its Gaussian falls to 1 %: 1.14/FWHM.
 
     Examples
     --------
@@ -29,8 +30,11 @@ def nyquist_um(optics: Optics) -> tuple[float, float]:
     cosine = math.sqrt(1 - (optics.na / n_immersion) ** 2)
     # n (1 - cos alpha), without the difference that would lose digits at low NA.
     lift = optics.na**2 / (n_immersion * (1 + cosine))
+    # A sheet of Gaussian profile passes exp(-(pi f FWHM)^2 / (4 ln 2)).
+    sheet = math.sqrt(4 * math.log(2) * math.log(100)) / math.pi / optics.sheet_fwhm_um
+    axial_um = 1 / (2 * lift / wavelength_um + 2 * sheet)
     sharper = math.sqrt(1 + optics.saturation) if optics.modality == "effective-sted" else 1.0
-    return wavelength_um / (2 * lift), wavelength_um / (4 * optics.na) / sharper
+    return axial_um, wavelength_um / (4 * optics.na) / sharper
 
 
 def fwhm_um(psf: Psf) -> tuple[float, ...]:
