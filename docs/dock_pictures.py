@@ -108,8 +108,8 @@ def main() -> None:
     shoot(viewer, "dock.png")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "restored.ome.tif"
-        dock.export(str(path))
-        wait(lambda: not dock.exporting.running)
+        dock.keeping.export(str(path))
+        wait(lambda: not dock.keeping.exporting.running)
         same = np.array_equal(read_stack(path).data, viewer.layers[-1].data)
         print(f"exported {path.name}, {path.stat().st_size / 1e6:.1f} MB, same voxels: {same}")
     viewer.close()

@@ -131,8 +131,8 @@ def test_export_keeps_voxels_scale_and_recipe(
     result = run(dock, qtbot)
     for name, version in (("a.ome.tif", "0.5"), ("b.ome.zarr", "0.5"), ("c.ome.zarr", "0.4")):
         path = tmp_path / name
-        with qtbot.waitSignal(dock.exporting.finished, timeout=60_000):
-            dock.export(str(path), version=version)
+        with qtbot.waitSignal(dock.keeping.exporting.finished, timeout=60_000):
+            dock.keeping.export(str(path), version=version)
         assert (path / ".zattrs").exists() == (version == "0.4")
         back = read_stack(path)
         assert np.array_equal(back.data, result.data)
@@ -145,22 +145,22 @@ def test_export_keeps_voxels_scale_and_recipe(
 def test_export_that_fails_says_so_and_leaves_nothing(
     dock: DeconvolveDock, qtbot: QtBot, tmp_path: Path
 ) -> None:
-    dock.export(str(tmp_path / "early.ome.tif"))
+    dock.keeping.export(str(tmp_path / "early.ome.tif"))
     assert "no result" in told(dock)
     dock.method.setValue(SHORT)
     run(dock, qtbot)
-    with qtbot.waitSignal(dock.exporting.failed, timeout=60_000):
-        dock.export(str(tmp_path / "missing" / "out.ome.tif"))
+    with qtbot.waitSignal(dock.keeping.exporting.failed, timeout=60_000):
+        dock.keeping.export(str(tmp_path / "missing" / "out.ome.tif"))
     assert "no folder" in told(dock)
     assert list(tmp_path.iterdir()) == []
     there = tmp_path / "there.ome.tif"
     there.write_text("precious")
-    with qtbot.waitSignal(dock.exporting.failed, timeout=60_000):
-        dock.export(str(there))
+    with qtbot.waitSignal(dock.keeping.exporting.failed, timeout=60_000):
+        dock.keeping.export(str(there))
     assert "exists already" in told(dock)
     assert there.read_text() == "precious"
-    with qtbot.waitSignal(dock.exporting.finished, timeout=60_000):
-        dock.export(str(there), overwrite=True)
+    with qtbot.waitSignal(dock.keeping.exporting.finished, timeout=60_000):
+        dock.keeping.export(str(there), overwrite=True)
     assert read_stack(there).shape == (6, 24, 22)
 
 
@@ -299,8 +299,8 @@ def test_what_the_file_knows_is_filled_in_where_its_reader_did_not(
     result = run(dock, qtbot)
     assert result.data.shape == data.shape
     assert result.scale.tolist() == [1] * 5
-    assert dock.restored is not None
-    assert dock.restored.stack.grid == grid
+    assert dock.keeping.restored is not None
+    assert dock.keeping.restored.stack.grid == grid
 
 
 def test_without_layers_nothing_can_be_run(viewer: Any, qtbot: QtBot) -> None:
@@ -323,7 +323,7 @@ def test_recipes_go_out_and_come_back(dock: DeconvolveDock, qtbot: QtBot, tmp_pa
     write_recipe(tmp_path / "recipe.json", recipe)
     dock.method.setValue(Settings())
     dock.psf.setValue(Optics(na=0.5, emission_nm=700, immersion_index=1.0))
-    dock.load_recipe(str(tmp_path / "recipe.json"))
+    dock.keeping.load_recipe(str(tmp_path / "recipe.json"))
     assert dock.recipe() == recipe
     samples = Recipe(Psf(np.ones((3, 3, 3)), (0.3, 0.1, 0.1)), SHORT.method, 0.0, "cpu")
     dock.show_recipe(samples)

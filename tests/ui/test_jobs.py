@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Generator
+from typing import Any
 
 from pytestqt.qtbot import QtBot
 
@@ -186,6 +189,37 @@ def test_a_stopped_stream_is_not_heard(qtbot: QtBot) -> None:
     go_on.set()
     qtbot.waitUntil(lambda: not stream.running, timeout=10_000)
     assert items == []
+
+
+def test_a_cancelled_job_keeps_nothing_of_what_it_made(viewer: Any, qtbot: QtBot) -> None:
+    """A viewer that lists its workers would keep them, and a preview is cancelled often."""
+
+    class Picture:
+        pass
+
+    made: list[weakref.ref[Picture]] = []
+    go_on = threading.Event()
+
+    def work() -> Generator[int, None, None]:
+        picture = Picture()
+        made.append(weakref.ref(picture))
+        yield 1
+        go_on.wait(10)
+        yield 2
+        del picture
+
+    job = Job()
+    with qtbot.waitSignal(job.stepped, timeout=10_000):
+        job.start(work)
+    job.cancel()
+    with qtbot.waitSignal(job.cancelled, timeout=10_000):
+        go_on.set()
+
+    def is_gone() -> bool:
+        gc.collect()
+        return made[0]() is None
+
+    qtbot.waitUntil(is_gone, timeout=5_000)
 
 
 def test_clock_starts_with_the_second_step() -> None:

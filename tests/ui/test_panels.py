@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import tifffile
 from pytestqt.qtbot import QtBot
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_deconv.files.recipe import PsfFile
 from napari_deconv.imaging.grid import Grid
@@ -16,9 +18,12 @@ from napari_deconv.imaging.stack import KnownOptics
 from napari_deconv.imaging.value import InputError
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Wiener
+from napari_deconv.ui.colors import AMBER
 from napari_deconv.ui.curve_panel import CurvePanel
 from napari_deconv.ui.image_panel import ImageChoice, ImagePanel
 from napari_deconv.ui.method_panel import MethodPanel, Settings
+from napari_deconv.ui.optics_fields import folded
+from napari_deconv.ui.profile_panel import ProfilePanel
 from napari_deconv.ui.psf_panel import PsfLayer, PsfPanel
 
 OPTICS = Optics(na=1.0, emission_nm=520, immersion_index=1.333, sample_index=1.333)
@@ -127,6 +132,38 @@ def test_image_panel(qtbot: QtBot) -> None:
     assert panel.value() == ImageChoice("b", "TYX", Grid(spacing_um=(0.2, 0.1)))
 
 
+def has_amber(panel: QWidget) -> bool:
+    """Return whether anything is painted in the colour of what stands out."""
+    image, amber = panel.grab().toImage(), np.array(QColor(AMBER).getRgb())
+    places = [(x, y) for x in range(image.width()) for y in range(image.height())]
+    seen = np.array([image.pixelColor(x, y).getRgb() for x, y in places])
+    # A screen of 16 bits has colours in steps of 8.
+    return bool((np.abs(seen - amber).max(axis=1) <= 8).any())
+
+
+def test_the_restored_line_is_amber_and_the_raw_one_is_not(qtbot: QtBot) -> None:
+    panel = ProfilePanel()
+    qtbot.addWidget(panel)
+    panel.resize(300, 84)
+    assert not has_amber(panel)
+    # A line of thickness 2 along whole pixels is of its full colour there.
+    line, none = np.full(30, 5, np.float32), np.full(30, np.nan, np.float32)
+    panel.setValue(line, line, 0.1)
+    assert has_amber(panel)
+    panel.setValue(line, none, 0.1)
+    assert not has_amber(panel)
+
+
+def test_a_folded_section_is_as_high_as_its_title(qtbot: QtBot) -> None:
+    section = folded("More", QLabel("hidden"))
+    qtbot.addWidget(section)
+    title = section.toggleButton()
+    assert section.sizeHint().height() == title.sizeHint().height()
+    section.expand(animate=False)
+    assert section.sizeHint().height() > title.sizeHint().height()
+    assert title.text() == "▾ More"
+
+
 def test_curve_panel_draws_any_values(qtbot: QtBot) -> None:
     panel = CurvePanel()
     qtbot.addWidget(panel)
@@ -136,5 +173,6 @@ def test_curve_panel_draws_any_values(qtbot: QtBot) -> None:
     drawn = panel.grab().toImage()
     assert panel.value() == (5.0, 1.0, 0.5)
     assert drawn != empty
+    assert has_amber(panel)
     panel.setValue((0.0, -1.0))
     assert panel.grab().toImage() == empty

@@ -130,6 +130,55 @@ def test_a_close_up_shows_the_middle(qtbot: QtBot) -> None:
     assert views.canvas.grab().toImage() != wide
 
 
+def shown_um(views: PsfViews) -> tuple[float, float, float]:
+    """Return the extent that the canvas shows, (z, y, x)."""
+    assert views.canvas._planes is not None
+    return views.canvas._planes.size_um()
+
+
+def test_a_close_up_keeps_its_extent_while_a_slider_is_dragged(qtbot: QtBot) -> None:
+    """Nyquist's steps go as 1 / NA across and faster along: small steps keep, a large one not."""
+    views = PsfViews()
+    qtbot.addWidget(views)
+    grid = Grid(spacing_um=(0.1, 0.05, 0.05))
+
+    def look(na: float) -> tuple[float, float, float]:
+        views.setValue(planes_of(Optics(na=na, emission_nm=520, immersion_index=1.333), grid))
+        return shown_um(views)
+
+    first = look(1.0)
+    assert look(1.1) == first
+    assert look(0.9) == first
+    wide = look(0.6)
+    # What is shown next is what these optics ask for, as if they had been the first.
+    fresh = planes_of(Optics(na=0.6, emission_nm=520, immersion_index=1.333), grid).cropped()
+    assert wide == fresh.size_um()
+    assert wide[0] > first[0]
+    # The way back has its own threshold: nothing flickers where the first one was crossed.
+    assert look(0.65) == wide
+
+
+def test_a_measured_psf_is_shown_in_full(qtbot: QtBot) -> None:
+    """It wishes no close-up; what was shown before must not cut it, nor it what follows."""
+    views = PsfViews()
+    qtbot.addWidget(views)
+    computed = planes_of(WATER, Grid(spacing_um=(0.2, 0.1, 0.1)))
+    views.setValue(computed)
+    views.setValue(Psf(np.ones((41, 61, 61)), (0.2, 0.1, 0.1)))
+    assert shown_um(views) == pytest.approx((8.2, 6.1, 6.1))
+    views.setValue(computed)
+    assert shown_um(views) == computed.cropped().size_um()
+
+
+def test_the_words_of_both_boxes_are_in_sight_in_a_narrow_dock(qtbot: QtBot) -> None:
+    views = PsfViews()
+    qtbot.addWidget(views)
+    views.resize(310, 300)
+    views.show()
+    for box in (views.scale, views.reach):
+        assert box.width() >= box.sizeHint().width()
+
+
 def test_one_plane_is_painted_alone(qtbot: QtBot) -> None:
     views = PsfViews()
     qtbot.addWidget(views)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 
 from qtpy.QtCore import QPointF, QSize
-from qtpy.QtGui import QPainter, QPaintEvent, QPen, QPolygonF
+from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QWidget
+
+from .colors import AMBER
 
 
 class CurvePanel(QWidget):
@@ -35,7 +37,7 @@ class CurvePanel(QWidget):
         self.update()
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
-        """Draw the curve in the theme's colours, with its ends as numbers."""
+        """Draw the curve in amber, with its ends as numbers in the theme's colour."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         text = self.palette().color(self.foregroundRole())
@@ -59,6 +61,6 @@ class CurvePanel(QWidget):
             self.height() - 4,
             ending,
         )
-        painter.setPen(QPen(self.palette().color(self.palette().ColorRole.Highlight), 2))
+        painter.setPen(QPen(QColor(AMBER), 2))
         painter.drawPolyline(QPolygonF(points))
         painter.end()

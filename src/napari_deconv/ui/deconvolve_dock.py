@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,25 +10,17 @@ from typing import Any
 
 import numpy as np
 from napari.layers import Image
-from napari.utils.notifications import show_error, show_info, show_warning
+from napari.utils.notifications import show_error, show_warning
 from napari.viewer import Viewer
 from qtpy.QtCore import QEvent
 from qtpy.QtGui import QCloseEvent
-from qtpy.QtWidgets import (
-    QApplication,
-    QFrame,
-    QLabel,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
 
 from napari_deconv import pipeline
-from napari_deconv.files.recipe import PsfFile, Recipe, digest, read_recipe, write_recipe
-from napari_deconv.files.script import as_command, as_python
+from napari_deconv.files.recipe import PsfFile, Recipe, digest
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.psf_image import psf_from_image
-from napari_deconv.imaging.resolution import fwhm_um
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError, require
 from napari_deconv.planning import Plan, plan
@@ -42,6 +34,7 @@ from .headers import Headers
 from .image_panel import ImageChoice, ImagePanel
 from .jobs import Job, Latest
 from .keep_panel import KeepPanel
+from .keeping import Keeping, told
 from .method_panel import MethodPanel, Settings
 from .preferences import read_preferences
 from .preview import LivePreview, Shown, Wish
@@ -63,13 +56,13 @@ class DeconvolveDock(QWidget):
         self.viewer = napari_viewer
         self.exchange = exchange_of(napari_viewer)
         self.preferences = read_preferences()
-        self.restored: pipeline.Restored | None = None
         self._recipe_psf: Psf | None = None
         self._divergences: list[float] = []
-        self.job, self.exporting = Job(self), Job(self)
+        self.job = Job(self)
         self.latest, self.headers = Latest(FORECAST_DELAY_MS, self), Headers(napari_viewer, self)
         self.image, self.psf, self.method = ImagePanel(), PsfPanel(), MethodPanel()
         self.curve, self.running, self.keep = CurvePanel(), RunPanel(), KeepPanel()
+        self.keeping = Keeping(self.keep, self.recipe, self._source, self.show_recipe, self)
         self.preview, self.live = PreviewPanel(), LivePreview(napari_viewer, self)
         self._lay_out()
         self._connect()
@@ -85,10 +78,10 @@ class DeconvolveDock(QWidget):
         # What one presses stays in sight, however small the window; the rest scrolls.
         outer = QVBoxLayout(self)
         outer.setContentsMargins(4, 0, 4, 4)
-        seen = (_line(), self.preview, _line(), self.curve, self.judgement)
+        seen = (_line(), self.preview.profile, self.curve, self.judgement)
         outer.addWidget(ScrollingColumn(*settings, *seen), 1)
-        outer.addWidget(self.running)
-        outer.addWidget(self.keep)
+        for pressed in (self.preview, self.running, self.keep):
+            outer.addWidget(pressed)
 
     def _connect(self) -> None:
         events = self.viewer.layers.events
@@ -111,13 +104,6 @@ class DeconvolveDock(QWidget):
         self.job.finished.connect(self._finished)
         self.job.failed.connect(self._failed)
         self.job.cancelled.connect(lambda: self.running.show_end("cancelled"))
-        self.keep.exportAsked.connect(self.export)
-        self.keep.saveAsked.connect(self.save_recipe)
-        self.keep.loadAsked.connect(self.load_recipe)
-        self.keep.pythonAsked.connect(lambda: self._copy(as_python))
-        self.keep.commandAsked.connect(lambda: self._copy(as_command))
-        self.exporting.finished.connect(self._exported)
-        self.exporting.failed.connect(show_error)
         self.exchange.opticsWished.connect(self.psf.setValue)
         self.exchange.psfLayerWished.connect(self._use_psf_layer)
         self.exchange.announce(DECONVOLVE, self)
@@ -181,7 +167,7 @@ class DeconvolveDock(QWidget):
 
     def _edit_psf(self) -> None:
         """Show the optics in the dock "PSF", which this one then follows."""
-        self._told(lambda: wish_edit(self.viewer, self.psf.optics.value(), self.image.value().grid))
+        told(lambda: wish_edit(self.viewer, self.psf.optics.value(), self.image.value().grid))
 
     def _settings_changed(self) -> None:
         try:
@@ -224,19 +210,8 @@ class DeconvolveDock(QWidget):
         if isinstance(made, InputError):
             self.running.forecast.setText(str(made))
             return
-        told = made.forecast
-        blocks = f"{told.blocks} blocks, " if told.blocks > 1 else ""
-        enough = "" if told.memory_bytes <= told.free_bytes else " <b>(too much: crop it)</b>"
-        self.running.forecast.setText(
-            f"{made.engine}; {blocks}{told.memory_bytes / 1e9:.2f} GB of "
-            f"{told.free_bytes / 1e9:.0f} GB free{enough}; {duration(told.seconds)} at most"
-        )
-        shape = " x ".join(map(str, made.psf.shape))
-        widths = ""
-        if made.psf.spacing_um:
-            widths = ", FWHM " + " x ".join(f"{w:.2f}" for w in fwhm_um(made.psf)) + " um"
-        self.psf.summary.setText(f"{shape} voxels{widths}")
-        self.psf.summary.setToolTip("\n".join(made.psf.notes))
+        self.running.show_forecast(made)
+        self.psf.show_summary(made.psf)
 
     # -- running --------------------------------------------------------------------------
 
@@ -268,13 +243,13 @@ class DeconvolveDock(QWidget):
             self.curve.setValue(tuple(self._divergences))
 
     def _finished(self, result: tuple[pipeline.Restored, layers.LayerTuple]) -> None:
-        self.restored, (data, state, _) = result
-        record = self.restored.record
+        restored, (data, state, _) = result
+        record = restored.record
         reason = record.blocks[0].stop_reason
         self.running.show_end(f"done in {duration(record.seconds)}, {reason}", complete=True)
         self.viewer.add_layer(Image(data, **state))
-        self.keep.export_button.setEnabled(True)
-        self.judgement.setText("<br>".join([_fit_in_words(self.restored), *record.notes]))
+        self.keeping.take(restored)
+        self.judgement.setText("<br>".join([_fit_in_words(restored), *record.notes]))
         for note in record.notes:
             if not note.startswith(("PSF:", "The PSF")):
                 show_warning(note)
@@ -285,35 +260,9 @@ class DeconvolveDock(QWidget):
 
     # -- keeping --------------------------------------------------------------------------
 
-    def export(self, path: str, overwrite: bool = False, version: str = "0.5") -> None:
-        """Write the last result to `path`."""
-        if self.restored is None:
-            show_error("There is no result to export yet; run first")
-            return
-        restored, dtype = self.restored, self.keep.dtype.currentText()
-
-        def work() -> Generator[Step, None, Any]:
-            yield Step(0, 1, "writing")
-            return pipeline.export(
-                restored, path, dtype=dtype, overwrite=overwrite, ome_zarr_version=version
-            )
-
-        self.exporting.start(work)
-
-    def _exported(self, written: Any) -> None:
-        show_info(" ".join([f"Exported {written.path}", *written.notes]))
-
     def recipe(self) -> Recipe:
         """Return the recipe that the panels describe; `InputError` where it is not usable."""
         return _signed(_recipe(*self._wishes()))
-
-    def save_recipe(self, path: str) -> None:
-        """Write the recipe that the panels describe."""
-        self._told(lambda: write_recipe(path, self.recipe()))
-
-    def load_recipe(self, path: str) -> None:
-        """Show a recipe, from its own file or from an exported image, in the panels."""
-        self._told(lambda: self.show_recipe(read_recipe(path)))
 
     def show_recipe(self, recipe: Recipe) -> None:
         """Show a recipe in the panels."""
@@ -324,23 +273,10 @@ class DeconvolveDock(QWidget):
         else:
             self.psf.setValue(recipe.psf)
 
-    def _copy(self, written: Callable[[Recipe, str], str]) -> None:
-        def copy() -> None:
-            name = self.image.value().name
-            source = self._layer(name).source.path or f"{name}.ome.tif"
-            text, clipboard = written(self.recipe(), source), QApplication.clipboard()
-            if clipboard is not None:
-                clipboard.setText(text)
-            show_info("Copied to the clipboard")
-
-        self._told(copy)
-
-    def _told(self, action: Callable[[], None]) -> None:
-        """Do something that may be refused, and tell the refusal."""
-        try:
-            action()
-        except InputError as error:
-            show_error(str(error))
+    def _source(self) -> str:
+        """Return the path of the chosen image, or a name for it."""
+        name = self.image.value().name
+        return self._layer(name).source.path or f"{name}.ome.tif"
 
     def stop(self) -> None:
         """Stop what still runs, at its next step."""

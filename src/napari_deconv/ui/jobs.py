@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any
 
-from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, QThreadPool, QTimer, Signal
+from superqt.utils import create_worker
 
 from napari_deconv.imaging.value import InputError, first_line
 from napari_deconv.restoration.restorer import Step
@@ -65,13 +65,14 @@ class Job(QObject):
 class _Run(QObject):
     """One worker of a job, which hears its outcome once, and nothing after that.
 
-    napari says `aborted` only between two steps, and nothing when the generator was just
+    The worker says `aborted` only between two steps, and nothing when the generator was just
     returning: a thread that ended without an outcome was cancelled.
     """
 
     def __init__(self, job: Job, work: Work) -> None:
         super().__init__(job)
         self.job, self._is_over = job, False
+        # Not napari's own create_worker: its list of tasks keeps each worker and all it made.
         self.worker = create_worker(_guarded, work, _start_thread=False)
         self.worker.yielded.connect(self._yielded)
         self.worker.returned.connect(self._returned)
@@ -89,6 +90,8 @@ class _Run(QObject):
         # The job may be working on the next request by now.
         if not self._is_over:
             self._returned(_Cancelled())
+        # Qt deletes in its own time; what the work made is let go of now.
+        del self.worker
         self.deleteLater()
 
 

@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible, QLabeledDoubleSlider, QLabeledSlider
+from superqt import QLabeledDoubleSlider, QLabeledSlider
 
 from napari_deconv.engines import ENGINES
 from napari_deconv.files.recipe import Method
@@ -25,6 +25,7 @@ from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Wiener
 
 from .choices import NARROW
+from .optics_fields import folded
 
 #: The methods as the dock names them; None stands for Wiener.
 METHODS: dict[str, str | None] = {
@@ -64,12 +65,10 @@ class MethodPanel(QWidget):
         form.addRow("", self.automatic_regularization)
         form.addRow("Background", self._background_row())
         self._form = form
-        self.more = QCollapsible("More")
-        self.more.addWidget(self._more_page())
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(form)
-        layout.addWidget(self.more)
+        layout.addWidget(folded("More", self._more_page()))
         self.setValue(Settings())
         self._connect()
 

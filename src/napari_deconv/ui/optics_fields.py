@@ -21,6 +21,7 @@ from superqt import QCollapsible, QLabeledDoubleSlider
 from napari_deconv.imaging.catalogue import ABERRATIONS, name_of
 
 from .choices import NARROW
+from .colors import AMBER
 
 #: What a mark says, and the sentence behind it.
 ORIGINS = {
@@ -28,8 +29,6 @@ ORIGINS = {
     "layer": "Taken from the layer; edit it where the layer is wrong",
     "assumed": "Assumed, as nothing tells it: check it, and edit it where it is wrong",
 }
-#: Amber that can be told from a light and a dark background.
-AMBER = "#d08000"
 #: What a box of names shows for a number that has none.
 OTHER = "other"
 
@@ -100,7 +99,10 @@ def folded(title: str, page: QWidget) -> Any:
     """Return a section that opens and closes, with an arrow in the colour of its text."""
     section = QCollapsible(f"▸ {title}", None, QIcon(), QIcon())
     section.toggled.connect(lambda opened: section.setText(f"{'▾' if opened else '▸'} {title}"))
-    section.layout().setContentsMargins(0, 2, 0, 2)
+    # Between the title and a page of no height, spacing would be a gap below the title.
+    section.layout().setContentsMargins(0, 0, 0, 0)
+    section.layout().setSpacing(0)
+    section.content().layout().setContentsMargins(5, 4, 0, 0)
     section.addWidget(page)
     return section
 

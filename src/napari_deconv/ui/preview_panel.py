@@ -1,16 +1,22 @@
-"""Panel for the live preview: on or off, what is seen, and a line through it."""
+"""Panel for the live preview: on or off, and what is seen; a line through it is put elsewhere."""
 
 from __future__ import annotations
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QWidget
 
 from .preview import KEY, Shown
 from .profile_panel import ProfilePanel
 
+#: Lines of text beside the check.
+NOTE_LINES = 2
+
 
 class PreviewPanel(QWidget):
-    """Edits whether a region is restored as the settings change."""
+    """Edits whether a region is restored as the settings change.
+
+    It is one row, to stay in sight; the dock places its `profile` where there is more room.
+    """
 
     valueChanged = Signal()
 
@@ -23,11 +29,13 @@ class PreviewPanel(QWidget):
         )
         self.note = QLabel()
         self.note.setWordWrap(True)
+        # Of one height for most notes: what is above must not move as they change.
+        self.note.setMinimumHeight(NOTE_LINES * self.fontMetrics().lineSpacing())
         self.profile = ProfilePanel()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.check, self.note, self.profile):
-            layout.addWidget(widget)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.check)
+        row.addWidget(self.note, 1)
         self._switched(False)
         self.check.toggled.connect(self._switched)
 

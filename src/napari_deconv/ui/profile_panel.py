@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from qtpy.QtCore import QPointF, QSize, Qt
-from qtpy.QtGui import QPainter, QPaintEvent, QPen, QPolygonF
+from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QWidget
+
+from .colors import AMBER
 
 Line = npt.NDArray[np.float32]
 
@@ -21,8 +23,8 @@ class ProfilePanel(QWidget):
         self._step_um: float | None = None
         self.setMinimumHeight(84)
         self.setToolTip(
-            "Counts along x through the middle of the region: raw less background (thin) and "
-            "restored (thick), each scaled to its own maximum"
+            "Counts along x through the middle of the region: raw less background (dotted) and "
+            "restored (amber), each scaled to its own maximum"
         )
 
     def sizeHint(self) -> QSize:
@@ -39,7 +41,7 @@ class ProfilePanel(QWidget):
         self.update()
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
-        """Draw both lines in the theme's colours, with their maxima and the length."""
+        """Draw both lines, raw in the theme's colour, with their maxima and the length."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         text = self.palette().color(self.foregroundRole())
@@ -51,13 +53,14 @@ class ProfilePanel(QWidget):
         length = len(self._restored) * (self._step_um or 1.0)
         unit = "um" if self._step_um else "pixels"
         raw, restored = float(self._raw.max()), float(self._restored.max())
-        painter.drawText(8, 13, f"counts along x: raw {raw:.3g}, restored {restored:.3g} at most")
-        ending = f"{length:.3g} {unit}"
+        maxima = f"raw to {raw:.3g} (dotted), restored to {restored:.3g} (amber)"
+        painter.drawText(8, 13, maxima)
+        ending = f"counts along x, {length:.3g} {unit}"
         advance = painter.fontMetrics().horizontalAdvance(ending)
         painter.drawText(self.width() - 8 - advance, self.height() - 4, ending)
         painter.setPen(QPen(text, 1, Qt.PenStyle.DotLine))
         painter.drawPolyline(self._polygon(self._raw))
-        painter.setPen(QPen(self.palette().color(self.palette().ColorRole.Highlight), 2))
+        painter.setPen(QPen(QColor(AMBER), 2))
         painter.drawPolyline(self._polygon(self._restored))
         painter.end()
 

@@ -13,10 +13,10 @@ from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError
 
 from . import layers
+from .colors import AMBER
 from .column import ScrollingColumn
 from .exchange import BEADS, FIT, PSF, exchange_of, open_dock, wish_optics
 from .headers import Headers
-from .optics_fields import AMBER
 from .optics_panel import OpticsPanel
 from .psf_layer import psf_layer, show_psf_layer
 from .psf_live import LivePsf

@@ -18,6 +18,8 @@ from qtpy.QtWidgets import (
 
 from napari_deconv.files.recipe import PsfFile
 from napari_deconv.imaging.optics import Optics
+from napari_deconv.imaging.psf import Psf
+from napari_deconv.imaging.resolution import fwhm_um
 from napari_deconv.imaging.stack import KnownOptics
 from napari_deconv.imaging.value import require
 
@@ -121,6 +123,14 @@ class PsfPanel(QWidget):
     def show_known(self, known: KnownOptics | None) -> None:
         """Fill in what the image's file says of its optics; the rest stays."""
         self.optics.show_known(known)
+
+    def show_summary(self, psf: Psf) -> None:
+        """Show how large and how wide the PSF is that a run will use."""
+        widths = ""
+        if psf.spacing_um:
+            widths = ", FWHM " + " x ".join(f"{w:.2f}" for w in fwhm_um(psf)) + " um"
+        self.summary.setText(f"{' x '.join(map(str, psf.shape))} voxels{widths}")
+        self.summary.setToolTip("\n".join(psf.notes))
 
     def set_layers(self, names: list[str]) -> None:
         """Offer these layers."""

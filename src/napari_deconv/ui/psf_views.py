@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,6 @@ from qtpy.QtGui import QFont, QImage, QPainter, QPaintEvent, QPen
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_deconv.imaging.psf import Psf
-
-from .choices import NARROW
 
 Plane = npt.NDArray[np.floating[Any]]
 
@@ -26,6 +24,9 @@ CLOSE, WIDE = "close-up", "wide"
 #: From black through violet and orange to a light yellow, evenly brighter.
 _STOPS = ((0, 0, 4), (60, 15, 110), (140, 40, 105), (210, 75, 55), (250, 150, 20), (252, 255, 200))
 GAP = 4.0
+#: A close-up stays as it is until another is wished that is this many times larger or smaller.
+#: What changes while a slider is dragged is then the PSF and not the scale.
+STAYS = 1.7
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,7 @@ class Planes:
     spacing_um : tuple of float
         Voxel size, (z, y, x).
     close_um : tuple of float
-        What a close-up shows to each side of the centre, (axial, lateral).
+        What a close-up should show to each side of the centre, (axial, lateral).
     """
 
     xy: Plane
@@ -77,6 +78,20 @@ class Planes:
         z, y, x = self.spacing_um
         planes = 0 if self.xz is None else self.xz.shape[0]
         return planes * z, self.xy.shape[0] * y, self.xy.shape[1] * x
+
+
+def steady(shown: tuple[float, float] | None, wished: tuple[float, float]) -> tuple[float, float]:
+    """Return the extent of the next close-up: the one shown where it is near the wished one.
+
+    Examples
+    --------
+    >>> steady((2.0, 1.0), (3.0, 1.2)), steady((2.0, 1.0), (4.0, 1.2))
+    ((2.0, 1.0), (4.0, 1.2))
+    """
+    if shown is None or not all(map(math.isfinite, shown + wished)):
+        return wished
+    ratios = [new / old for new, old in zip(wished, shown, strict=True)]
+    return shown if all(1 / STAYS <= ratio <= STAYS for ratio in ratios) else wished
 
 
 def _middle(plane: Plane, rows: float, columns: float) -> Plane:
@@ -141,7 +156,6 @@ class PsfViews(QWidget):
         row = QHBoxLayout()
         row.addWidget(QLabel("Brightness"))
         for box in (self.scale, self.reach):
-            box.setSizeAdjustPolicy(NARROW)
             box.currentIndexChanged.connect(self._show)
             row.addWidget(box, 1)
         layout = QVBoxLayout(self)
@@ -149,6 +163,7 @@ class PsfViews(QWidget):
         layout.addWidget(self.canvas, 1)
         layout.addLayout(row)
         self._planes: Planes | None = None
+        self._close_um: tuple[float, float] | None = None
 
     def value(self) -> Planes | None:
         """Return what is shown, None before anything is."""
@@ -157,15 +172,16 @@ class PsfViews(QWidget):
     def setValue(self, value: Planes | Psf) -> None:
         """Show a PSF, or its planes."""
         self._planes = Planes.of(value) if isinstance(value, Psf) else value
+        self._close_um = steady(self._close_um, self._planes.close_um)
         self._show()
 
     def _show(self) -> None:
-        if self._planes is None:
+        if self._planes is None or self._close_um is None:
             return
-        close = self.reach.currentText() == CLOSE
-        self.canvas.show_planes(
-            self._planes.cropped() if close else self._planes, self.scale.currentText()
-        )
+        planes = self._planes
+        if self.reach.currentText() == CLOSE:
+            planes = replace(planes, close_um=self._close_um).cropped()
+        self.canvas.show_planes(planes, self.scale.currentText())
 
 
 class _Canvas(QWidget):

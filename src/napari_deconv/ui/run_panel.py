@@ -7,6 +7,7 @@ import time
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
+from napari_deconv.planning import Plan
 from napari_deconv.restoration.restorer import Step
 
 
@@ -37,6 +38,16 @@ class RunPanel(QWidget):
         layout.addWidget(self.state)
         self._clock = Clock()
         self.set_running(False)
+
+    def show_forecast(self, made: Plan) -> None:
+        """Show where a run will compute, and what it takes."""
+        told = made.forecast
+        blocks = f"{told.blocks} blocks, " if told.blocks > 1 else ""
+        enough = "" if told.memory_bytes <= told.free_bytes else " <b>(too much: crop it)</b>"
+        self.forecast.setText(
+            f"{made.engine}; {blocks}{told.memory_bytes / 1e9:.2f} GB of "
+            f"{told.free_bytes / 1e9:.0f} GB free{enough}; {duration(told.seconds)} at most"
+        )
 
     def set_running(self, running: bool) -> None:
         """Let one button be pressed: Cancel during a run, Run otherwise."""
