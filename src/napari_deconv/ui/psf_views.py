@@ -237,19 +237,23 @@ class _Canvas(QWidget):
         )
         for image, place in zip(self._images, places, strict=False):
             painter.drawImage(place, image)
+        painter.setFont(self._small())
         names = ("xy", "yz", "xz")
         for name, place in zip(names[: len(self._images)], places, strict=False):
             _write(painter, place.topLeft() + QPointF(4, 14), name)
+            _paint_axes(painter, place, zoom, scale_bar_um(min(x_um, y_um)))
         if z_um:
             corner = QRectF(right, below, zoom * z_um, zoom * z_um)
             self._paint_legend(painter, corner, zoom)
         painter.end()
 
-    def _paint_legend(self, painter: QPainter, corner: QRectF, zoom: float) -> None:
-        """Paint what tells lengths and intensities: theme colours on the dock's ground."""
+    def _small(self) -> QFont:
         font = QFont(self.font())
         font.setPointSizeF(max(font.pointSizeF() - 1, 7))
-        painter.setFont(font)
+        return font
+
+    def _paint_legend(self, painter: QPainter, corner: QRectF, zoom: float) -> None:
+        """Paint what tells lengths and intensities: theme colours on the dock's ground."""
         length_um = scale_bar_um(corner.width() / zoom)
         x, y = corner.left() + 6, corner.top() + 18
         painter.setPen(QPen(self.palette().color(self.foregroundRole()), 3))
@@ -263,6 +267,26 @@ class _Canvas(QWidget):
         for end, side in zip(ends, ("AlignLeft", "AlignRight"), strict=True):
             flag = getattr(Qt.AlignmentFlag, side)
             painter.drawText(bar.translated(0, 10).adjusted(0, 0, 0, 8), int(flag), end)
+
+
+def _paint_axes(painter: QPainter, place: QRectF, zoom: float, step_um: float) -> None:
+    """Mark micrometres from the centre along the lower and the left side of a plane."""
+    centre, pen = place.center(), painter.pen()
+    painter.setPen(Qt.GlobalColor.white)
+    for lower, side, middle, end in (
+        (True, place.width(), centre.x(), place.bottom()),
+        (False, place.height(), centre.y(), place.left()),
+    ):
+        most = int(side / 2 / zoom / step_um)
+        for tick in range(-most, most + 1):
+            at = middle + tick * step_um * zoom
+            inner = QPointF(at, end - 5) if lower else QPointF(end + 5, at)
+            painter.drawLine(QPointF(at, end - 1) if lower else QPointF(end, at), inner)
+            if lower and tick in (0, 1):
+                text = f"{tick * step_um:g}" + " um" * tick
+                width = painter.fontMetrics().horizontalAdvance(text)
+                painter.drawText(QPointF(min(at - 4, place.right() - width - 1), end - 7), text)
+    painter.setPen(pen)
 
 
 def _write(painter: QPainter, place: QPointF, text: str) -> None:
