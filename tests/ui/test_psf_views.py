@@ -103,12 +103,12 @@ def test_all_planes_are_painted_to_one_scale(qtbot: QtBot) -> None:
     area = painted(views)
     zoom = min((views.canvas.width() - 4) / (3 + 2), (views.canvas.height() - 4) / (4 + 2))
     rows, columns = area.sum(axis=1), area.sum(axis=0)
-    # The middle of xy and yz, side by side; the middle of xz, alone but for the colour bar.
-    assert rows[round(2 * zoom)] == pytest.approx((3 + 2) * zoom, abs=3)
+    # Between the ticks: xy and yz, side by side; then xz, alone but for the colour bar.
+    assert rows[round(1.7 * zoom)] == pytest.approx((3 + 2) * zoom, abs=3)
     assert rows[round(5.6 * zoom)] == pytest.approx(3 * zoom, abs=3)
     left = int(np.flatnonzero(columns)[0])
-    assert columns[left + round(1.5 * zoom)] == pytest.approx((4 + 2) * zoom, abs=3)
-    assert columns[left + round(4 * zoom)] == pytest.approx(4 * zoom, abs=3)
+    assert columns[left + round(1.3 * zoom)] == pytest.approx((4 + 2) * zoom, abs=3)
+    assert columns[left + round(3.7 * zoom)] == pytest.approx(4 * zoom, abs=3)
 
 
 def test_a_close_up_shows_the_middle(qtbot: QtBot) -> None:
