@@ -50,7 +50,7 @@ CALMER = 30.0
 #: Bisections for such a weight, which is none to be exact about: within 8 %.
 ROUGHLY = 6
 #: Seconds between two pictures of one stage.
-PERIOD = 0.15
+PERIOD = 0.2
 
 
 @dataclass(frozen=True, eq=False)

@@ -169,7 +169,7 @@ class LivePreview(QObject):
         self.quick.stop()
         self.exact.stop()
 
-        def work() -> Generator[Shown, None, _Wanted]:
+        def work() -> Generator[Shown | None, None, _Wanted]:
             recipe = wish.recipe()
             wanted = _Wanted(wish.stack, block, region, recipe, previews.psf(recipe, wish.stack))
             preview = previews.preview("first", wanted)
@@ -188,7 +188,7 @@ class LivePreview(QObject):
         """Do some iterations on a small part."""
         wanted, previews = self._wanted, self._previews
 
-        def work() -> Generator[Shown, None, Frame | None]:
+        def work() -> Generator[Shown | None, None, Frame | None]:
             preview, last = previews.preview("quick", wanted), None
             for last in preview.quick_frames(wanted.region, wanted.psf, wanted.recipe.method):
                 yield _shown(last, preview, wanted)
@@ -206,7 +206,7 @@ class LivePreview(QObject):
         """Compute what a run gives there."""
         wanted, previews, seen = self._wanted, self._previews, self._seen
 
-        def work() -> Generator[Shown, None, None]:
+        def work() -> Generator[Shown | None, None, None]:
             preview, method = previews.preview("exact", wanted), wanted.recipe.method
             for frame in preview.exact_frames(wanted.region, wanted.psf, method, seen):
                 yield _shown(frame, preview, wanted)
@@ -215,10 +215,11 @@ class LivePreview(QObject):
 
     # -- showing --------------------------------------------------------------------------
 
-    def _show(self, shown: Shown) -> None:
-        wish, frame = self._wish, shown.frame
-        if wish is None or not self._is_there(wish):
+    def _show(self, shown: Shown | None) -> None:
+        wish = self._wish
+        if shown is None or wish is None or not self._is_there(wish):
             return
+        frame = shown.frame
         self.said.emit(frame.note)
         if frame.data is not None and frame.region == self.region:
             self._place(wish, frame.region, frame.data)
@@ -380,8 +381,13 @@ class _Previews:
         return kept[2]
 
 
-def _shown(frame: Frame, preview: Preview, wanted: _Wanted) -> Shown:
-    """Return a frame with the counts along x through its middle; read in the worker's thread."""
+def _shown(frame: Frame, preview: Preview, wanted: _Wanted) -> Shown | None:
+    """Return a frame with the counts along x through its middle; read in the worker's thread.
+
+    None for an iteration without a picture: drawing only its number would take as long.
+    """
+    if frame.data is None and frame.divergences:
+        return None
     region, stack = frame.region, wanted.stack
     middle = tuple(n // 2 for n in region.shape[:-1])
     line = tuple(s + m for s, m in zip(region.start[:-1], middle, strict=True))
