@@ -109,6 +109,21 @@ def test_new_optics_give_another_picture_in_the_same_layer(
     assert np.abs(layer.data - before).max() > 0.05 * before.max()
 
 
+def test_another_image_gets_a_preview_of_its_own_scale(
+    viewer: Any, wide: Image, live: LivePreview, qtbot: QtBot
+) -> None:
+    until_full(live, qtbot, lambda: live.follow(wish_for(wide)))
+    data = np.random.default_rng(4).poisson(50, (5, 40, 44)).astype(np.uint16)
+    other = viewer.add_layer(Image(data, name="other", scale=(0.5, 0.2, 0.2), units=UM))
+    until_full(live, qtbot, lambda: live.follow(wish_for(other)))
+    assert live.layer is not None
+    assert live.layer.name == "preview of other"
+    assert live.layer.scale.tolist() == [0.5, 0.2, 0.2]
+    assert live.layer.data.shape == (5, 40, 44)
+    names = [layer.name for layer in viewer.layers]
+    assert names == ["wide", "other", "preview region", "preview of other"]
+
+
 def test_many_moves_show_the_last_one(
     viewer: Any, wide: Image, live: LivePreview, qtbot: QtBot
 ) -> None:

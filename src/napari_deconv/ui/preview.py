@@ -59,11 +59,12 @@ class Wish:
 class Shown:
     """What is to be shown of a frame, with the counts along a line through it.
 
-    `raw` and `restored` are the values along x through the middle of the region, the raw ones
-    less the background; `step_um` is the pixel, None where unknown.
+    `block` is that of the stack, `raw` and `restored` are the values along x through the middle
+    of the region, the raw ones less the background; `step_um` is the pixel, None where unknown.
     """
 
     frame: Frame
+    block: tuple[int, ...]
     raw: npt.NDArray[np.float32]
     restored: npt.NDArray[np.float32] | None
     step_um: float | None
@@ -126,6 +127,7 @@ class LivePreview(QObject):
             self._listen()
         if before is None or before.voxels != wish.voxels:
             self.region, self._previews = None, _Previews()
+            self._take_away()  # They have the scale of another image.
         self._restart()
 
     def stop(self) -> None:
@@ -139,6 +141,10 @@ class LivePreview(QObject):
             stream.stop()
         self._previews = _Previews()  # What still runs keeps the old one until its next step.
         self._deafen()
+        self._take_away()
+
+    def _take_away(self) -> None:
+        """Remove the layers of the preview."""
         shown, self.layer, self.outline = (self.layer, self.outline), None, None
         for layer in shown:
             if layer is not None and layer in self.viewer.layers:
@@ -221,7 +227,8 @@ class LivePreview(QObject):
             return
         frame = shown.frame
         self.said.emit(frame.note)
-        if frame.data is not None and frame.region == self.region:
+        is_here = (frame.region, shown.block) == (self.region, self._block)
+        if frame.data is not None and is_here:
             self._place(wish, frame.region, frame.data)
         self.shown.emit(shown)
 
@@ -391,10 +398,11 @@ def _shown(frame: Frame, preview: Preview, wanted: _Wanted) -> Shown | None:
     region, stack = frame.region, wanted.stack
     middle = tuple(n // 2 for n in region.shape[:-1])
     line = tuple(s + m for s, m in zip(region.start[:-1], middle, strict=True))
-    raw = np.asarray(stack.data[(*wanted.block, *line, region.slices[-1])], dtype=np.float32)
+    raw = np.array(stack.data[(*wanted.block, *line, region.slices[-1])], dtype=np.float32)
     restored = None if frame.data is None else frame.data[middle]
     step_um = stack.grid.spacing_um[-1] if stack.grid else None
-    return Shown(frame, raw - np.float32(preview.background), restored, step_um)
+    raw -= np.float32(preview.background)
+    return Shown(frame, wanted.block, raw, restored, step_um)
 
 
 @contextmanager
