@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 from napari.viewer import Viewer
-from qtpy.QtCore import QEvent
-from qtpy.QtGui import QCloseEvent, QShowEvent
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_deconv.files.bead_report import (
@@ -30,6 +29,7 @@ from .beads_points import BeadPoints
 from .beads_table import BeadTable
 from .block_panel import Block, BlockPanel
 from .column import ScrollingColumn
+from .dock import Dock
 from .exchange import BEADS, exchange_of, wish_fit, wish_psf_layer
 from .jobs import Job, Latest
 from .measured_psf import centred_at, optics_at_hand, reveal, show_measured
@@ -49,7 +49,7 @@ CHANGED = "The image or its voxel size has changed: find the beads again."
 Theory = tuple[Optics, str, tuple[float | None, ...] | str]
 
 
-class BeadsDock(QWidget):
+class BeadsDock(Dock):
     """Measure the PSF on an image of beads: find, choose, average, use."""
 
     def __init__(self, napari_viewer: Viewer, parent: QWidget | None = None) -> None:
@@ -325,18 +325,6 @@ class BeadsDock(QWidget):
         self.image.stop()
         self.points.leave()
         self.exchange.leave(self)
-
-    def closeEvent(self, event: QCloseEvent | None) -> None:
-        """Stop when the window closes."""
-        self.stop()
-        super().closeEvent(event)
-
-    def changeEvent(self, event: QEvent | None) -> None:
-        """Stop when napari removes the dock: it then loses its parent."""
-        lost = event is not None and event.type() == QEvent.Type.ParentChange
-        if lost and self.parent() is None:
-            self.stop()
-        super().changeEvent(event)
 
 
 def _planes(measured: MeasuredPsf) -> Planes:

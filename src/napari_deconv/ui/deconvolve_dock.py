@@ -12,8 +12,6 @@ import numpy as np
 from napari.layers import Image
 from napari.utils.notifications import show_error, show_warning
 from napari.viewer import Viewer
-from qtpy.QtCore import QEvent
-from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
 
 from napari_deconv import pipeline
@@ -29,6 +27,7 @@ from napari_deconv.restoration.restorer import Step
 from . import layers
 from .column import ScrollingColumn
 from .curve_panel import CurvePanel
+from .dock import Dock
 from .exchange import DECONVOLVE, exchange_of, wish_edit
 from .headers import Headers
 from .image_panel import ImageChoice, ImagePanel
@@ -48,7 +47,7 @@ FORECAST_DELAY_MS = 300
 Source = Optics | PsfFile | Psf | Stack
 
 
-class DeconvolveDock(QWidget):
+class DeconvolveDock(Dock):
     """Restore an image layer: choose, run, cancel, judge, export."""
 
     def __init__(self, napari_viewer: Viewer, parent: QWidget | None = None) -> None:
@@ -285,18 +284,6 @@ class DeconvolveDock(QWidget):
         self.latest.stop()
         self.headers.stop()
         self.exchange.leave(self)
-
-    def closeEvent(self, event: QCloseEvent | None) -> None:
-        """Take the run along when the window closes."""
-        self.stop()
-        super().closeEvent(event)
-
-    def changeEvent(self, event: QEvent | None) -> None:
-        """Take the run along when napari removes the dock: it then loses its parent."""
-        lost = event is not None and event.type() == QEvent.Type.ParentChange
-        if lost and self.parent() is None:
-            self.stop()
-        super().changeEvent(event)
 
 
 def _recipe(stack: Stack, source: Source, settings: Settings) -> Recipe:

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 from napari.viewer import Viewer
-from qtpy.QtCore import QEvent, QSignalBlocker
-from qtpy.QtGui import QCloseEvent
+from qtpy.QtCore import QSignalBlocker
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_deconv.imaging.fit_parameters import with_values
@@ -22,6 +21,7 @@ from napari_deconv.restoration.restorer import Step
 from . import layers
 from .block_panel import Block, BlockPanel
 from .column import ScrollingColumn
+from .dock import Dock
 from .exchange import FIT, exchange_of, wish_edit
 from .fit_panel import FitTable, FreePanel
 from .fit_views import Comparison, FitViews
@@ -47,7 +47,7 @@ class Result:
     fit: OpticsFit
 
 
-class FitDock(QWidget):
+class FitDock(Dock):
     """Fit the optics to a measured PSF: choose what is free, fit, judge, apply."""
 
     def __init__(self, napari_viewer: Viewer, parent: QWidget | None = None) -> None:
@@ -257,18 +257,6 @@ class FitDock(QWidget):
         self.job.cancel()
         self.image.stop()
         self.exchange.leave(self)
-
-    def closeEvent(self, event: QCloseEvent | None) -> None:
-        """Stop when the window closes."""
-        self.stop()
-        super().closeEvent(event)
-
-    def changeEvent(self, event: QEvent | None) -> None:
-        """Stop when napari removes the dock: it then loses its parent."""
-        lost = event is not None and event.type() == QEvent.Type.ParentChange
-        if lost and self.parent() is None:
-            self.stop()
-        super().changeEvent(event)
 
 
 def _spatial(place: dict[str, Any], keep: list[bool]) -> dict[str, Any]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from napari.viewer import Viewer
-from qtpy.QtCore import QEvent
-from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_deconv.imaging.grid import Grid
@@ -15,6 +13,7 @@ from napari_deconv.imaging.value import InputError
 from . import layers
 from .colors import AMBER
 from .column import ScrollingColumn
+from .dock import Dock
 from .exchange import BEADS, FIT, PSF, exchange_of, open_dock, wish_optics
 from .headers import Headers
 from .optics_panel import OpticsPanel
@@ -28,7 +27,7 @@ from .voxel_panel import ASSUMED, VoxelPanel
 TOLD_LINES = 6
 
 
-class PsfDock(QWidget):
+class PsfDock(Dock):
     """Tune a PSF by its optics, see it at once, and use it."""
 
     def __init__(self, napari_viewer: Viewer, parent: QWidget | None = None) -> None:
@@ -183,15 +182,3 @@ class PsfDock(QWidget):
         self.live.stop()
         self.headers.stop()
         self.exchange.leave(self)
-
-    def closeEvent(self, event: QCloseEvent | None) -> None:
-        """Stop when the window closes."""
-        self.stop()
-        super().closeEvent(event)
-
-    def changeEvent(self, event: QEvent | None) -> None:
-        """Stop when napari removes the dock: it then loses its parent."""
-        lost = event is not None and event.type() == QEvent.Type.ParentChange
-        if lost and self.parent() is None:
-            self.stop()
-        super().changeEvent(event)

@@ -1,0 +1,27 @@
+"""What all docks share: they end with the window, and when napari takes them out of it."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import QEvent
+from qtpy.QtGui import QCloseEvent
+from qtpy.QtWidgets import QWidget
+
+
+class Dock(QWidget):
+    """A dock that stops what it started when it goes."""
+
+    def stop(self) -> None:
+        """Stop what still runs, at its next step, and listen no longer."""
+        raise NotImplementedError
+
+    def closeEvent(self, event: QCloseEvent | None) -> None:
+        """Stop when the window closes."""
+        self.stop()
+        super().closeEvent(event)
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Stop when napari removes the dock: it then loses its parent."""
+        lost = event is not None and event.type() == QEvent.Type.ParentChange
+        if lost and self.parent() is None:
+            self.stop()
+        super().changeEvent(event)
