@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from napari_deconv.imaging.aberrations import NAMES, harmonics, order_of, phase, zernike
+from napari_deconv.imaging.aberrations import harmonics, order_of, phase, zernike
+from napari_deconv.imaging.catalogue import ABERRATIONS
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf_models import compute_psf
@@ -31,7 +32,7 @@ def test_the_order_is_that_of_osa_and_ansi() -> None:
     found = [order_of(index) for index in range(10)]
     assert found[:6] == [(0, 0), (1, -1), (1, 1), (2, -2), (2, 0), (2, 2)]
     assert found[6:] == [(3, -3), (3, -1), (3, 1), (3, 3)]
-    assert [NAMES[i] for i in (4, 7, 12)] == ["defocus", "coma y", "spherical"]
+    assert [ABERRATIONS[i] for i in (4, 7, 12)] == ["defocus", "vertical coma", "spherical"]
 
 
 def test_the_polynomials_are_orthonormal_over_the_disk() -> None:

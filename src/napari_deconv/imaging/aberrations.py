@@ -15,25 +15,6 @@ import numpy.typing as npt
 Real = npt.NDArray[np.floating[Any]]
 Complex = npt.NDArray[np.complex128]
 
-#: What microscopists call the first terms.
-NAMES = (
-    "piston",
-    "tilt y",
-    "tilt x",
-    "oblique astigmatism",
-    "defocus",
-    "astigmatism",
-    "trefoil y",
-    "coma y",
-    "coma x",
-    "trefoil x",
-    "oblique quadrafoil",
-    "oblique secondary astigmatism",
-    "spherical",
-    "secondary astigmatism",
-    "quadrafoil",
-)
-
 #: Directions of the azimuth at which an aberration is sampled, and the smallest part of the
 #: pupil's amplitude at which a harmonic of it counts.
 DIRECTIONS, LEAST_HARMONIC = 512, 1e-5

@@ -32,7 +32,7 @@ from .column import ScrollingColumn
 from .dock import Dock
 from .exchange import BEADS, exchange_of, wish_fit, wish_psf_layer
 from .jobs import Job, Latest
-from .measured_psf import centred_at, optics_at_hand, reveal, show_measured
+from .measured_psf import optics_at_hand, reveal, show_measured
 from .psf_views import Planes
 from .run_panel import RunPanel
 
@@ -220,7 +220,9 @@ class BeadsDock(Dock):
             return None
         psf, name = self.measured.psf, self.block.choice.name
         entry = {"image": name, "notes": list(self.measured.notes)}
-        return show_measured(self.viewer, f"PSF of {name}", psf.samples, centred_at(psf), entry)
+        return show_measured(
+            self.viewer, f"PSF of {name}", psf.samples, layers.centred_at(psf), entry
+        )
 
     def use(self) -> None:
         """Let the dock "Deconvolve" take its PSF from the layer."""

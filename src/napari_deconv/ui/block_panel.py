@@ -89,12 +89,11 @@ class BlockPanel(ImagePanel):
         require(choice.name in self._viewer.layers, "Open or choose an image layer first")
         layer = self._viewer.layers[choice.name]
         stack = layers.stack_of_layer(layer, choice.axes, choice.grid)
-        here = layer.world_to_data(self._viewer.dims.point[-layer.ndim :])
+        here = layers.point_of(layer, choice.axes, self._viewer.dims.point)
         leading = {}
-        for axis, n in zip(stack.axes, stack.shape, strict=True):
+        for axis, n, place in zip(stack.axes, stack.shape, here, strict=True):
             if axis in "TC":
-                place = round(float(here[choice.axes.index(axis)]))
-                leading[axis] = min(max(place, 0), n - 1)
+                leading[axis] = min(max(round(place), 0), n - 1)
         data = stack.data[tuple(leading.values())]
         return Block(choice, data, leading, layers.Placement.of(layer, choice.axes))
 

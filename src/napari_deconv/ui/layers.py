@@ -18,6 +18,7 @@ from napari.utils.transforms import Affine
 from napari.viewer import Viewer
 
 from napari_deconv.imaging.grid import MICROMETRES, Grid
+from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.region import Region
 from napari_deconv.imaging.stack import AXES, KnownOptics, Stack
 from napari_deconv.imaging.value import InputError, require
@@ -26,7 +27,7 @@ from napari_deconv.pipeline import Restored
 #: Key of our own entry in a layer's metadata.
 KEY = "napari_deconv"
 #: Marks in that entry of layers that are no images of a sample: previews and PSFs.
-PREVIEW, PSF, MEASURED = MADE = ("preview", "psf", "measured_psf")
+PREVIEW, COMPUTED, MEASURED = MADE = ("preview", "psf", "measured_psf")
 #: Voxels that the contrast of a preview is taken from.
 QUICKLY = 100_000
 LayerTuple = tuple[Any, dict[str, Any], str]
@@ -226,6 +227,17 @@ def stack_of_state(data: Any, state: dict[str, Any]) -> Stack:
     layer = Image(data, **kept)
     axes = axes_of(layer)
     return stack_of_layer(layer, axes, grid_of(layer, axes))
+
+
+def centred_at(psf: Psf) -> dict[str, Any]:
+    """Return the transforms of a layer with the centre of a PSF at the world's origin."""
+    spacing = psf.spacing_um or (1.0,) * psf.samples.ndim
+    return {
+        "scale": spacing,
+        "translate": [-(n // 2) * step for n, step in zip(psf.shape, spacing, strict=True)],
+        "units": ("um",) * len(spacing),
+        "axis_labels": tuple("zyx"[-len(spacing) :]),
+    }
 
 
 # -- a region in place over its source ------------------------------------------------------

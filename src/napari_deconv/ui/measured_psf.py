@@ -12,7 +12,6 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QScrollArea, QWidget
 
 from napari_deconv.imaging.optics import Optics
-from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError
 
 from .exchange import DECONVOLVE, PSF, exchange_of
@@ -23,17 +22,6 @@ from .optics_panel import OpticsPanel
 def is_measured(layer: Any) -> bool:
     """Return whether a layer was made by `show_measured`."""
     return isinstance(layer, Image) and MEASURED in layer.metadata.get(KEY, {})
-
-
-def centred_at(psf: Psf) -> dict[str, Any]:
-    """Return the transforms of a layer with the centre of a PSF at the world's origin."""
-    spacing = psf.spacing_um or (1.0,) * psf.samples.ndim
-    return {
-        "scale": spacing,
-        "translate": [-(n // 2) * step for n, step in zip(psf.shape, spacing, strict=True)],
-        "units": ("um",) * len(spacing),
-        "axis_labels": tuple("zyx"[-len(spacing) :]),
-    }
 
 
 def show_measured(

@@ -8,14 +8,14 @@ from napari.viewer import Viewer
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
 
-from .layers import KEY, PSF
+from .layers import COMPUTED, KEY, centred_at
 
 NAME = "PSF"
 
 
 def is_psf_layer(layer: object) -> bool:
     """Return whether a layer was made by `show_psf_layer`."""
-    return isinstance(layer, Image) and PSF in layer.metadata.get(KEY, {})
+    return isinstance(layer, Image) and COMPUTED in layer.metadata.get(KEY, {})
 
 
 def psf_layer(viewer: Viewer) -> Image | None:
@@ -35,10 +35,8 @@ def show_psf_layer(viewer: Viewer, psf: Psf, optics: Optics) -> Image:
     optics : Optics
         What it was computed from; kept in the layer's metadata.
     """
-    spacing = psf.spacing_um or (1.0,) * psf.samples.ndim
-    # The centre of the PSF is the centre of voxel n//2.
-    translate = [-(n // 2) * step for n, step in zip(psf.shape, spacing, strict=True)]
-    entry = {PSF: {"optics": optics.to_dict(), "notes": list(psf.notes)}}
+    place = centred_at(psf)
+    entry = {COMPUTED: {"optics": optics.to_dict(), "notes": list(psf.notes)}}
     limits = (0.0, float(psf.samples.max()))
     layer = psf_layer(viewer)
     if layer is not None and layer.ndim != psf.samples.ndim:
@@ -48,10 +46,7 @@ def show_psf_layer(viewer: Viewer, psf: Psf, optics: Optics) -> Image:
         made = Image(
             psf.samples,
             name=NAME,
-            scale=spacing,
-            translate=translate,
-            units=("um",) * len(spacing),
-            axis_labels=tuple("zyx"[-len(spacing) :]),
+            **place,
             colormap="inferno",
             gamma=0.5,
             contrast_limits=limits,
@@ -60,7 +55,7 @@ def show_psf_layer(viewer: Viewer, psf: Psf, optics: Optics) -> Image:
         viewer.add_layer(made)
         return made
     layer.data = psf.samples
-    layer.scale, layer.translate = spacing, translate
+    layer.scale, layer.translate = place["scale"], place["translate"]
     layer.contrast_limits_range = limits
     layer.contrast_limits = limits
     layer.metadata = {**layer.metadata, KEY: entry}
