@@ -372,8 +372,10 @@ class Watched(CpuEngine):
         self.device = "watched"
         self.blurs, self.releases, self.fail_at = 0, 0, fail_at
 
-    def filter(self, transfer: Complex, shape: tuple[int, ...]) -> Any:
-        watched, made = self, super().filter(transfer, shape)
+    def filter(
+        self, transfer: Complex, shape: tuple[int, ...], window: tuple[int, ...] | None = None
+    ) -> Any:
+        watched, made = self, super().filter(transfer, shape, window)
 
         class Blur:
             def forward(self, x: Float) -> Float:

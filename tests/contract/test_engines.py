@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from napari_deconv.engines import self_test
+from napari_deconv.restoration import pieces
 from napari_deconv.restoration.blur import transfer_function
-from napari_deconv.restoration.engine import Engine
+from napari_deconv.restoration.engine import Engine, Float
+from napari_deconv.restoration.pieces import Where
 
 from . import reference
 
@@ -33,6 +36,31 @@ def test_blur_is_the_convolution_and_its_adjoint_the_correlation(
     assert np.abs(hty - np.fft.ifftn(np.fft.fftn(y) * otf.conj()).real).max() < 1e-6
     forward, backward = float((hx * y).sum()), float((x * hty).sum())
     assert abs(forward - backward) < 1e-5 * abs(forward)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_window_crops_the_blur_and_pads_its_adjoint(
+    engine: Engine, asymmetric_psf: Callable[[tuple[int, ...]], Array], shape: tuple[int, ...]
+) -> None:
+    psf = asymmetric_psf(tuple(min(n, 5) for n in shape)).astype(np.float32)
+    window = tuple(max(n - 3, 1) for n in shape)
+    inside = tuple(slice(n) for n in window)
+    rng = np.random.default_rng(1)
+    x, y = rng.random(shape, np.float32), rng.random(window, np.float32)
+    padded = np.zeros(shape)
+    padded[inside] = y
+    otf = np.fft.fftn(reference.centred(psf.astype(float), shape))
+    blur = engine.filter(transfer_function(psf, shape), shape, window)
+    pushed = engine.push(x, shape)
+    for _ in range(2):  # The memory that a filter works in is used again.
+        seen = blur.forward(pushed)
+        expected = np.fft.ifftn(np.fft.fftn(x) * otf).real[inside]
+        assert np.abs(engine.pull(seen, window) - expected).max() < 1e-6
+        swapped = engine.evaluate("0.0f * f + y", out=seen, f=seen, y=engine.hold(y))
+        back = engine.pull(blur.adjoint(swapped), shape)
+        expected = np.fft.ifftn(np.fft.fftn(padded) * otf.conj()).real
+        assert np.abs(back - expected).max() < 1e-6
+    assert np.array_equal(engine.pull(pushed, shape), x)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -59,6 +87,35 @@ def test_evaluate_and_total_follow_the_expression(engine: Engine) -> None:
     assert total == pytest.approx(expected.sum(dtype=np.float64), rel=1e-6)
 
 
+class Ramp:
+    """Values made where they are asked for."""
+
+    shape = (6, 7, 8)
+
+    def __getitem__(self, where: Where) -> Float:
+        z, y, x = np.ogrid[where]
+        values: Float = (100 * z + 10 * y + x).astype(np.float32)
+        return values
+
+
+def test_held_values_are_read_as_arrays_are(engine: Engine) -> None:
+    places = np.indices(Ramp.shape)
+    expected = 100 * places[0] + 10 * places[1] + places[2]
+    ramp = engine.hold(Ramp())
+    x = engine.push(np.ones(Ramp.shape, np.float32), Ramp.shape)
+    found = engine.evaluate("x + 2.0f * r", x=x, r=ramp)
+    assert np.array_equal(engine.pull(found, Ramp.shape), 1 + 2 * expected)
+    assert engine.total("x * r", x=x, r=ramp) == pytest.approx(expected.sum())
+    flat = np.ones((6, 7, 5), np.complex64)
+    blur = engine.filter(flat, Ramp.shape)
+    assert np.abs(engine.pull(blur.forward(ramp), Ramp.shape) - expected).max() < 1e-3
+
+
+def test_engines_say_what_they_hold_more_than_the_cpu(engine: Engine) -> None:
+    assert (engine.extra_volumes == 0) == (engine.name == "cpu")
+    assert 0 <= engine.extra_volumes < 10
+
+
 def test_evaluate_may_write_into_an_operand(engine: Engine) -> None:
     a = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     x = engine.push(a, a.shape)
@@ -73,8 +130,18 @@ def test_curvature_is_minus_the_gradient_of_total_variation(
     x = np.random.default_rng(4).random(shape) + 1
     spacing = (3.0, 1.0, 1.5)[-len(shape) :]
     pushed = engine.push(x.astype(np.float32), shape)
-    found = engine.pull(engine.curvature(pushed, spacing, 0.05), shape)
+    bend = engine.evaluate("1.0f * k", k=engine.curvature(pushed, spacing, 0.05))
+    found = engine.pull(bend, shape)
     assert np.abs(found - reference.curvature(x, spacing, 0.05)).max() < 2e-4
+
+
+def test_curvature_in_pieces_is_that_of_the_whole(cpu: Engine, monkeypatch: Any) -> None:
+    monkeypatch.setattr(pieces, "LEAST", 1)
+    x = np.random.default_rng(4).random((19, 11, 13)) + 1
+    spacing = (3.0, 1.0, 1.5)
+    bend = cpu.curvature(cpu.push(x.astype(np.float32), x.shape), spacing, 0.05)
+    found = cpu.evaluate("1.0f * k", k=bend)
+    assert np.abs(found - reference.tv_curvature(x, spacing, 0.05)).max() < 1e-5
 
 
 def test_self_test_sees_a_working_engine(engine: Engine) -> None:

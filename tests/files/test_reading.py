@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import pytest
 import tifffile
@@ -16,7 +18,7 @@ import zarr
 
 from napari_deconv.files import ome_zarr, tiff
 from napari_deconv.files.export import write_stack
-from napari_deconv.files.reading import read_header, read_provenance, read_stack
+from napari_deconv.files.reading import read_header, read_provenance, read_stack, read_voxels
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.stack import KnownOptics, Stack
 from napari_deconv.imaging.value import InputError
@@ -493,3 +495,214 @@ def test_a_header_is_the_stack_without_its_voxels(tmp_path: Path, name: str) -> 
     assert set(header.data.strides) == {0}
     with pytest.raises(InputError, match="no file"):
         read_header(tmp_path / "none.tif")
+
+
+# -- voxels that stay on disk ------------------------------------------------------------
+
+LARGE_TIFF: dict[str, dict[str, Any]] = {
+    "strips": {"rowsperstrip": 16, "compression": "zlib"},
+    "planes": {"compression": "zlib"},
+    "tiles": {"tile": (16, 16), "compression": "zlib"},
+    "pieces": {"tile": (16, 16)},
+}
+
+
+def large_tiff(
+    path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> tuple[Stack, np.ndarray[Any, np.dtype[Any]]]:
+    monkeypatch.setattr(tiff, "MAPPED_FROM_BYTES", 0)
+    monkeypatch.setattr(tiff, "PIECE_SIDE", 32)
+    data = np.random.default_rng(2).integers(0, 4096, (2, 5, 70, 61)).astype("uint16")
+    tifffile.imwrite(
+        path,
+        data[None],
+        ome=True,
+        photometric="minisblack",
+        metadata={"axes": "TCZYX"},
+        **LARGE_TIFF[kind],
+    )
+    return read_stack(path), data
+
+
+@pytest.mark.parametrize("kind", LARGE_TIFF)
+def test_a_large_tiff_that_cannot_be_mapped_is_read_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    stack, data = large_tiff(tmp_path / "a.ome.tif", monkeypatch, kind)
+    assert (stack.axes, stack.data.dtype) == ("CZYX", np.uint16)
+    assert hasattr(stack.data, "dask")
+    assert stack.data.chunksize[:2] == (1, 1)
+    np.testing.assert_array_equal(read_voxels(stack.data, (slice(None),) * 4, "a"), data)
+    travelled = pickle.loads(pickle.dumps(stack.data))
+    place = (1, slice(1, 3), slice(20, 60), slice(3, 50))
+    np.testing.assert_array_equal(read_voxels(travelled, place, "a"), data[place])
+    (tmp_path / "a.ome.tif").unlink()
+    with pytest.raises(InputError, match=r"a\.ome\.tif: .*it is not there any more"):
+        read_voxels(stack.data, place, "a")
+
+
+def test_a_plane_of_a_large_tiff_that_is_damaged_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.ome.tif"
+    stack, data = large_tiff(path, monkeypatch, "planes")
+    with tifffile.TiffFile(path) as tif:
+        page = tif.pages[7]
+        start, count = page.dataoffsets[0], page.databytecounts[0]
+    raw = bytearray(path.read_bytes())
+    raw[start + 2 : start + count] = b"\x55" * (count - 2)
+    path.write_bytes(raw)
+    np.testing.assert_array_equal(read_voxels(stack.data, (0,), "a"), data[0])
+    with pytest.raises(InputError, match=r"a\.ome\.tif: the voxels c 1, z 2, y 0-69, x 0-60"):
+        read_voxels(stack.data, (1, slice(1, 4)), "a")
+
+
+def test_a_mapped_tiff_that_is_cut_off_later_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # To touch what is beyond the end of a mapped file would end the process (SIGBUS).
+    monkeypatch.setattr(tiff, "MAPPED_FROM_BYTES", 0)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, voxels("ZYX"))
+    stack = read_stack(path)
+    place = (slice(0, 2), slice(0, 6), slice(0, 7))
+    np.testing.assert_array_equal(read_voxels(stack.data, place, "a"), voxels("ZYX")[:2])
+    with path.open("r+b") as file:
+        file.truncate(300)
+    with pytest.raises(InputError, match=r"cells: the voxels z 0-1, y 0-5, x 0-6 .*was cut off"):
+        read_voxels(stack.data, place, "cells")
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("damage", ["cut", "empty", "noise"])
+def test_a_damaged_chunk_is_named_and_a_missing_one_is_zero(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str, compressed: bool
+) -> None:
+    monkeypatch.setattr(ome_zarr, "LOADED_UP_TO_BYTES", 0)
+    path = ome_group(tmp_path / "a.zarr", space("z", "y", "x"), [1, 1, 1])
+    data = np.arange(5**3, dtype="uint16").reshape(5, 5, 5) + 1
+    group = zarr.open_group(str(path))
+    array = group.create_array(
+        "0",
+        shape=(5, 5, 5),
+        dtype="uint16",
+        chunks=(2, 3, 5),
+        overwrite=True,
+        compressors="auto" if compressed else None,
+    )
+    array[...] = data
+    stack = read_stack(path)
+    chunk = path / "0" / "c" / "1" / "1" / "0"
+    whole = chunk.read_bytes()
+    if damage == "noise":
+        chunk.write_bytes(whole[::-1] if compressed else whole + b"more")
+    else:
+        chunk.write_bytes(whole[:9] if damage == "cut" else b"")
+    np.testing.assert_array_equal(read_voxels(stack.data, (slice(0, 2),), "a"), data[:2])
+    with pytest.raises(InputError, match=r"a\.zarr: the voxels z 2-3, y 3-4, x 0-4 cannot be") as c:
+        read_voxels(stack.data, (slice(0, 5), slice(2, 5)), "a")
+    assert "\n" not in str(c.value)
+    chunk.unlink()
+    assert read_voxels(stack.data, (3, 4, 4), "a") == 0
+
+
+def test_an_ome_zarr_that_went_away_is_no_darkness(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Zarr takes every chunk of a folder that is gone, say with its disk, for zeros.
+    monkeypatch.setattr(ome_zarr, "LOADED_UP_TO_BYTES", 0)
+    path = ome_group(tmp_path / "a.zarr", space("z", "y", "x"), [1, 1, 1])
+    stack = read_stack(path)
+    assert read_voxels(stack.data, (0, 0, 0), "a") == 7
+    path.rename(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=r"a\.zarr: .*it is not there any more"):
+        read_voxels(stack.data, (0, 0, 0), "a")
+    with pytest.raises(InputError, match=r"a\.zarr: .*it is not there any more"):
+        write_stack(tmp_path / "b.tif", stack)
+
+
+def test_voxels_of_any_array_are_read_or_named() -> None:
+    data = voxels("CYX")
+    place = (1, slice(2, 4), slice(None))
+    np.testing.assert_array_equal(read_voxels(data, place, "a"), data[place])
+    lazy = da.from_array(data, chunks=(1, 3, 4))
+    np.testing.assert_array_equal(read_voxels(lazy, place, "a"), data[place])
+
+    def fail(_: Any) -> Any:
+        raise OSError("the camera\nis gone")
+
+    broken = lazy.map_blocks(fail, meta=np.empty((0, 0, 0), data.dtype))
+    with pytest.raises(InputError, match=r"cells: the voxels c 1, y 2-3, all of x .*the camera\)"):
+        read_voxels(broken, place, "cells", axes="CYX")
+
+
+@pytest.mark.parametrize(
+    ("marker", "body", "sentence"),
+    [
+        ("zarr.json", {"zarr_format": 4, "node_type": "group"}, "in format 4 of Zarr"),
+        (".zgroup", {"zarr_format": 1}, "in format 1 of Zarr"),
+    ],
+)
+def test_an_unknown_format_of_zarr_is_said(
+    tmp_path: Path, marker: str, body: dict[str, Any], sentence: str
+) -> None:
+    (tmp_path / "a.zarr").mkdir()
+    (tmp_path / "a.zarr" / marker).write_text(json.dumps(body))
+    with pytest.raises(InputError, match=sentence):
+        read_stack(tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize("version", ["0.9", "0.6.dev1", "1.0"])
+def test_an_unknown_version_of_ome_zarr_is_said(tmp_path: Path, version: str) -> None:
+    path = ome_group(tmp_path / "a.zarr", space("z", "y", "x"), [1, 1, 1])
+    group = zarr.open_group(str(path))
+    ome: Any = dict(group.attrs)["ome"]
+    group.attrs["ome"] = {**ome, "version": version}
+    with pytest.raises(InputError, match=f"written in version {version} of OME-Zarr, and versions"):
+        read_stack(path)
+
+
+@pytest.mark.parametrize("version", ["0.1", "0.2", "0.3", "0.4", None])
+def test_every_older_version_is_read(tmp_path: Path, version: str | None) -> None:
+    group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w", zarr_format=2)
+    group.create_array("0", shape=(2, 1, 3, 4, 5), dtype="uint8")
+    multiscale: dict[str, Any] = {"datasets": [{"path": "0"}]}
+    if version:
+        multiscale["version"] = version
+    if version == "0.3":
+        multiscale["axes"] = list("tczyx")
+    group.attrs["multiscales"] = [multiscale]
+    stack = read_stack(tmp_path / "a.zarr")
+    assert (stack.axes, stack.shape) == ("TZYX", (2, 3, 4, 5))
+
+
+def test_a_time_point_in_a_file_that_is_missing_is_said(tmp_path: Path) -> None:
+    paths = [tmp_path / f"t{t}.ome.tif" for t in range(3)]
+    parts = "".join(
+        f'<TiffData FirstT="{t}" FirstZ="{z}" IFD="{z}" PlaneCount="1"><UUID '
+        f'FileName="{path.name}">urn:uuid:{t}1111111-1111-1111-1111-111111111111</UUID></TiffData>'
+        for t, path in enumerate(paths)
+        for z in range(5)
+    )
+    for t, path in enumerate(paths):
+        xml = (
+            f'<OME xmlns="{OME}" UUID="urn:uuid:{t}1111111-1111-1111-1111-111111111111"><Image '
+            'ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="7" '
+            f'SizeY="6" SizeZ="5" SizeC="1" SizeT="3">{parts}</Pixels></Image></OME>'
+        )
+        tifffile.imwrite(
+            path,
+            voxels("TZYX")[t],
+            photometric="minisblack",
+            description=xml,
+            metadata=None,
+            ome=False,
+        )
+    stack = read_stack(paths[0])
+    assert stack.axes == "TZYX"
+    np.testing.assert_array_equal(stack.data, voxels("TZYX"))
+    paths[1].unlink()
+    with pytest.raises(InputError, match="5 of its planes lie in files that are not there"):
+        read_stack(paths[2])
+    with pytest.raises(InputError, match="5 of its planes lie in files that are not there"):
+        read_header(paths[0])

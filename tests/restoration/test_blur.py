@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.fft import irfftn, next_fast_len, rfftn
 
-from napari_deconv.restoration.blur import EDGES, transfer_function, work_shape
+from napari_deconv.restoration import blur
+from napari_deconv.restoration.blur import EDGES, Share, transfer_function, work_shape
+from napari_deconv.restoration.pieces import blocks
 
 sides = st.integers(1, 400)
 
@@ -58,3 +61,55 @@ def test_a_point_beside_the_centre_moves_the_image_that_way(axis: int) -> None:
 def test_the_zero_frequency_is_the_sum() -> None:
     psf = np.random.default_rng(0).random((9, 5, 7)).astype(np.float32)
     assert transfer_function(psf, (4, 8, 6))[0, 0, 0] == pytest.approx(psf.sum(), rel=1e-6)
+
+
+def light_in_the_image(
+    psf: npt.NDArray[np.float64], image_shape: tuple[int, ...], shape: tuple[int, ...]
+) -> npt.NDArray[np.float64]:
+    """Return H^T M by its definition: for each voxel the PSF that lies on the image."""
+    mask = np.zeros(shape)
+    mask[tuple(slice(n) for n in image_shape)] = 1
+    result = np.zeros(shape)
+    for index in np.ndindex(psf.shape):
+        back = tuple(p // 2 - i for i, p in zip(index, psf.shape, strict=True))
+        result += psf[index] * np.roll(mask, back, range(len(shape)))
+    return result
+
+
+@pytest.mark.parametrize(
+    ("image_shape", "psf_shape", "shape"),
+    [
+        ((6, 9, 8), (3, 4, 5), (8, 12, 10)),
+        ((6, 9, 8), (3, 4, 5), (7, 11, 10)),  # as little padding as there may be
+        ((7, 10), (4, 5), (9, 12)),
+        ((1, 9, 8), (1, 3, 3), (1, 10, 9)),
+        ((4, 6, 5), (9, 7, 15), (8, 9, 12)),  # a PSF that is longer than the image
+        ((4, 5), (29, 13), (6, 7)),  # ... and reaches around the shape several times
+    ],
+)
+@pytest.mark.parametrize("columns", [1, 1 << 18])
+def test_the_share_of_light_in_the_image(
+    image_shape: tuple[int, ...],
+    psf_shape: tuple[int, ...],
+    shape: tuple[int, ...],
+    columns: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(blur, "COLUMNS", columns)
+    psf = np.random.default_rng(0).random(psf_shape).astype(np.float32)
+    psf /= psf.sum()
+    expected = light_in_the_image(psf.astype(float), image_shape, shape)
+    share = Share(psf, image_shape, shape, 0.0)
+    assert share.shape == shape
+    found = np.full(shape, np.nan, np.float32)
+    for where in blocks(shape, 30):
+        found[where] = share[where]
+    assert np.abs(found - expected).max() < 1e-7
+    everywhere = tuple(slice(0, n) for n in shape)
+    assert np.array_equal(Share(psf, image_shape, shape, 0.3)[everywhere], np.fmax(found, 0.3))
+
+
+def test_the_share_of_a_small_psf_takes_little_memory() -> None:
+    """It is kept for the voxels near an edge, one for all others."""
+    share = Share(np.full((5, 5, 5), 0.008, np.float32), (500, 500, 500), (504, 504, 504), 0.0)
+    assert share._different.size < 10**3

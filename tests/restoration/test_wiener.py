@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
+from napari_deconv.engines.cpu_engine import CpuEngine
 from napari_deconv.imaging.noise import noise_sigma
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError
 from napari_deconv.restoration.blur import transfer_function
 from napari_deconv.restoration.engine import Engine, Float
+from napari_deconv.restoration.pieces import blocks
 from napari_deconv.restoration.restorer import Step, observe
-from napari_deconv.restoration.wiener import LEAST, MOST, Wiener, continued, transformed
+from napari_deconv.restoration.wiener import (
+    LEAST,
+    MOST,
+    SAMPLE,
+    Continued,
+    Wiener,
+    continued,
+    transformed,
+)
 
 
 def gaussian_psf(sigma: float, side: int, ndim: int) -> Psf:
@@ -166,3 +177,34 @@ def test_the_weight_makes_the_blurred_result_miss_the_image_by_the_noise() -> No
     assert LEAST < weight < MOST
     # The mean over half of the spectrum stands for that over the image.
     assert missed == pytest.approx(20.0**2, rel=0.05)
+
+
+@pytest.mark.parametrize("regularization", ["auto", 0.01, 1e-5])
+def test_the_memory_of_a_run_is_as_said(regularization: Any) -> None:
+    """At the peak, in padded volumes, the image included.
+
+    To choose a weight takes some numbers for each frequency of a sample besides, whatever the
+    image.
+    """
+    method = Wiener(regularization)
+    image = np.random.default_rng(0).poisson(20, (48, 300, 320)).astype(np.float32)
+    observation = observe(image, gaussian_psf(1.5, 9, 3))
+    tracemalloc.start()
+    try:
+        (step,) = method.steps(observation, CpuEngine(2))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert step.estimate is not None
+    volume = 4 * math.prod(method.work_shape(image.shape, (9, 9, 9)))
+    besides = 4 * 6 * SAMPLE if regularization == "auto" else 0
+    held = peak + image.nbytes
+    assert 0.8 * method.volumes * volume < held < 1.05 * method.volumes * volume + besides
+
+
+def test_a_piece_of_the_continuation_is_that_of_the_whole() -> None:
+    image = np.random.default_rng(0).random((5, 6, 7)).astype(np.float32)
+    pieces = Continued(image, (8, 11, 9), background=0.5)
+    whole = continued(image, (8, 11, 9)) - 0.5
+    for where in blocks(whole.shape, 40):
+        assert np.abs(pieces[where] - whole[where]).max() < 1e-6

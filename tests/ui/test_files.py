@@ -13,10 +13,12 @@ from napari.layers import Image
 from npe2 import PluginManifest
 
 import napari_deconv
+from napari_deconv.files import pyramid
 from napari_deconv.files.export import write_stack
-from napari_deconv.files.reading import read_provenance, read_stack
+from napari_deconv.files.reading import read_provenance, read_pyramid, read_stack
 from napari_deconv.files.samples import BEAD_PATH, CELL_PATH
 from napari_deconv.imaging.grid import Grid
+from napari_deconv.imaging.stack import Stack
 from napari_deconv.ui import __main__ as main
 from napari_deconv.ui import layers, samples
 from napari_deconv.ui.files import get_reader, write_image
@@ -66,6 +68,68 @@ def test_the_writer_keeps_voxels_voxel_size_and_recipe(tmp_path: Path) -> None:
     again = get_reader(str(path))
     assert again is not None
     assert again(str(path))[0][1]["metadata"][layers.KEY]["recipe"] == recipe
+
+
+@pytest.fixture
+def pyramid_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return an OME-Zarr of two channels and four levels: ramps, odd in y."""
+    monkeypatch.setattr(pyramid, "SMALL_ENOUGH", 8)
+    ramp = np.arange(40, dtype=np.float32)[:, None] * 100 + np.arange(48, dtype=np.float32)
+    data = np.stack([ramp[None].repeat(4, 0)[:, :39], 2 * ramp[None].repeat(4, 0)[:, :39]])
+    stack = Stack(data, "CZYX", Grid(spacing_um=(0.4, 0.1, 0.1)), "cell", ("a", "b"))
+    return write_stack(tmp_path / "cell.ome.zarr", stack).path
+
+
+def test_a_pyramid_is_shown_as_one(viewer: Any, pyramid_path: Path) -> None:
+    read = get_reader(str(pyramid_path))
+    assert read is not None
+    found = read(str(pyramid_path))
+    assert [state["name"] for _, state, _ in found] == ["cell a", "cell b"]
+    for data, state, _ in found:
+        layer = viewer.add_image(data, **state)
+        assert layer.multiscale
+        assert layers.grid_of(layer, "ZYX") == Grid(spacing_um=(0.4, 0.1, 0.1))
+        assert [level.shape for level in layer.data] == [
+            (4, 39, 48),
+            (4, 20, 24),
+            (4, 10, 12),
+            (2, 5, 6),
+        ]
+        stack = layers.stack_of_layer(layer, "ZYX", None)
+        assert stack.shape == (4, 39, 48)
+    np.testing.assert_array_equal(found[1][0][0], 2 * found[0][0][0])
+
+
+def test_the_levels_of_a_pyramid_lie_on_each_other(pyramid_path: Path) -> None:
+    read = get_reader(str(pyramid_path))
+    assert read is not None
+    (data, state, _), _ = read(str(pyramid_path))
+    layer = Image(data, **state)
+    # By napari's own rule the middle of voxel i of a level is drawn at (i + 1/2) factor - 1/2.
+    for level, factors in zip(layer.data, layer.downsample_factors, strict=True):
+        plane = np.asarray(level)[0]
+        y, x = (
+            (np.arange(n) + 0.5) * f - 0.5 for n, f in zip(plane.shape, factors[1:], strict=True)
+        )
+        # Along x, of an even size, exactly there; along y, of an odd one, within a voxel.
+        np.testing.assert_allclose(plane[0] - plane[0, 0], x - x[0])
+        assert np.abs((plane[:, 0] - x[0]) / 100 - y).max() <= 1.0
+
+
+def test_the_writer_takes_the_full_resolution_of_a_pyramid(
+    pyramid_path: Path, tmp_path: Path
+) -> None:
+    read = get_reader(str(pyramid_path))
+    assert read is not None
+    data, state, _ = Image(
+        *read(str(pyramid_path))[0][:1], **read(str(pyramid_path))[0][1]
+    ).as_layer_data_tuple()
+    path = tmp_path / "out.ome.zarr"
+    write_image(str(path), data, state)
+    levels = read_pyramid(path)
+    assert [level.shape for level in levels][:2] == [(4, 39, 48), (4, 20, 24)]
+    assert levels[0].grid == Grid(spacing_um=(0.4, 0.1, 0.1))
+    np.testing.assert_array_equal(levels[0].data, read_stack(pyramid_path).data[0])
 
 
 @pytest.mark.parametrize("sample", [samples.light_sheet_cell, samples.simulated_cell])

@@ -1,66 +1,70 @@
-"""The engine that runs anywhere: scipy.fft in float32 on all cores; it defines the answers."""
+"""The engine that runs anywhere: scipy.fft in float32 on all cores; it defines the answers.
+
+Steps are done piece by piece, so that a run holds its few volumes and nothing else: filters
+work in place, and operands that need not be stored are made where they are read.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import math
 from typing import Any
 
 import numpy as np
 
 from napari_deconv.restoration.engine import Complex, Float
+from napari_deconv.restoration.fourier import Room, columns_of
+from napari_deconv.restoration.pieces import Cores, Values, Where, blocks
 
-from .expression import compiled
+from .expression import evaluated
 
-#: Voxels worked on at a time: small enough that a step's operands stay in a core's cache.
-SLAB = 1 << 17
-
-_FUNCTIONS: dict[str, Any] = {
-    "__builtins__": {},
-    "fmax": np.fmax,
-    "fmin": np.fmin,
-    "log": np.log,
-    "sqrt": np.sqrt,
-}
+#: Voxels worked on at a time: threads wait for each other at each call, so not too few.
+BLOCK = 1 << 18
+#: Planes of a block of a curvature, which looks at its neighbours.
+THICKNESS = 8
 
 
 class CpuFilter:
-    """A circular filter by real transforms; see `restoration.engine.Filter`."""
+    """A circular filter by real transforms in place; see `restoration.engine.Filter`."""
 
-    def __init__(self, transfer: Complex, shape: tuple[int, ...], workers: int) -> None:
-        self._transfer, self._shape, self._workers = transfer, shape, workers
+    def __init__(
+        self, transfer: Complex, shape: tuple[int, ...], window: tuple[int, ...], cores: Cores
+    ) -> None:
+        self._transfer, self._shape, self._window = columns_of(transfer), shape, window
+        self._cores = cores
+        self._room: Room | None = None
+        self._result: Float | None = None
 
-    def forward(self, x: Float) -> Float:
-        """Return the filtered `x`."""
-        return self._apply(x, conjugate=False)
+    def forward(self, x: Values) -> Float:
+        """Return the filtered `x`, in the filter's own memory."""
+        if self._room is None:
+            self._room = Room(self._shape, self._cores)
+        self._result = self._room.filter(x, self._multiply, self._window)
+        return self._result
 
-    def adjoint(self, x: Float) -> Float:
-        """Return `x` filtered with the conjugate transfer function."""
-        return self._apply(x, conjugate=True)
+    def adjoint(self, x: Values) -> Float:
+        """Return `x` filtered with the conjugate transfer function, in place of a filtered one."""
+        room = self._room if x is self._result else None
+        if room is None:
+            room = Room(self._shape, self._cores)
+        return room.filter(x, self._multiply_conjugate, self._shape)
 
-    def _apply(self, x: Float, *, conjugate: bool) -> Float:
-        from scipy.fft import irfftn, rfftn
+    def _multiply(self, piece: Complex, columns: slice) -> None:
+        piece *= self._transfer[:, columns]
 
-        spectrum = np.asarray(rfftn(x, workers=self._workers))
-        # conj(H) X = conj(H conj(X)), without a second copy of the transfer function.
-        if conjugate:
-            np.conjugate(spectrum, out=spectrum)
-        spectrum *= self._transfer
-        if conjugate:
-            np.conjugate(spectrum, out=spectrum)
-        return np.asarray(irfftn(spectrum, s=self._shape, workers=self._workers, overwrite_x=True))
+    def _multiply_conjugate(self, piece: Complex, columns: slice) -> None:
+        piece *= self._transfer[:, columns].conj()
 
 
 class CpuEngine:
     """numpy and scipy on all cores; see `restoration.engine.Engine`."""
 
     name = "cpu"
+    extra_volumes = 0.0
 
     def __init__(self, workers: int | None = None) -> None:
-        self.workers = workers or available_cores()
+        self._cores = Cores(workers)
+        self.workers = self._cores.count
         self.device = f"CPU, {self.workers} cores" if self.workers > 1 else "CPU, 1 core"
-        self._pool = ThreadPoolExecutor(self.workers)
 
     def push(self, array: Float, shape: tuple[int, ...]) -> Float:
         """Return a copy padded with zeros at the far end."""
@@ -68,51 +72,100 @@ class CpuEngine:
         result[tuple(slice(n) for n in array.shape)] = array
         return result
 
+    def hold(self, values: Values) -> Values:
+        """Return the values as they are: they are read piece by piece."""
+        return values
+
     def pull(self, array: Float, shape: tuple[int, ...]) -> Float:
         """Return the first `shape` voxels as a new array."""
-        return array[tuple(slice(n) for n in shape)].copy()
+        return np.array(array[tuple(slice(0, n) for n in shape)])
 
-    def filter(self, transfer: Complex, shape: tuple[int, ...]) -> CpuFilter:
+    def filter(
+        self, transfer: Complex, shape: tuple[int, ...], window: tuple[int, ...] | None = None
+    ) -> CpuFilter:
         """Return the filter with this transfer function."""
-        return CpuFilter(transfer, shape, self.workers)
+        return CpuFilter(transfer, shape, window or shape, self._cores)
 
     def evaluate(self, expression: str, /, *, out: Float | None = None, **operands: Any) -> Float:
-        """Return the element-wise expression, slab by slab on all cores."""
-        slabs = _Slabs(expression, operands)
-        result = np.empty(slabs.shape, np.float32) if out is None else out
-        flat = result.reshape(-1)
+        """Return the element-wise expression, piece by piece on all cores."""
+        pieces = _Pieces(expression, operands)
+        result = np.empty(pieces.shape, np.float32) if out is None else out
 
-        def work(where: slice) -> None:
-            flat[where] = slabs(where)
+        def work(where: Where) -> None:
+            pieces(where, out=result[where])
 
-        self._each(work, slabs)
+        self._cores.each(work, self._blocks(pieces))
         return result
 
     def total(self, expression: str, /, **operands: Any) -> float:
         """Return the sum of the element-wise expression, in float64."""
-        slabs = _Slabs(expression, operands)
-        return float(
-            sum(self._each(lambda where: float(slabs(where).sum(dtype=np.float64)), slabs))
-        )
+        pieces = _Pieces(expression, operands)
 
-    def _each(self, work: Callable[[slice], Any], slabs: _Slabs) -> list[Any]:
-        return list(self._pool.map(work, slabs.places()))
+        def work(where: Where) -> float:
+            return float(pieces(where).sum(dtype=np.float64))
 
-    def curvature(self, x: Float, spacing: tuple[float, ...], epsilon: float) -> Float:
-        """Return div(grad x / sqrt(|grad x|^2 + epsilon^2))."""
-        slopes = [_forward_difference(x, axis, step) for axis, step in enumerate(spacing)]
-        norm = np.full(x.shape, np.float32(epsilon) ** 2)
-        for slope in slopes:
-            norm += slope * slope
-        np.sqrt(norm, out=norm)
-        result = np.zeros_like(x)
-        for axis, (slope, step) in enumerate(zip(slopes, spacing, strict=True)):
-            slope /= norm
-            result += _backward_difference(slope, axis, step)
-        return result
+        return sum(self._cores.each(work, self._blocks(pieces)))
+
+    def _blocks(self, pieces: _Pieces) -> list[Where]:
+        most = self._cores.piece(math.prod(pieces.shape), BLOCK)
+        return list(blocks(pieces.shape, most, pieces.thickness))
+
+    def curvature(self, x: Float, spacing: tuple[float, ...], epsilon: float) -> Values:
+        """Return div(grad x / sqrt(|grad x|^2 + epsilon^2)), made where it is read."""
+        return _Curvature(x, spacing, epsilon)
 
     def release(self) -> None:
         """Nothing to free: the arrays are Python's."""
+
+
+class _Pieces:
+    """An expression, and the operands to evaluate it on in any box."""
+
+    def __init__(self, expression: str, operands: dict[str, Any]) -> None:
+        self._expression = expression
+        numbers = {k: v for k, v in operands.items() if isinstance(v, (int, float, np.number))}
+        self._numbers = {k: np.float32(v) for k, v in numbers.items()}
+        self._volumes = {k: v for k, v in operands.items() if k not in numbers}
+        self.shape: tuple[int, ...] = next(iter(self._volumes.values())).shape
+        curved = any(isinstance(v, _Curvature) for v in self._volumes.values())
+        self.thickness = THICKNESS if curved else 1
+
+    def __call__(self, where: Where, out: Float | None = None) -> Float:
+        pieces = {name: values[where] for name, values in self._volumes.items()}
+        return evaluated(self._expression, self._numbers | pieces, out)
+
+
+class _Curvature:
+    """The curvature of a volume, box by box; see `restoration.pieces.Values`."""
+
+    def __init__(self, x: Float, spacing: tuple[float, ...], epsilon: float) -> None:
+        self._x, self._spacing, self._epsilon = x, spacing, epsilon
+        self.shape = x.shape
+
+    def __getitem__(self, where: Where) -> Float:
+        """Return the values in a box: those of the next larger one, less its rim."""
+        starts = [max(part.start - 1, 0) for part in where]
+        larger = tuple(
+            slice(start, part.stop + 1) for start, part in zip(starts, where, strict=True)
+        )
+        inner = tuple(
+            slice(part.start - start, part.stop - start)
+            for start, part in zip(starts, where, strict=True)
+        )
+        return _curvature(self._x[larger], self._spacing, self._epsilon)[inner]
+
+
+def _curvature(x: Float, spacing: tuple[float, ...], epsilon: float) -> Float:
+    slopes = [_forward_difference(x, axis, step) for axis, step in enumerate(spacing)]
+    norm = np.full(x.shape, np.float32(epsilon) ** 2)
+    for slope in slopes:
+        norm += slope * slope
+    np.sqrt(norm, out=norm)
+    result = np.zeros_like(x)
+    for axis, (slope, step) in enumerate(zip(slopes, spacing, strict=True)):
+        slope /= norm
+        result += _backward_difference(slope, axis, step)
+    return result
 
 
 def _forward_difference(x: Float, axis: int, step: float) -> Float:
@@ -130,33 +183,3 @@ def _backward_difference(p: Float, axis: int, step: float) -> Float:
     np.moveaxis(result, axis, 0)[1:] -= np.moveaxis(p, axis, 0)[:-1]
     result /= np.float32(step)
     return result
-
-
-class _Slabs:
-    """An expression, and its operands cut into pieces of `SLAB` voxels."""
-
-    def __init__(self, expression: str, operands: dict[str, Any]) -> None:
-        arrays = {k: v for k, v in operands.items() if isinstance(v, np.ndarray)}
-        self.shape = next(iter(arrays.values())).shape
-        self._code = compiled(expression)
-        self._flat = {name: array.reshape(-1) for name, array in arrays.items()}
-        self._numbers: dict[str, Any] = {
-            k: np.float32(v) for k, v in operands.items() if k not in arrays
-        }
-
-    def places(self) -> Iterator[slice]:
-        n = next(iter(self._flat.values())).size
-        return (slice(start, min(start + SLAB, n)) for start in range(0, n, SLAB))
-
-    def __call__(self, where: slice) -> Float:
-        pieces = {name: array[where] for name, array in self._flat.items()}
-        # The expressions are constants of this package, never text of the user's.
-        result: Float = eval(self._code, _FUNCTIONS, self._numbers | pieces)
-        return result
-
-
-def available_cores() -> int:
-    """Return the cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

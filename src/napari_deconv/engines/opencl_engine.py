@@ -18,10 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from napari_deconv.restoration.engine import Complex, Float
+from napari_deconv.restoration.engine import Complex, Float, Values
+from napari_deconv.restoration.pieces import blocks
 
 #: Work items of a sum; each adds up every PARTIALS-th voxel.
 PARTIALS = 4096
+#: Voxels brought to the device at a time.
+BLOCK = 1 << 22
 
 _MULTIPLY = """
 __kernel void multiply(IMAGE_z_TYPE z, IMAGE_h_TYPE h, float sign) {
@@ -29,6 +32,15 @@ __kernel void multiply(IMAGE_z_TYPE z, IMAGE_h_TYPE h, float sign) {
   const float a = z[i], b = z[i + 1], c = h[i], d = sign * h[i + 1];
   z[i] = a * c - b * d;
   z[i + 1] = a * d + b * c;
+}
+"""
+
+# What x, of (nz, ny, nx) voxels, has in each place of o, with planes of oy rows of ox; else 0.
+_RESIZE = """
+__kernel void resize(IMAGE_o_TYPE o, IMAGE_x_TYPE x, int nz, int ny, int nx, int oy, int ox) {
+  const size_t i = get_global_id(0);
+  const int k = i % ox, y = (i / ox) % oy, z = i / ((size_t)ox * oy);
+  o[i] = z < nz && y < ny && k < nx ? x[((size_t)z * ny + y) * nx + k] : 0.0f;
 }
 """
 
@@ -156,26 +168,34 @@ class OpenClArray:
 class OpenClFilter:
     """A circular filter by real transforms; see `restoration.engine.Filter`."""
 
-    def __init__(self, engine: OpenClEngine, transfer: Complex, shape: tuple[int, ...]) -> None:
-        self._engine, self._shape = engine, shape
+    def __init__(
+        self,
+        engine: OpenClEngine,
+        transfer: Complex,
+        shape: tuple[int, ...],
+        window: tuple[int, ...],
+    ) -> None:
+        self._engine, self._shape, self._window = engine, shape, window
         flat = np.ascontiguousarray(transfer, np.complex64).view(np.float32)
         self._transfer = engine.create(flat.shape, flat)
 
     def forward(self, x: OpenClArray) -> OpenClArray:
-        """Return the filtered `x`."""
-        return self._apply(x, 1.0)
+        """Return the filtered `x` in the window."""
+        return self._engine.resized(self._back(self._spectrum(x, 1.0)), self._window)
 
     def adjoint(self, x: OpenClArray) -> OpenClArray:
-        """Return `x` filtered with the conjugate transfer function."""
-        return self._apply(x, -1.0)
+        """Return `x`, zero beyond the window, filtered with the conjugate transfer function."""
+        return self._back(self._spectrum(self._engine.resized(x, self._shape), -1.0))
 
-    def _apply(self, x: OpenClArray, sign: float) -> OpenClArray:
-        cle, engine = _cle(), self._engine
-        spectrum = cle.fft.fft(x.buffer, device=engine.handle)
+    def _spectrum(self, x: OpenClArray, sign: float) -> Any:
+        spectrum = _cle().fft.fft(x.buffer, device=self._engine.handle)
         parameters = {"z": spectrum, "h": self._transfer.buffer, "sign": sign}
-        engine.launch(_MULTIPLY, "multiply", int(np.prod(spectrum.shape)) // 2, parameters)
-        result = engine.create(self._shape)
-        cle.fft.ifft(spectrum, result.buffer, device=engine.handle)
+        self._engine.launch(_MULTIPLY, "multiply", int(np.prod(spectrum.shape)) // 2, parameters)
+        return spectrum
+
+    def _back(self, spectrum: Any) -> OpenClArray:
+        result = self._engine.create(self._shape)
+        _cle().fft.ifft(spectrum, result.buffer, device=self._engine.handle)
         return result
 
 
@@ -189,6 +209,9 @@ class OpenClEngine:
     """
 
     name = "opencl"
+    #: H^T M, and what a transform holds: its result, the spectrum, and its own memory.
+    #: Measured on PoCL, whose device shares the memory of the host: 3 to 6.
+    extra_volumes = 6.0
 
     def __init__(self, index: int = 0) -> None:
         self.handle = _cle().select_device(index)
@@ -220,14 +243,37 @@ class OpenClEngine:
         padded[tuple(slice(n) for n in array.shape)] = array
         return self.create(shape, padded)
 
+    def hold(self, values: Values) -> OpenClArray:
+        """Return the values on the device."""
+        host = np.empty(values.shape, np.float32)
+        for where in blocks(values.shape, BLOCK):
+            host[where] = values[where]
+        return self.create(values.shape, host)
+
+    def resized(self, array: OpenClArray, shape: tuple[int, ...]) -> OpenClArray:
+        """Return the array cropped, or padded with zeros, at the far end; itself if it fits."""
+        if array.shape == shape:
+            return array
+        result = self.create(shape)
+        nz, ny, nx = _in_3d(array.shape)
+        _, oy, ox = _in_3d(shape)
+        parameters = {
+            "o": result.buffer, "x": array.buffer,
+            "nz": nz, "ny": ny, "nx": nx, "oy": oy, "ox": ox,
+        }  # fmt: skip
+        self.launch(_RESIZE, "resize", int(np.prod(shape)), parameters)
+        return result
+
     def pull(self, array: OpenClArray, shape: tuple[int, ...]) -> Float:
         """Return the first `shape` voxels as a new numpy array."""
         whole = np.asarray(_cle().pull(array.buffer), np.float32).reshape(array.shape)
         return whole[tuple(slice(n) for n in shape)].copy()
 
-    def filter(self, transfer: Complex, shape: tuple[int, ...]) -> OpenClFilter:
+    def filter(
+        self, transfer: Complex, shape: tuple[int, ...], window: tuple[int, ...] | None = None
+    ) -> OpenClFilter:
         """Return the filter with this transfer function."""
-        return OpenClFilter(self, transfer, shape)
+        return OpenClFilter(self, transfer, shape, window or shape)
 
     def evaluate(
         self, expression: str, /, *, out: OpenClArray | None = None, **operands: Any
@@ -256,9 +302,8 @@ class OpenClEngine:
     def curvature(self, x: OpenClArray, spacing: tuple[float, ...], epsilon: float) -> OpenClArray:
         """Return div(grad x / sqrt(|grad x|^2 + epsilon^2))."""
         result = self.create(x.shape)
-        extra = 3 - len(x.shape)
-        nz, ny, nx = (1,) * extra + x.shape
-        a, b, c = (1.0,) * extra + tuple(map(float, spacing))
+        nz, ny, nx = _in_3d(x.shape)
+        a, b, c = (1.0,) * (3 - len(spacing)) + tuple(map(float, spacing))
         parameters = {
             "o": result.buffer, "x": x.buffer,
             "nz": nz, "ny": ny, "nx": nx,
@@ -269,6 +314,10 @@ class OpenClEngine:
 
     def release(self) -> None:
         """Nothing to do: buffers are freed with the arrays that hold them."""
+
+
+def _in_3d(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (1,) * (3 - len(shape)) + shape
 
 
 def _shape_of(operands: dict[str, Any]) -> tuple[int, ...]:

@@ -7,7 +7,6 @@ import io
 import math
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +18,10 @@ from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf_models import compute_psf
 from napari_deconv.imaging.resolution import fwhm_um
 from napari_deconv.imaging.stack import Stack
-from napari_deconv.imaging.value import InputError, require
+from napari_deconv.imaging.value import require
 
 from .picture import beside, views, write_grey
+from .whole import write_whole
 
 #: Beads shown beside their mean.
 MOST_SHOWN = 6
@@ -84,7 +84,7 @@ def write_bead_table(
     for name, widths in rows:
         table.writerow([name, *[""] * (2 * len(axes) + 5), *map(_shown, widths)])
     _require_free(path, overwrite=overwrite)
-    _write_text(Path(path), text.getvalue())
+    write_whole(path, text.getvalue().encode(), "The table")
 
 
 def write_bead_picture(
@@ -158,15 +158,3 @@ def _require_free(path: str | os.PathLike[str], *, overwrite: bool) -> None:
         overwrite or not Path(path).exists(),
         f"{Path(path).name} exists already; choose another name, or allow it to be overwritten",
     )
-
-
-def _write_text(target: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
-    temporary = target.with_name(f".{target.name}.part")
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="")
-        temporary.replace(target)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise InputError(f"The table {target} cannot be written: {error.strerror}") from error

@@ -7,11 +7,10 @@ that neither a full disk nor an interruption leaves half a file, or harms an old
 
 from __future__ import annotations
 
-import errno
+import math
 import os
 import shutil
 import tempfile
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,11 +22,13 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_deconv.imaging.stack import Stack
-from napari_deconv.imaging.value import InputError, Plain, require
+from napari_deconv.imaging.value import Plain, require
 
-from . import ome_zarr, tiff
+from . import ome_zarr, ome_zarr_output, tiff
 from .intensities import Range, encoded, uint16_factor
 from .provenance import provenance
+from .pyramid import voxels_of_levels
+from .whole import disk_full, hidden_beside, move, told
 
 TIFF_SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff")
 ZARR_SUFFIXES = (".ome.zarr", ".zarr")
@@ -86,7 +87,7 @@ def check_writable(path: str | os.PathLike[str], *, overwrite: bool = False, nby
         If the suffix is not known, the output exists, its folder is missing or may not be
         written to, or the disk is too full.
     """
-    target, _ = _target(path)
+    target, _ = output_at(path)
     folder = target.parent
     try:
         require(folder.is_dir(), f"There is no folder {folder}; create it, or choose another")
@@ -99,8 +100,8 @@ def check_writable(path: str | os.PathLike[str], *, overwrite: bool = False, nby
         with tempfile.TemporaryFile(dir=folder, prefix=".napari-deconv-"):
             free = shutil.disk_usage(folder).free
     except OSError as error:
-        raise _told(error, target, nbytes) from error
-    require(free >= nbytes + _SPARE_BYTES, _disk_full(folder, nbytes, free))
+        raise told(error, target, nbytes) from error
+    require(free >= nbytes + _SPARE_BYTES, disk_full(folder, nbytes, free))
 
 
 def write_stack(
@@ -119,7 +120,7 @@ def write_stack(
     ----------
     path : str or path
         The output; its suffix chooses the format: .ome.tif, .ome.tiff, .tif or .tiff for
-        OME-TIFF, .ome.zarr or .zarr for OME-Zarr.
+        OME-TIFF, .ome.zarr or .zarr for OME-Zarr; a large OME-Zarr gets a pyramid.
     stack : Stack
         Voxels, numpy or dask, shape as in its `axes`; dask is computed piece by piece, once.
     dtype : {"float32", "uint16"}
@@ -145,15 +146,19 @@ def write_stack(
     InputError
         If the output cannot be written there, or the voxels do not fit the type.
     """
-    target, is_tiff = _target(path)
+    target, is_tiff = output_at(path)
     _require_known(stack, dtype, ome_zarr_version)
-    nbytes = int(np.prod(stack.shape)) * np.dtype(dtype).itemsize
+    voxels = math.prod(stack.shape) if is_tiff else voxels_of_levels(stack)
+    nbytes = voxels * np.dtype(dtype).itemsize
     spooling = dtype == "uint16" and _is_lazy(stack.data) and not _fits_uint16(stack.data.dtype)
     nbytes = nbytes * 3 if spooling else nbytes  # the spool holds float32
     check_writable(path, overwrite=overwrite, nbytes=nbytes)
     body = provenance(stack, recipe=recipe, record=record, dtype=dtype)
     try:
-        with _measured(stack, dtype, target.parent) as (data, seen), _temporary(target) as part:
+        with (
+            _measured(stack, dtype, target.parent) as (data, seen),
+            hidden_beside(target, _suffix(target)) as part,
+        ):
             factor = uint16_factor(seen) if dtype == "uint16" else 1.0
             body["stored"]["scale"] = factor
             blocks = (
@@ -164,17 +169,23 @@ def write_stack(
                 planes = (plane for _, block in blocks for plane in _planes(block))
                 tiff.write(part, planes, stack, dtype=dtype, provenance=body)
             else:
-                ome_zarr.write(
+                ome_zarr_output.write(
                     part, blocks, stack, dtype=dtype, provenance=body, version=ome_zarr_version
                 )
-            _move(part, target)
+            move(part, target)
     except OSError as error:
-        raise _told(error, target, nbytes) from error
+        raise told(error, target, nbytes) from error
     return Written(Path(path), dtype, factor, _notes(seen, dtype, factor))
 
 
-def _target(path: str | os.PathLike[str]) -> tuple[Path, bool]:
-    """Return the output in its folder, links followed, and whether it is a TIFF."""
+def output_at(path: str | os.PathLike[str]) -> tuple[Path, bool]:
+    """Return the output in its folder, links followed, and whether it is a TIFF.
+
+    Raises
+    ------
+    InputError
+        If its suffix is not known.
+    """
     output = Path(path).expanduser()
     target = Path(os.path.realpath(output.parent)) / output.name
     name = output.name.lower()
@@ -185,6 +196,12 @@ def _target(path: str | os.PathLike[str]) -> tuple[Path, bool]:
         f"{', '.join((*TIFF_SUFFIXES, *ZARR_SUFFIXES[:-1]))} or {ZARR_SUFFIXES[-1]}",
     )
     return target, is_tiff
+
+
+def _suffix(target: Path) -> str:
+    """Return the suffix that tells the format of an output."""
+    name = target.name.lower()
+    return next(end for end in (*TIFF_SUFFIXES, *ZARR_SUFFIXES) if name.endswith(end))
 
 
 def _require_known(stack: Stack, dtype: str, version: str) -> None:
@@ -283,41 +300,6 @@ def _planes(block: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
         yield np.ascontiguousarray(block[index])
 
 
-@contextmanager
-def _temporary(target: Path) -> Iterator[Path]:
-    """Yield a hidden name beside `target`, and remove what is left there in the end."""
-    suffix = next(
-        end for end in (*TIFF_SUFFIXES, *ZARR_SUFFIXES) if target.name.lower().endswith(end)
-    )
-    part = target.parent / f".napari-deconv-{uuid.uuid4().hex[:12]}{suffix}"
-    try:
-        yield part
-    finally:
-        _remove(part)
-
-
-def _move(part: Path, target: Path) -> None:
-    """Put the finished `part` in the place of `target`; a folder makes room first."""
-    if not target.is_dir():
-        part.replace(target)
-        return
-    old = part.with_name(f"{part.name}.old")
-    target.replace(old)
-    try:
-        part.replace(target)
-    except BaseException:
-        old.replace(target)
-        raise
-    _remove(old)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def _notes(seen: Range, dtype: str, factor: float) -> tuple[str, ...]:
     notes = []
     if factor != 1:
@@ -327,24 +309,3 @@ def _notes(seen: Range, dtype: str, factor: float) -> tuple[str, ...]:
     if dtype == "uint16" and seen.lowest < 0:
         notes.append(f"Stored as uint16: values below zero (down to {seen.lowest:.3g}) became zero")
     return tuple(notes)
-
-
-def _told(error: OSError, target: Path, nbytes: int) -> InputError:
-    """Return the sentence for what the system refused."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return InputError(_disk_full(target.parent, nbytes, shutil.disk_usage(target.parent).free))
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return InputError(
-            f"The folder {target.parent} may not be written to; choose another, or ask for the "
-            "permission"
-        )
-    return InputError(
-        f"{target.name} could not be written ({error.strerror or error}); choose another place"
-    )
-
-
-def _disk_full(folder: Path, nbytes: int, free: int) -> str:
-    return (
-        f"The disk of {folder} is too full: {nbytes / 1e6:,.0f} MB are needed and "
-        f"{free / 1e6:,.0f} MB are free; make room, or choose another disk"
-    )

@@ -126,6 +126,13 @@ def stack_of(data: Any, axes: str, description: Description, name: str) -> Stack
     )
 
 
+def arranged_like(stack: Stack, data: Any, axes: str) -> Any:
+    """Return another level of the image of `stack`, stored with `axes`, with the stack's axes."""
+    data = data[tuple(slice(None) if axis in stack.axes else 0 for axis in axes)]
+    kept = [axis for axis in axes if axis in stack.axes]
+    return data.transpose([kept.index(axis) for axis in stack.axes])
+
+
 def _without_single_axes(data: Any, axes: str, *, keep: str) -> tuple[Any, str]:
     sizes = zip(axes, data.shape, strict=True)
     kept = [axis in keep or size > 1 for axis, size in sizes]

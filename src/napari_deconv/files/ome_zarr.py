@@ -1,35 +1,48 @@
-"""OME-Zarr in and out: versions 0.4 (Zarr 2) and 0.5 (Zarr 3), level 0 of a pyramid.
+"""OME-Zarr in: versions 0.1 to 0.4 (Zarr 2) and 0.5 (Zarr 3), with their pyramids.
 
-`attributes` builds the metadata that the specification asks for and `_description` reads it;
-the provenance of an export stands beside it under the key "napari_deconv".
+`read` takes level 0, `read_levels` all of them. Few voxels are loaded, many stay on disk as a
+`StoredArray`. What napari-deconv exported carries its provenance under the key "napari_deconv".
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.stack import AXES, Stack
 from napari_deconv.imaging.value import InputError, Plain, require
 
 from . import ome_xml
-from .intensities import Range
-from .metadata import Description, length_unit, positive, seconds, shadow, stack_of, stem
+from .metadata import (
+    Description,
+    arranged_like,
+    length_unit,
+    positive,
+    seconds,
+    shadow,
+    stack_of,
+    stem,
+)
 from .provenance import stored_axes, stored_optics
+from .stored import StoredArray
 
 VERSIONS = ("0.4", "0.5")
 KEY = "napari_deconv"
+
+#: Folder inside an image that is not finished: which tiles are, and of what run.
+UNFINISHED = "unfinished"
 
 #: Voxels of this many bytes or less are loaded; more stay on disk, as a dask array.
 LOADED_UP_TO_BYTES = 2**26
 
 _MARKERS = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
-_COLOURS = ("00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF")
+
+_READABLE = ("0.1", "0.2", "0.3", *VERSIONS)
 
 Slices = tuple[slice, ...]
 
@@ -47,15 +60,65 @@ def read(source: Path, *, voxels: bool = True) -> Stack:
     InputError
         If the folder is no OME-Zarr image, or its axes cannot be told apart.
     """
+    return _levels(source, voxels=voxels)[0]
+
+
+def read_levels(source: Path) -> tuple[Stack, ...]:
+    """Read every level of the first image, the largest first, each with its own voxel size.
+
+    Levels that are not smaller than the one before, or have other times or channels, end it.
+
+    Raises
+    ------
+    InputError
+        As `read` does.
+    """
+    return _levels(source, smaller=True)
+
+
+def _levels(source: Path, *, voxels: bool = True, smaller: bool = False) -> tuple[Stack, ...]:
     group, xml = _image_group(source)
     attrs = dict(group.attrs)
     multiscale = _multiscale(attrs, source.name)
-    level = multiscale["datasets"][0]
-    array = group[str(level["path"])]
-    axes = _axes(multiscale, array.ndim, source.name)
-    description = _description(attrs, multiscale, axes, xml)
-    data = _voxels(array) if voxels else shadow(array.shape, array.dtype)
-    return stack_of(data, "".join(axes), description, stem(source))
+    array = group[str(multiscale["datasets"][0]["path"])]
+    axes = "".join(_axes(multiscale, array.ndim, source.name))
+    description = _description(attrs, multiscale, list(axes), xml)
+    data = _voxels(source, array, axes) if voxels else shadow(array.shape, array.dtype)
+    stacks = [stack_of(data, axes, description, stem(source))]
+    for index, entry in enumerate(multiscale["datasets"][1:] if smaller else (), start=1):
+        level = group[str(entry["path"])]
+        if not _is_smaller(level, array, axes):
+            break
+        array = level
+        data = arranged_like(stacks[0], _voxels(source, level, axes), axes)
+        grid = _coarser(stacks[0].grid, multiscale, axes, index)
+        stacks.append(replace(stacks[0], data=data, grid=grid))
+    return tuple(stacks)
+
+
+def _is_smaller(level: Any, than: Any, axes: str) -> bool:
+    """Return whether an array is a smaller level of the image that `than` shows."""
+    return (
+        level.ndim == than.ndim
+        and level.shape != than.shape
+        and all(
+            n == m if axis in "TC" else n <= m
+            for axis, n, m in zip(axes, level.shape, than.shape, strict=True)
+        )
+    )
+
+
+def _coarser(grid: Grid | None, multiscale: Plain, axes: str, index: int) -> Grid | None:
+    """Return the voxel size of a level, from that of level 0 and the scales of both."""
+    if grid is None:
+        return None
+    first, steps = (_steps(multiscale, len(axes), level) for level in (0, index))
+    factors = {axis: b / a for axis, a, b in zip(axes, first, steps, strict=True)}
+    return Grid(
+        spacing_um=tuple(
+            s * factors[axis] for axis, s in zip(grid.axes, grid.spacing_um, strict=True)
+        )
+    )
 
 
 def provenance_in(source: Path) -> Plain | None:
@@ -63,100 +126,6 @@ def provenance_in(source: Path) -> Plain | None:
     group, _ = _image_group(source)
     kept = dict(group.attrs).get(KEY)
     return kept if isinstance(kept, dict) else None
-
-
-def write(
-    target: Path,
-    blocks: Iterable[tuple[Slices, npt.NDArray[Any]]],
-    stack: Stack,
-    *,
-    dtype: str,
-    provenance: Plain,
-    version: str,
-) -> None:
-    """Write `blocks`, each with its place in the stack, as an OME-Zarr of one level."""
-    import zarr
-
-    first = version == "0.4"
-    group = zarr.open_group(str(target), mode="w", zarr_format=2 if first else 3)
-    array = group.create_array(
-        "0",
-        shape=stack.shape,
-        dtype=dtype,
-        chunks=_chunks(stack),
-        chunk_key_encoding={"name": "v2" if first else "default", "separator": "/"},
-        dimension_names=None if first else list(stack.axes.lower()),
-    )
-    seen = Range()
-    for place, block in blocks:
-        array[place] = block
-        seen = seen.widened(block)
-    body = attributes(stack, version=version, window=(seen.lowest, seen.highest))
-    group.attrs.update({**body, KEY: provenance})
-
-
-def attributes(stack: Stack, *, version: str, window: tuple[float, float]) -> Plain:
-    """Return the attributes of an OME-Zarr image, as its specification names them.
-
-    Parameters
-    ----------
-    stack : Stack
-        Axes, voxel size, channel names and time step are taken from it.
-    version : {"0.4", "0.5"}
-        Of the OME-Zarr specification.
-    window : (float, float)
-        Lowest and highest intensity, for the display of named channels.
-    """
-    kinds = {"T": "time", "C": "channel"}
-    axes: list[dict[str, str]] = [
-        {"name": axis.lower(), "type": kinds.get(axis, "space")} for axis in stack.axes
-    ]
-    steps = dict.fromkeys(stack.axes, 1.0)
-    units = {}
-    if stack.grid is not None:
-        steps |= dict(zip(stack.grid.axes, stack.grid.spacing_um, strict=True))
-        units = dict.fromkeys(stack.grid.axes, "micrometer")
-    if stack.time_step_s is not None and "T" in stack.axes:
-        steps["T"], units["T"] = float(stack.time_step_s), "second"
-    for axis, entry in zip(stack.axes, axes, strict=True):
-        if axis in units:
-            entry["unit"] = units[axis]
-    scale = {"type": "scale", "scale": list(steps.values())}
-    multiscale: Plain = {
-        "name": stack.name,
-        "axes": axes,
-        "datasets": [{"path": "0", "coordinateTransformations": [scale]}],
-    }
-    body: Plain = {"multiscales": [multiscale]}
-    if stack.channel_names:
-        body["omero"] = {"channels": _display(stack, window)}
-    if version == "0.4":
-        multiscale["version"] = version
-        return body
-    return {"ome": {"version": version, **body}}
-
-
-def _display(stack: Stack, window: tuple[float, float]) -> list[Plain]:
-    low, high = window if window[0] < window[1] else (0.0, 1.0)
-    count = stack.channel_count()
-    colours = ["FFFFFF"] if count == 1 else [_COLOURS[i % len(_COLOURS)] for i in range(count)]
-    return [
-        {
-            "label": name,
-            "color": colour,
-            "active": True,
-            "window": {"min": low, "max": high, "start": low, "end": high},
-        }
-        for name, colour in zip(stack.channel_names, colours, strict=False)
-    ]
-
-
-def _chunks(stack: Stack) -> tuple[int, ...]:
-    """Return chunks of at most 8 MiB of float32: a block of a volume or of a plane."""
-    sides = {"Z": 32, "Y": 256, "X": 256} if "Z" in stack.axes else {"Y": 1024, "X": 1024}
-    return tuple(
-        min(size, sides.get(axis, 1)) for axis, size in zip(stack.axes, stack.shape, strict=True)
-    )
 
 
 def _image_group(source: Path) -> tuple[Any, bytes | None]:
@@ -168,6 +137,7 @@ def _image_group(source: Path) -> tuple[Any, bytes | None]:
         f"{source.name} is a folder but no OME-Zarr image; choose the folder that holds "
         "zarr.json or .zgroup, or a file",
     )
+    _require_known_format(source)
     group = zarr.open(str(source), mode="r")
     if not isinstance(group, zarr.Group):
         raise InputError(
@@ -181,11 +151,29 @@ def _image_group(source: Path) -> tuple[Any, bytes | None]:
             f"{source.name} is a plate or a well of many images; choose one of them, such as "
             "the folder A/1/0 inside the plate"
         )
+    require(
+        "multiscales" in attrs or not (source / UNFINISHED).is_dir(),
+        f"{source.name} is a restoration that is not finished; run it again with the same "
+        "settings and the same output, and it goes on from there",
+    )
     companion = source / "OME" / "METADATA.ome.xml"
     if "bioformats2raw.layout" in attrs and "multiscales" not in attrs:
         xml = companion.read_bytes() if companion.is_file() else None
         return group["0"], xml
     return group, None
+
+
+def _require_known_format(source: Path) -> None:
+    """Refuse a format of Zarr itself that is not known, before it is taken for damage."""
+    for marker, known in (("zarr.json", 3), (".zgroup", 2)):
+        file = source / marker
+        if file.is_file():
+            found = _mapping(json.loads(file.read_text(encoding="utf-8"))).get("zarr_format")
+            require(
+                found in (None, known),
+                f"{source.name} is written in format {found} of Zarr, and formats 2 and 3 are "
+                "read; export it as OME-Zarr 0.4 or 0.5",
+            )
 
 
 def _multiscale(attrs: Plain, name: str) -> Plain:
@@ -197,6 +185,12 @@ def _multiscale(attrs: Plain, name: str) -> Plain:
         "folder of an image, or export it as OME-Zarr 0.4 or 0.5",
     )
     multiscale: Plain = entries[0]
+    version = str(_mapping(attrs.get("ome")).get("version") or multiscale.get("version") or "")
+    require(
+        not version or re.split("[^0-9.]", version)[0] in _READABLE,
+        f"{name} is written in version {version} of OME-Zarr, and versions {_READABLE[0]} to "
+        f"{_READABLE[-1]} are read; export it as OME-Zarr 0.4 or 0.5",
+    )
     return multiscale
 
 
@@ -237,9 +231,9 @@ def _description(
     )
 
 
-def _steps(multiscale: Plain, ndim: int) -> list[float]:
-    """Return the size of a voxel of level 0 on each axis: all its scales, multiplied."""
-    level = multiscale["datasets"][0]
+def _steps(multiscale: Plain, ndim: int, index: int = 0) -> list[float]:
+    """Return the size of a voxel of a level on each axis: all its scales, multiplied."""
+    level = multiscale["datasets"][index]
     steps = [1.0] * ndim
     for holder in (level, multiscale):
         for change in holder.get("coordinateTransformations") or ():
@@ -249,13 +243,26 @@ def _steps(multiscale: Plain, ndim: int) -> list[float]:
     return steps
 
 
-def _voxels(array: Any) -> Any:
+def _voxels(source: Path, array: Any, axes: str) -> Any:
     """Return the voxels: numpy where few, else a dask array of the stored chunks."""
+    stored = stored_level(source, array, axes)
     if array.nbytes <= LOADED_UP_TO_BYTES:
-        return np.asarray(array[...])
-    from dask import array as da
+        return stored[...]
+    return stored.lazy(getattr(array, "shards", None) or array.chunks)
 
-    return da.from_array(array, chunks=getattr(array, "shards", None) or array.chunks)
+
+def stored_level(source: Path, array: Any, axes: str) -> StoredArray:
+    """Return the voxels of an `array` inside `source` as they stay on disk."""
+    markers = (source / array.path / name for name in _MARKERS)
+    witness = next((file for file in markers if file.is_file()), source)
+    shape = tuple(int(n) for n in array.shape)
+    return StoredArray(source, array.path, _opened, witness, axes, shape, array.dtype)
+
+
+def _opened(source: Path, key: str) -> Any:
+    import zarr
+
+    return zarr.open_array(str(source), path=key, mode="r")
 
 
 def _mapping(value: object) -> dict[str, Any]:

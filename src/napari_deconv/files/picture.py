@@ -6,15 +6,14 @@ import os
 import struct
 import zlib
 from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_deconv.imaging.stack import Stack
-from napari_deconv.imaging.value import InputError
+
+from .whole import write_whole
 
 GAP = 4
 Bytes = npt.NDArray[np.uint8]
@@ -47,15 +46,7 @@ def write_grey(path: str | os.PathLike[str], image: Bytes) -> None:
     InputError
         If the file cannot be written.
     """
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.part")
-    try:
-        temporary.write_bytes(_png(image))
-        temporary.replace(target)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise InputError(f"The picture {path} cannot be written: {error.strerror}") from error
+    write_whole(path, _png(image), "The picture")
 
 
 def beside(images: Sequence[Bytes]) -> Bytes:

@@ -1,9 +1,10 @@
 """Stacks from files: TIFF, ImageJ hyperstacks, OME-TIFF and OME-Zarr.
 
-`read_stack` is the only door. What the file knows comes along (axes, voxel size, channels,
-time step, optics); what it does not know stays None and is never made up. `read_provenance`
-gives back the recipe that an exported file carries. Whatever is wrong with a file is an
-`InputError` of one sentence.
+`read_stack` is the door; `read_pyramid` brings the smaller levels too, `read_header` no voxels.
+What the file knows comes along (axes, voxel size, channels, time step, optics); what it does
+not know stays None and is never made up. `read_voxels` reads a region of what a large file left
+on disk, `read_provenance` gives back the recipe that an exported file carries. Whatever is
+wrong with a file is an `InputError` of one sentence.
 """
 
 from __future__ import annotations
@@ -12,11 +13,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from napari_deconv.imaging.stack import Stack
+import numpy as np
+import numpy.typing as npt
+
+from napari_deconv.imaging.stack import AXES, Stack
 from napari_deconv.imaging.value import InputError, Plain
 
 from . import ome_zarr, tiff
+from .stored import unreadable
 
 
 def read_stack(path: str | os.PathLike[str]) -> Stack:
@@ -32,8 +38,8 @@ def read_stack(path: str | os.PathLike[str]) -> Stack:
     Stack
         Axes a subset of TCZYX in that order, shape as in its `axes`. Axes of length one are
         dropped, but for Y, X, and a Z that the file names as an axis with a voxel size. The
-        single unnamed axis of a TIFF is taken for Z. The voxels are numpy: mapped from disk
-        where a TIFF is large and not compressed; dask where an OME-Zarr is large. The grid
+        single unnamed axis of a TIFF is taken for Z. The voxels are numpy; of a large file
+        they are mapped from disk (TIFF in one piece) or dask (OME-Zarr, other TIFF). The grid
         is in micrometres, and None where the size of a spatial axis or its unit is missing.
 
     Raises
@@ -51,6 +57,75 @@ def read_stack(path: str | os.PathLike[str]) -> Stack:
     source = Path(path).expanduser()
     with _told_as_input_error(source):
         return ome_zarr.read(source) if source.is_dir() else tiff.read(source)
+
+
+def read_pyramid(path: str | os.PathLike[str]) -> tuple[Stack, ...]:
+    """Read an image with its smaller levels.
+
+    Parameters
+    ----------
+    path : str or path
+        A TIFF file or an OME-Zarr folder. Of a TIFF only the full resolution is read.
+
+    Returns
+    -------
+    tuple of Stack
+        What `read_stack` gives, then the smaller levels, each with its own voxel size.
+
+    Raises
+    ------
+    InputError
+        As `read_stack` does.
+    """
+    source = Path(path).expanduser()
+    with _told_as_input_error(source):
+        return ome_zarr.read_levels(source) if source.is_dir() else (tiff.read(source),)
+
+
+def read_voxels(
+    data: Any, place: tuple[slice | int, ...], name: str, *, axes: str | None = None
+) -> npt.NDArray[Any]:
+    """Return a region of voxels that may still lie on disk.
+
+    Parameters
+    ----------
+    data : array
+        numpy, mapped, or dask; dask is computed by threads of this process.
+    place : tuple of slice or int
+        The region, one entry an axis.
+    name : str
+        What to call the image in a sentence for the user.
+    axes : str, optional
+        One letter an axis of `data`; without it the last ones of TCZYX.
+
+    Returns
+    -------
+    ndarray
+        The voxels, shape of `place`, type of `data`.
+
+    Raises
+    ------
+    InputError
+        If they cannot be read; it names the image and the place, or the file and the place in
+        it where the data are those of `read_stack`.
+    MemoryError
+        If they do not fit in memory.
+    """
+    try:
+        _require_whole_map(data)
+        block = data[place]
+        return np.asarray(block.compute(scheduler="threads") if hasattr(block, "dask") else block)
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
+        raise unreadable(name, axes or AXES[-data.ndim :], place, error) from error
+
+
+def _require_whole_map(data: Any) -> None:
+    """Raise unless the file of mapped voxels is as long as ever: else the process would end."""
+    file = getattr(data, "filename", None) if isinstance(data, np.memmap) else None
+    if file is not None and Path(file).stat().st_size < data.offset + data.nbytes:
+        raise EOFError("the file was cut off")
 
 
 def read_header(path: str | os.PathLike[str]) -> Stack:

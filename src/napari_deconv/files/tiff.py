@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import struct
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,9 +23,14 @@ from napari_deconv.imaging.value import InputError, Plain, require
 
 from . import ome_xml
 from .metadata import Description, positive, seconds, shadow, stack_of, stem
+from .stored import StoredArray
 
-#: Voxels of an uncompressed TIFF of this many bytes or more are mapped, not loaded.
+#: Voxels of this many bytes or more are not loaded: those of an uncompressed TIFF in one piece
+#: are mapped, others are read when they are asked for.
 MAPPED_FROM_BYTES = 2**30
+
+#: Sides in y and x of what is read at once; more where a strip or a tile is longer.
+PIECE_SIDE = 512
 
 #: What a classic TIFF can address, less a margin for its directories.
 CLASSIC_LIMIT_BYTES = 2**32 - 2**25
@@ -106,14 +112,48 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _voxels(series: Any, source: Path) -> npt.NDArray[Any]:
-    """Return the voxels of a series, mapped from disk where they are many."""
-    if series.nbytes >= MAPPED_FROM_BYTES and series.dataoffset is not None:
+def _voxels(series: Any, source: Path) -> Any:
+    """Return the voxels of a series: where they are many, mapped from disk or read in pieces."""
+    if series.nbytes < MAPPED_FROM_BYTES:
+        return series.asarray()
+    if series.dataoffset is not None:
         order = series.parent.byteorder
         stored = np.dtype(series.dtype).newbyteorder(order)
         return np.memmap(source, stored, "r", offset=series.dataoffset, shape=series.shape)
-    voxels: npt.NDArray[Any] = series.asarray()
-    return voxels
+    shape = tuple(int(n) for n in series.shape)
+    voxels = StoredArray(source, "", _opened, source, series.axes, shape, np.dtype(series.dtype))
+    _opened(source, "")[(0,) * len(shape)]  # one that needs imagecodecs is to say so now
+    return voxels.lazy(_pieces(shape, series.keyframe.chunks))
+
+
+def _pieces(shape: tuple[int, ...], stored: tuple[int, ...]) -> tuple[int, ...]:
+    """Return chunks of one plane or a part of it, made of whole strips or tiles."""
+    sides = (
+        min(n, side * max(PIECE_SIDE // side, 1))
+        for n, side in zip(shape[-2:], stored[-2:], strict=True)
+    )
+    return (*(1,) * (len(shape) - 2), *sides)
+
+
+class _Opened:
+    """Series 0 of a TIFF that stays open until nobody asks for it any more."""
+
+    def __init__(self, source: Path) -> None:
+        import tifffile
+        import zarr
+
+        with _quiet():
+            tif = tifffile.TiffFile(source)
+            self._closed = weakref.finalize(self, tif.close)
+            store = tif.series[0].aszarr(level=0)
+        self._array = zarr.open_array(store, mode="r")
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._array[place]
+
+
+def _opened(source: Path, key: str) -> _Opened:
+    return _Opened(source)
 
 
 def _require_intensities(series: Any, name: str) -> None:

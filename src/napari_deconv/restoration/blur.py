@@ -1,4 +1,4 @@
-"""The blur by a PSF: the shape it works on and its transfer function.
+"""The blur by a PSF: the shape it works on, its transfer function, and the light it takes outside.
 
 The image lies at the low end of each axis. With non-circulant edges it is padded to a fast
 size of at least image + psf//2, so that no measured voxel reaches another one around the
@@ -9,13 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
+from math import prod
 from typing import Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from napari_deconv.imaging.value import require
 
-from .engine import Complex, Float
+from .fourier import Complex, Room
+from .pieces import Cores, Float, Where, cut
+
+#: Sums made at a time in `Share`.
+COLUMNS = 1 << 18
+
+Indices = npt.NDArray[np.intp]
+Double = npt.NDArray[np.float64]
 
 Edges = Literal["non-circulant", "circular"]
 EDGES: tuple[str, ...] = get_args(Edges)
@@ -50,15 +59,16 @@ def transfer_function(psf: Float, shape: tuple[int, ...]) -> Complex:
     """Return the optical transfer function of `psf` (centre n//2) on the grid of `shape`.
 
     A PSF longer than `shape` is wrapped around, which is what a circular blur with it means.
+    It is made in the memory that it is returned in.
     """
-    from scipy.fft import rfftn
-
-    kernel = np.zeros(shape, np.float32)
+    room = Room(shape, Cores())
+    kernel = room.real
+    kernel[...] = 0
     turns = [list(_turns(p, n)) for p, n in zip(psf.shape, shape, strict=True)]
     for places in product(*turns):
         source, target = zip(*places, strict=True)
         kernel[target] += psf[source]
-    return np.asarray(rfftn(kernel, workers=-1), dtype=np.complex64)
+    return room.forward(kernel)
 
 
 def _turns(p: int, n: int) -> Iterator[tuple[slice, slice]]:
@@ -67,3 +77,73 @@ def _turns(p: int, n: int) -> Iterator[tuple[slice, slice]]:
     for turn in range(first // n, (first + p - 1) // n + 1):
         start, stop = max(first, turn * n), min(first + p, (turn + 1) * n)
         yield slice(start - first, stop - first), slice(start - turn * n, stop - turn * n)
+
+
+class Share:
+    """H^T M: the part of each voxel's light that falls on the image; see `pieces.Values`.
+
+    Along an axis a voxel's light lands on the image where the PSF lies over it, in one interval
+    of the PSF or, around the end, in several; so the part is a sum of the PSF over boxes, which
+    its cumulative sums give (Crow 1984). Voxels with the same intervals have the same part: it
+    is kept for the different ones, which are as many as the PSF is large.
+
+    Parameters
+    ----------
+    psf : ndarray of float32
+        Centre n//2.
+    image_shape, shape : tuple of int
+        Of the image, and with the padding.
+    least : float
+        No part is taken to be smaller.
+    """
+
+    def __init__(
+        self, psf: Float, image_shape: tuple[int, ...], shape: tuple[int, ...], least: float
+    ) -> None:
+        self.shape = shape
+        lengths = zip(psf.shape, image_shape, shape, strict=True)
+        intervals, self._places = zip(*(_intervals(*axis) for axis in lengths), strict=True)
+        sizes = [sets.shape[-1] for sets in intervals]
+        self._different = np.empty(sizes, np.float32)
+        along_x = _from_zero(psf.astype(np.float64), -1)
+        # Some columns at a time: a large PSF has nearly as many of these sums as there are voxels.
+        for part in cut(sizes[-1], max(1, COLUMNS // prod(sizes[:-1]))):
+            sums = _differences(along_x, intervals[-1][..., part], -1)
+            for axis, sets in enumerate(intervals[:-1]):
+                sums = _differences(_from_zero(sums, axis), sets, axis)
+            self._different[..., part] = np.maximum(sums, least)
+
+    def __getitem__(self, where: Where) -> Float:
+        """Return the values in a box."""
+        result = self._different
+        # The first axes get shorter and the last one longer: that first would be more work.
+        for axis in (0, *range(len(where) - 1, 0, -1)):
+            result = np.take(result, self._places[axis][where[axis]], axis)
+        return result
+
+
+def _intervals(p: int, n: int, padded: int) -> tuple[Indices, Indices]:
+    """Return the intervals of the PSF that lie over the image, and which of them a place has.
+
+    Those as (interval, start or stop, set of intervals); neighbours that have the same share a
+    set. The k-th of the PSF's `p` values lies at place + k - p//2, and again each `padded` on.
+    """
+    place = np.arange(padded)
+    first, last = -(p // 2) // padded, (padded + p - 2 - p // 2) // padded
+    starts = np.arange(first, last + 1)[:, None] * padded + p // 2 - place
+    both = np.clip(np.stack([starts, starts + n], 1), 0, p)
+    changes = (np.diff(both) != 0).any((0, 1))
+    return both[..., np.append(True, changes)], np.append(0, np.cumsum(changes))
+
+
+def _from_zero(values: Double, axis: int) -> Double:
+    """Return the cumulative sums along an axis, with the 0 before the first."""
+    sums = np.cumsum(values, axis)
+    return np.concatenate([np.zeros_like(sums.take([0], axis)), sums], axis)
+
+
+def _differences(sums: Double, intervals: Indices, axis: int) -> Double:
+    """Return what cumulative sums give for each set of intervals along an axis."""
+    differences = [sums.take(stops, axis) - sums.take(starts, axis) for starts, stops in intervals]
+    total: Double = np.sum(differences, 0)
+    return total

@@ -10,24 +10,30 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
+from .fourier import Complex
+from .pieces import Float, Values
+
+__all__ = ["Array", "Complex", "Engine", "Filter", "Float", "Values"]
 
 #: An array on the engine's device; opaque to methods.
 Array = Any
-Float = npt.NDArray[np.float32]
-Complex = npt.NDArray[np.complex64]
 
 
 class Filter(Protocol):
-    """A circular linear filter on one shape."""
+    """A circular linear filter on one shape, seen through a window at its low end."""
 
     def forward(self, x: Array) -> Array:
-        """Return the filtered `x`; a new array."""
+        """Return the filtered `x`, in the window; `x` is kept.
+
+        The result may lie in memory of the filter: it is good until the next call.
+        """
         ...
 
     def adjoint(self, x: Array) -> Array:
-        """Return `x` filtered with the conjugate transfer function; a new array."""
+        """Return `x`, zero beyond the window, filtered with the conjugate transfer function.
+
+        `x` is used up: the result may lie in its place, and then is good until the next call.
+        """
         ...
 
 
@@ -44,20 +50,43 @@ class Engine(Protocol):
         """What it runs on, in words."""
         ...
 
+    @property
+    def extra_volumes(self) -> float:
+        """Volumes that a run holds here on top of `Restorer.volumes`, which are the CPU engine's.
+
+        For what other engines must store or copy: operands that are held, expressions, transforms.
+        """
+        ...
+
     def push(self, array: Float, shape: tuple[int, ...]) -> Array:
         """Return a copy of `array` on the device, padded with zeros at the far end to `shape`."""
+        ...
+
+    def hold(self, values: Values) -> Array:
+        """Return `values` to be read by `evaluate`, `total` and filters; not to be written to.
+
+        They may be made anew, piece by piece, each time that they are read.
+        """
         ...
 
     def pull(self, array: Array, shape: tuple[int, ...]) -> Float:
         """Return the first `shape` voxels of `array` as a new numpy array."""
         ...
 
-    def filter(self, transfer: Complex, shape: tuple[int, ...]) -> Filter:
-        """Return the filter with this transfer function (as `numpy.fft.rfftn` orders it)."""
+    def filter(
+        self, transfer: Complex, shape: tuple[int, ...], window: tuple[int, ...] | None = None
+    ) -> Filter:
+        """Return the filter with this transfer function (as `numpy.fft.rfftn` orders it).
+
+        Its window is all of `shape` if not given. It may keep `transfer` without copying it.
+        """
         ...
 
     def evaluate(self, expression: str, /, *, out: Array | None = None, **operands: Any) -> Array:
-        """Return the element-wise `expression` of arrays and numbers, in `out` where given."""
+        """Return the element-wise `expression` of arrays and numbers, in `out` where given.
+
+        `out` may be one of the arrays.
+        """
         ...
 
     def total(self, expression: str, /, **operands: Any) -> float:
@@ -65,7 +94,11 @@ class Engine(Protocol):
         ...
 
     def curvature(self, x: Array, spacing: tuple[float, ...], epsilon: float) -> Array:
-        """Return div(grad x / sqrt(|grad x|^2 + epsilon^2)), forward and backward differences."""
+        """Return div(grad x / sqrt(|grad x|^2 + epsilon^2)), forward and backward differences.
+
+        It may be made piece by piece each time that it is read, from `x` as it is then: write
+        neither to it nor, meanwhile, to `x`.
+        """
         ...
 
     def release(self) -> None:

@@ -16,8 +16,9 @@ import numpy as np
 
 from napari_deconv.imaging.value import Value, require, require_number
 
-from .blur import Edges, require_edges, transfer_function, work_shape
+from .blur import Edges, Share, require_edges, transfer_function, work_shape
 from .engine import Array, Engine, Filter
+from .pieces import Cores, Float, Where, blocks
 from .restorer import Observation, Step
 
 Acceleration = Literal["heavy-ball", "biggs-andrews", "none"]
@@ -110,14 +111,17 @@ class RichardsonLucy(Value):
     @property
     def volumes(self) -> float:
         """Peak memory in float32 volumes of `work_shape`."""
-        # Measured on the CPU (benchmarks/bench_restore.py), the observation included.
-        kept = {"none": 7.5, "heavy-ball": 8.5, "biggs-andrews": 11.5}[self.acceleration]
-        return kept + (5.0 if self.tv_weight else 0.0)
+        # The image, the transfer function, one to filter in, the estimate, and the momentum's;
+        # measured on the CPU (benchmarks/bench_restore.py).
+        momentum = {"none": 0.0, "heavy-ball": 1.0, "biggs-andrews": 2.0}[self.acceleration]
+        smoothing = 0.5 if self.tv_weight else 0.0
+        # An image that is not padded is a whole volume itself.
+        return 4.0 + momentum + smoothing + (0.25 if self.edges == "circular" else 0.0)
 
     @property
     def transforms(self) -> int:
-        """Most Fourier transforms that a run takes: four an iteration."""
-        return 4 * self.iterations + 3
+        """Most Fourier transforms that a run takes: four an iteration, and the PSF's."""
+        return 4 * self.iterations + 1
 
     def halo(self, psf_shape: tuple[int, ...]) -> tuple[int, ...] | None:
         """Return how far beyond a piece its restoration looks, None if at the whole image.
@@ -153,7 +157,7 @@ class RichardsonLucy(Value):
             last = stopped or iteration == self.iterations
             if last:
                 note = self._reason(iteration, stopped=stopped)
-                yield Step(iteration, self.iterations, note, history[-1], run.estimate())
+                yield Step(iteration, self.iterations, note, history[-1], run.result())
                 return
             yield Step(iteration, self.iterations, divergence=history[-1], peek=run.estimate)
 
@@ -182,41 +186,35 @@ class _Run:
         self.method, self.engine = method, engine
         self.image_shape = observation.image.shape
         self.spacing = observation.spacing
-        self.shape = method.work_shape(self.image_shape, observation.psf.shape)
+        shape = method.work_shape(self.image_shape, observation.psf.shape)
         self.voxels = math.prod(self.image_shape)
-        variance = method.read_noise**2
-        counts = observation.image + np.float32(variance)
+        self.variance = variance = method.read_noise**2
         self.background = observation.background + variance
-        self.least = max(ROUNDING * float(counts.max()), 1e-30)
-        self.entropy = _entropy(counts)
-        self.blur: Filter = engine.filter(
-            transfer_function(observation.psf.samples, self.shape), self.shape
-        )
-        self.counts = engine.push(counts, self.shape)
-        self.seen = self._seen(method.edges)
+        self.least = max(ROUNDING * (float(observation.image.max()) + variance), 1e-30)
+        self.entropy = _entropy(observation.image, variance)
+        psf = observation.psf.samples
+        # From all voxels to those of the image, where the counts are.
+        self.blur: Filter = engine.filter(transfer_function(psf, shape), shape, self.image_shape)
+        self.counts = engine.hold(observation.image)
+        # H^T M, the share of each voxel's light that is measured.
+        self.seen: Any = 1.0
+        if method.edges != "circular":
+            self.seen = engine.hold(Share(psf, self.image_shape, shape, UNSEEN))
         self.mean = max(observation.level, self.least)
-        flat = np.full(self.shape, self.mean, np.float32)
-        self.x = engine.push(flat, self.shape)
-        self.momentum = _momentum(method.acceleration, self.x, engine)
-        self.point = self.x
-
-    def _seen(self, edges: str) -> Any:
-        """Return H^T M, the share of each voxel's light that is measured; 1 if circular."""
-        if edges == "circular":
-            return 1.0
-        mask = self.engine.push(np.ones(self.image_shape, np.float32), self.shape)
-        share = self.blur.adjoint(mask)
-        return self.engine.evaluate("fmax(w, least)", out=share, w=share, least=UNSEEN)
+        # One number, repeated without memory.
+        flat = np.broadcast_to(np.float32(self.mean), shape)
+        self.momentum = _momentum(method.acceleration, engine.push(flat, shape), engine)
 
     def update(self, *, restart: bool) -> float:
         """Do one iteration; return the I-divergence per voxel of the point it started from."""
         engine, p = self.engine, self.momentum.point(restart=restart)
         model = self.blur.forward(p)
-        divergence = self._divergence(p, model)
+        divergence = self._divergence(model)
         ratio = engine.evaluate(
-            "y / fmax(f + b, least)",
+            "(y + v) / fmax(f + b, least)",
             out=model,
             y=self.counts,
+            v=self.variance,
             f=model,
             b=self.background,
             least=self.least,
@@ -235,29 +233,37 @@ class _Run:
             "c / fmax(1.0f - t * k, 0.1f)", out=correction, c=correction, t=weight, k=curvature
         )
 
-    def _divergence(self, p: Array, model: Array) -> float:
-        # The sum of the model over the measured voxels is that of (H^T M) x, plus the background:
-        # no mask is needed, since the counts are zero in the padding.
+    def _divergence(self, model: Array) -> float:
         varying = self.engine.total(
-            "w * p - y * log(fmax(f + b, least))",
-            w=self.seen,
-            p=p,
-            y=self.counts,
+            "f - (y + v) * log(fmax(f + b, least))",
             f=model,
+            y=self.counts,
+            v=self.variance,
             b=self.background,
             least=self.least,
         )
         return (varying + self.entropy) / self.voxels + self.background
 
-    def estimate(self) -> Any:
+    def estimate(self) -> Float:
         """Return the estimate on the voxels of the image."""
         return self.engine.pull(self.momentum.x, self.image_shape)
 
+    def result(self) -> Float:
+        """Return the estimate, for which all else is given up first."""
+        x = self.momentum.x
+        del self.blur, self.momentum
+        return self.engine.pull(x, self.image_shape)
 
-def _entropy(counts: Any) -> float:
-    """Return sum(y log y - y): the part of the I-divergence that does not change."""
-    positive = counts[counts > 0].astype(np.float64)
-    return float((positive * np.log(positive) - positive).sum())
+
+def _entropy(image: Float, variance: float) -> float:
+    """Return sum(y log y - y) of the counts: the part of the I-divergence that does not change."""
+
+    def work(where: Where) -> float:
+        counts = image[where].astype(np.float64) + variance
+        positive = counts[counts > 0]
+        return float((positive * np.log(positive) - positive).sum())
+
+    return sum(Cores().each(work, list(blocks(image.shape, 1 << 16))))
 
 
 class _NoMomentum:
@@ -314,13 +320,15 @@ class _BiggsAndrews(_HeavyBall):
 
     def accept(self, update: str, **operands: Any) -> None:
         """Replace the point and weigh the next extrapolation by the last two steps."""
-        after = self.engine.evaluate(update, p=self.p, **operands)
-        step = self.engine.evaluate("x - p", x=after, p=self.p)
+        after = self.engine.evaluate(update, out=operands["c"], p=self.p, **operands)
         if self.step is not None:
-            along = self.engine.total("g * h", g=step, h=self.step)
+            along = self.engine.total("(n - p) * h", n=after, p=self.p, h=self.step)
             length = self.engine.total("h * h", h=self.step)
             self.weight = min(max(along / length, 0.0), 0.999) if length > 0 else 0.0
-        self.x, self.p, self.step = after, self.x, step
+        self.step = self.engine.evaluate("n - p", out=self.step, n=after, p=self.p)
+        # The correction's place is the filter's: it is not kept.
+        after = self.engine.evaluate("n", out=self.p, n=after)
+        self.x, self.p = after, self.x
 
 
 def _momentum(acceleration: str, x: Array, engine: Engine) -> _NoMomentum:

@@ -14,7 +14,9 @@ from napari_deconv.imaging.noise import noise_sigma
 from napari_deconv.imaging.value import Value, require_number
 
 from .blur import Edges, require_edges, transfer_function, work_shape
-from .engine import Complex, Engine, Float
+from .engine import Engine
+from .fourier import PIECE, Complex, Room, columns_of
+from .pieces import Cores, Float, Values, Where, cut
 from .restorer import Observation, Step
 
 #: Bounds of an automatic regularization. The filter amplifies by 1/(2 sqrt(l)) at the most:
@@ -67,7 +69,9 @@ class Wiener(Value):
     @property
     def volumes(self) -> float:
         """Peak memory in float32 volumes of `work_shape`."""
-        return 9.0
+        # The image, its spectrum, and the transfer function; measured on the CPU. An image that
+        # is not padded is a whole volume itself.
+        return 3.25 if self.edges == "circular" else 3.0
 
     @property
     def transforms(self) -> int:
@@ -86,18 +90,22 @@ class Wiener(Value):
 
     def steps(self, observation: Observation, engine: Engine) -> Iterator[Step]:
         """Yield one `Step` with the estimate."""
-        image = observation.image - np.float32(observation.background)
-        shape = self.work_shape(image.shape, observation.psf.shape)
-        otf = transfer_function(observation.psf.samples, shape)
-        whole = continued(image, shape)
-        weight = (
-            transformed(whole, noise_sigma(image)).weight(otf)
-            if self.regularization == "auto"
-            else float(self.regularization)
-        )
-        inverted = engine.filter(inverse(otf, weight), shape)
-        estimate = engine.pull(inverted.forward(engine.push(whole, shape)), image.shape)
-        yield Step(1, 1, f"one step, regularization {weight:.3g}", None, estimate)
+        image, psf = observation.image, observation.psf.samples
+        shape = self.work_shape(image.shape, psf.shape)
+        whole = Continued(image, shape, observation.background)
+        if self.regularization == "auto":
+            # Transformed once more below: the spectrum is not kept beside the transfer function.
+            sample = transformed(whole, noise_sigma(image)).sample
+            otf = transfer_function(psf, shape)
+            weight = sample.weight(otf)
+        else:
+            otf, weight = transfer_function(psf, shape), float(self.regularization)
+        _invert(otf, weight)
+        inverted = engine.filter(otf, shape, image.shape)
+        estimate = inverted.forward(engine.hold(whole))
+        del otf, inverted
+        note = f"one step, regularization {weight:.3g}"
+        yield Step(1, 1, note, None, engine.pull(estimate, image.shape))
 
 
 def inverse(otf: Complex, weight: float) -> Complex:
@@ -108,6 +116,61 @@ def inverse(otf: Complex, weight: float) -> Complex:
     power += kind(weight)
     inverted: Complex = (kind(1 + weight) * otf.conj() / power).astype(np.complex64, copy=False)
     return inverted
+
+
+def _invert(otf: Complex, weight: float) -> None:
+    """Put the filter `inverse` in place of the transfer function."""
+    flat = otf.reshape(-1)
+
+    def work(part: slice) -> None:
+        flat[part] = inverse(flat[part], weight)
+
+    cores = Cores()
+    cores.each(work, cut(flat.size, cores.piece(flat.size, PIECE)))
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Some frequencies of an image and its noise: what the choice of a weight needs.
+
+    Parameters
+    ----------
+    power : ndarray of float32
+        Of each `step`-th frequency, per voxel.
+    step : int
+        How many frequencies lie between them.
+    sigma : float
+        Noise of the image.
+    """
+
+    power: Float
+    step: int
+    sigma: float
+
+    def weight(self, otf: Complex, bisections: int = BISECTIONS) -> float:
+        """Return the regularization at which the blurred result misses the image by the noise.
+
+        See `Transformed.weight`.
+        """
+        seen, power = _squared(otf.ravel()[:: self.step]), self.power
+        beyond = seen < UNSEEN
+        noise = self.sigma**2
+        if beyond.any():
+            noise = min(noise, float(power[beyond].mean(dtype=np.float64)))
+        # What is missed at l is l (1 - |H|^2) / (|H|^2 + l) of each frequency.
+        missing = np.square(1 - seen) * power
+        low, high = math.log(LEAST), math.log(MOST)
+        for _ in range(bisections):
+            middle = (low + high) / 2
+            weight = np.float32(math.exp(middle))
+            missed = seen + weight
+            np.square(missed, out=missed)
+            np.divide(missing, missed, out=missed)
+            if float(weight**2 * missed.mean(dtype=np.float64)) < noise:
+                low = middle
+            else:
+                high = middle
+        return math.exp((low + high) / 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,52 +203,29 @@ class Transformed:
         The discrepancy principle (Morozov 1966), solved by bisection on a sample of the
         spectrum.
         """
-        places = self._sampled
-        seen, power = _squared(otf.ravel()[places]), self._power
-        beyond = seen < UNSEEN
-        noise = self.sigma**2
-        if beyond.any():
-            noise = min(noise, float(power[beyond].mean(dtype=np.float64)))
-        # What is missed at l is l (1 - |H|^2) / (|H|^2 + l) of each frequency.
-        missing = np.square(1 - seen) * power
-        low, high = math.log(LEAST), math.log(MOST)
-        for _ in range(bisections):
-            middle = (low + high) / 2
-            weight = np.float32(math.exp(middle))
-            missed = missing / np.square(seen + weight)
-            if float(weight**2 * missed.mean(dtype=np.float64)) < noise:
-                low = middle
-            else:
-                high = middle
-        return math.exp((low + high) / 2)
-
-    @property
-    def _sampled(self) -> slice:
-        """Return which of the frequencies, in a row, to look at."""
-        step = max(self.spectrum.size // SAMPLE, 1)
-        return slice(None, None, step)
+        return self.sample.weight(otf, bisections)
 
     @cached_property
-    def _power(self) -> Float:
-        """Power of the sampled frequencies per voxel; the mean, kept whatever the weight, is 0."""
-        power = _squared(self.spectrum.ravel()[self._sampled]) / np.float32(math.prod(self.shape))
+    def sample(self) -> Sample:
+        """Power of some frequencies; the mean, kept whatever the weight, counts as 0."""
+        step = max(self.spectrum.size // SAMPLE, 1)
+        power = _squared(self.spectrum.ravel()[::step]) / np.float32(math.prod(self.shape))
         power[0] = 0
-        return power
+        return Sample(power, step, self.sigma)
 
     def restored(self, otf: Complex, weight: float) -> Float:
         """Return the restored image for the optics `otf` and a regularization."""
-        from scipy.fft import irfftn
+        ours, theirs = columns_of(self.spectrum), columns_of(otf)
 
-        spectrum = self.spectrum * inverse(otf, weight)
-        return np.asarray(irfftn(spectrum, s=self.shape, workers=-1, overwrite_x=True))
+        def change(piece: Complex, columns: slice) -> None:
+            np.multiply(ours[:, columns], inverse(theirs[:, columns], weight), out=piece)
+
+        return Room(self.shape, Cores()).inverse(change, self.shape)
 
 
-def transformed(image: Float, sigma: float) -> Transformed:
+def transformed(image: Values, sigma: float) -> Transformed:
     """Return the transform of an image without background, and its noise `sigma`."""
-    from scipy.fft import rfftn
-
-    spectrum = np.asarray(rfftn(image, workers=-1), dtype=np.complex64)
-    return Transformed(spectrum, image.shape, sigma)
+    return Transformed(Room(image.shape, Cores()).forward(image), image.shape, sigma)
 
 
 def _squared(values: Complex) -> Float:
@@ -193,24 +233,50 @@ def _squared(values: Complex) -> Float:
 
 
 def continued(image: Float, shape: tuple[int, ...]) -> Float:
-    """Return `image` continued to `shape` so that it repeats without a jump.
+    """Return `image` continued to `shape` so that it repeats without a jump."""
+    return Continued(image, shape)[tuple(slice(0, n) for n in shape)]
+
+
+class Continued:
+    """An image continued so that it repeats without a jump; see `pieces.Values`.
 
     Along each axis the padding fades from the image mirrored at its end into the image
     mirrored at its start, which comes next around the end.
+
+    Parameters
+    ----------
+    image : ndarray of float32
+        It lies at the low end of each axis.
+    shape : tuple of int
+        With the padding.
+    background : float
+        Taken away.
     """
-    result = image
-    for axis, wanted in enumerate(shape):
-        n = result.shape[axis]
-        if wanted == n:
-            continue
-        lead = np.arange(wanted - n)
-        after_end = np.take(result, _mirrored(n + lead, n), axis)
-        before_start = np.take(result, _mirrored(lead - (wanted - n), n), axis)
-        fade = ((lead + 1) / (wanted - n + 1)).astype(np.float32)
-        fade = fade.reshape([-1 if other == axis else 1 for other in range(result.ndim)])
-        padding = after_end * (1 - fade) + before_start * fade
-        result = np.concatenate([result, padding], axis)
-    return result
+
+    def __init__(self, image: Float, shape: tuple[int, ...], background: float = 0.0) -> None:
+        self.shape, self._image, self._background = shape, image, np.float32(background)
+
+    def __getitem__(self, where: Where) -> Float:
+        """Return the values in a box."""
+        result = self._image
+        # First along the axis that leaves the least: the others then continue no more than that.
+        sizes = [(part.stop - part.start) / n for part, n in zip(where, result.shape, strict=True)]
+        for axis in sorted(range(len(where)), key=sizes.__getitem__):
+            result = self._along(result, axis, where[axis])
+        return result - self._background if self._background else result
+
+    def _along(self, image: Float, axis: int, part: slice) -> Float:
+        """Return part of the image continued along one axis."""
+        n, gap = image.shape[axis], self.shape[axis] - image.shape[axis]
+        inside = image[(slice(None),) * axis + (slice(part.start, min(part.stop, n)),)]
+        lead = np.arange(max(part.start - n, 0), part.stop - n)
+        if not len(lead):
+            return inside
+        after_end = np.take(image, _mirrored(n + lead, n), axis)
+        before_start = np.take(image, _mirrored(lead - gap, n), axis)
+        fade = ((lead + 1) / (gap + 1)).astype(np.float32)
+        fade = fade.reshape([-1 if other == axis else 1 for other in range(image.ndim)])
+        return np.concatenate([inside, after_end * (1 - fade) + before_start * fade], axis)
 
 
 def _mirrored(

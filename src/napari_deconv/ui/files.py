@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from napari_deconv.files.export import write_stack
-from napari_deconv.files.reading import read_provenance, read_stack
+from napari_deconv.files.reading import read_provenance, read_pyramid
+from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError
 
 from .layers import KEY, LayerTuple, layers_of_stack, stack_of_state
@@ -17,14 +18,14 @@ def get_reader(path: str | list[str]) -> Callable[[Any], list[LayerTuple]] | Non
     if not isinstance(path, str):
         return None
     try:
-        stack = read_stack(path)
+        levels = read_pyramid(path)
     except InputError:
         return None
-    if stack.grid is None:
+    if levels[0].grid is None:
         return None
 
     def read(_: Any) -> list[LayerTuple]:
-        layers = layers_of_stack(stack)
+        layers = layers_of_pyramid(levels)
         made_by = read_provenance(path)
         if made_by:
             for _data, state, _kind in layers:
@@ -36,8 +37,27 @@ def get_reader(path: str | list[str]) -> Callable[[Any], list[LayerTuple]] | Non
     return read
 
 
+def layers_of_pyramid(levels: tuple[Stack, ...]) -> list[LayerTuple]:
+    """Return the layers that show an image at the resolution that the view needs.
+
+    napari stretches each level over the extent of level 0, edge to edge: a voxel lies where its
+    mean was taken, and at most one voxel of level 0 beside it where a size is odd.
+    """
+    layers = layers_of_stack(levels[0])
+    if len(levels) == 1:
+        return layers
+    smaller = [layers_of_stack(level) for level in levels[1:]]
+    return [
+        ([data, *(level[channel][0] for level in smaller)], {**state, "multiscale": True}, kind)
+        for channel, (data, state, kind) in enumerate(layers)
+    ]
+
+
 def write_image(path: str, data: Any, state: dict[str, Any]) -> list[str]:
-    """Write one image layer as OME-TIFF or OME-Zarr, with its recipe if it has one."""
+    """Write one image layer as OME-TIFF or OME-Zarr, with its recipe if it has one.
+
+    Of a pyramid level 0 is written; a large OME-Zarr gets a pyramid of its own.
+    """
     stack = stack_of_state(data, state)
     entry = (state.get("metadata") or {}).get(KEY, {})
     kept = stack.data.dtype.name == "uint16"

@@ -1,0 +1,116 @@
+"""Files that come whole or not at all, and the sentences for what the system refuses.
+
+What is written stands under another name beside the output until it is complete, and is then
+moved there: neither a full disk nor an interruption leaves half a file, or harms an older one.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from napari_deconv.imaging.value import InputError
+
+
+def write_whole(path: str | os.PathLike[str], body: bytes, what: str) -> None:
+    """Write the bytes of a small file; `what` names it in the sentence of a failure.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.part")
+    try:
+        temporary.write_bytes(body)
+        temporary.replace(target)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise InputError(f"{what} {path} cannot be written: {error.strerror}") from error
+
+
+def write_lasting(target: Path, body: bytes) -> None:
+    """Write a small file that is there, and whole, even after a power failure.
+
+    Raises
+    ------
+    OSError
+        If the system refuses; then nothing stays behind.
+    """
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        with temporary.open("wb") as file:
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+@contextmanager
+def hidden_beside(target: Path, suffix: str) -> Iterator[Path]:
+    """Yield a hidden name beside `target`, and remove what is left there in the end."""
+    part = target.parent / f".napari-deconv-{uuid.uuid4().hex[:12]}{suffix}"
+    try:
+        yield part
+    finally:
+        remove(part)
+
+
+def move(part: Path, target: Path) -> None:
+    """Put the finished `part` in the place of `target`; a folder makes room first."""
+    old = replaced_by(part)
+    if target.is_dir():
+        remove(old)
+        target.replace(old)
+    try:
+        part.replace(target)
+    except BaseException:
+        if old.is_dir():
+            old.replace(target)
+        raise
+    remove(old)
+
+
+def replaced_by(part: Path) -> Path:
+    """Return where the folder that `part` replaces lies while they change places."""
+    return part.with_name(f"{part.name}.old")
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder, where there is one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def told(error: OSError, target: Path, nbytes: int) -> InputError:
+    """Return the sentence for what the system refused while `target` was written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return InputError(disk_full(target.parent, nbytes, shutil.disk_usage(target.parent).free))
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return InputError(
+            f"The folder {target.parent} may not be written to; choose another, or ask for the "
+            "permission"
+        )
+    return InputError(
+        f"{target.name} could not be written ({error.strerror or error}); choose another place"
+    )
+
+
+def disk_full(folder: Path, nbytes: int, free: int) -> str:
+    """Return the sentence for a disk on which `nbytes` do not fit."""
+    return (
+        f"The disk of {folder} is too full: {nbytes / 1e6:,.0f} MB are needed and "
+        f"{free / 1e6:,.0f} MB are free; make room, or choose another disk"
+    )

@@ -1,0 +1,167 @@
+"""Real Fourier transforms in place: a volume and its spectrum take turns in one memory.
+
+A row of n real values becomes one of n//2 + 1 complex ones at the same place, which is a little
+longer; the real rows keep that distance. Planes are transformed one by one along their own axes,
+then groups of columns along the first axis, so that each stays in a core's cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .pieces import Cores, Float, Values, Where, cut
+
+Complex = npt.NDArray[np.complex64]
+#: Something done in place to columns of the spectrum: a piece (n, columns), and which they are.
+Change = Callable[[Complex, slice], None]
+
+#: Voxels transformed at a time. Measured: with fewer the threads wait more for each other.
+PIECE = 1 << 17
+#: Voxels of a volume that is not worth to be cut: scipy's own threads wait less.
+SMALL = 1 << 20
+
+
+class Room:
+    """Memory for a real volume or its spectrum, and the transforms between them.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the real volume, two or three axes.
+    cores : Cores
+        What to work with.
+
+    Attributes
+    ----------
+    real : ndarray of float32
+        The volume, once `filter` or `inverse` is done; its rows lie a little apart.
+    spectrum : ndarray of complex64
+        Its spectrum as `numpy.fft.rfftn` orders it, once `forward` is done.
+    """
+
+    def __init__(self, shape: tuple[int, ...], cores: Cores) -> None:
+        self.shape, self._cores = shape, cores
+        self.spectrum: Complex = np.empty((*shape[:-1], shape[-1] // 2 + 1), np.complex64)
+        self.real: Float = self.spectrum.view(np.float32)[..., : shape[-1]]
+        # Axes of length 1 are not transformed; what is left is (planes, rows of a plane, x).
+        self._axes = [axis for axis, n in enumerate(shape[:-1]) if n > 1]
+        planes, rows = self._sizes(shape)
+        self._complex = self.spectrum.reshape(planes, rows, -1)
+        self._reals = self.spectrum.view(np.float32).reshape(planes, rows, -1)[..., : shape[-1]]
+        self._columns = self.spectrum.reshape(planes, -1)
+        size = self._reals.size
+        self._most = size if size <= SMALL else cores.piece(size, PIECE)
+
+    def forward(self, x: Values) -> Complex:
+        """Put the transform of `x`, zero beyond its shape, in place of what was there.
+
+        `x` may lie in `real`, at its low end.
+        """
+        self._enter(x)
+        self._along_first(None)
+        return self.spectrum
+
+    def inverse(self, change: Change, window: tuple[int, ...]) -> Float:
+        """Change the spectrum and transform it back; return the first `window` voxels.
+
+        What lies beyond them in `real` is not transformed.
+        """
+        self._along_first(change, ahead=False)
+        return self._leave(window)
+
+    def filter(self, x: Values, change: Change, window: tuple[int, ...]) -> Float:
+        """Do `forward` and `inverse`, in fewer passes over memory."""
+        self._enter(x)
+        self._along_first(change)
+        return self._leave(window)
+
+    def _enter(self, x: Values) -> None:
+        """Transform `x` into here along all axes but the first."""
+        from scipy.fft import fft, rfft
+
+        planes, rows = self._sizes(x.shape)
+
+        def work(group: slice) -> None:
+            for some in cut(rows, step):
+                part = self._complex[group, some]
+                values = x[self._where(group, some, x.shape)]
+                part[...] = rfft(values, self.shape[-1], workers=threads).reshape(part.shape)
+            self._complex[group, rows:] = 0
+            if self._complex.shape[1] > 1:
+                _in_place(fft, self._complex[group], axis=1, workers=threads)
+
+        groups, step, threads = self._groups(planes)
+        self._cores.each(work, groups)
+        self._complex[planes:] = 0
+
+    def _leave(self, window: tuple[int, ...]) -> Float:
+        """Transform the first `window` voxels back along all axes but the first."""
+        from scipy.fft import ifft, irfft
+
+        planes, rows = self._sizes(window)
+
+        def work(group: slice) -> None:
+            if self._complex.shape[1] > 1:
+                _in_place(ifft, self._complex[group], axis=1, workers=threads)
+            for some in cut(rows, step):
+                lines = irfft(self._complex[group, some], self.shape[-1], workers=threads)
+                self._reals[group, some] = lines
+
+        groups, step, threads = self._groups(planes)
+        self._cores.each(work, groups)
+        return self.real[tuple(slice(n) for n in window)]
+
+    def _sizes(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Return how many planes and rows of a plane a volume has."""
+        planes, rows = ([shape[axis] for axis in self._axes] + [1, 1])[:2]
+        return planes, rows
+
+    def _groups(self, planes: int) -> tuple[list[slice], int, int]:
+        """Return the groups of planes, rows of them at a time, and threads for each group."""
+        _, rows, length = self._reals.shape
+        groups = cut(planes, max(1, self._most // (rows * length)))
+        threads = -(-self._cores.count // len(groups))
+        return groups, max(1, self._most // length), threads
+
+    def _where(self, planes: slice, rows: slice, shape: tuple[int, ...]) -> Where:
+        """Return planes and rows as a box in a volume."""
+        where = [slice(0, n) for n in shape]
+        for axis, part in zip(self._axes, (planes, rows), strict=False):
+            where[axis] = part
+        return tuple(where)
+
+    def _along_first(self, change: Change | None, *, ahead: bool = True) -> None:
+        """Transform groups of columns where `ahead`; change them and transform them back."""
+        from scipy.fft import fft, ifft
+
+        def work(columns: slice) -> None:
+            piece = self._columns[:, columns]
+            if ahead and length > 1:
+                _in_place(fft, piece, axis=0, workers=threads)
+            if change is None:
+                return
+            change(piece, columns)
+            if length > 1:
+                _in_place(ifft, piece, axis=0, workers=threads)
+
+        length, count = self._columns.shape
+        groups = cut(count, max(1, self._most // length))
+        threads = -(-self._cores.count // len(groups))
+        self._cores.each(work, groups)
+
+
+def _in_place(transform: Any, x: Complex, **options: Any) -> None:
+    result = transform(x, overwrite_x=True, **options)
+    # scipy may overwrite, and does; but it does not promise to answer there.
+    if not np.may_share_memory(result, x):
+        x[...] = result
+
+
+def columns_of(spectrum: Complex) -> Complex:
+    """Return a spectrum as `Change` counts its columns, (n, columns), in the same memory."""
+    lengths = [n for n in spectrum.shape[:-1] if n > 1]
+    return spectrum.reshape(lengths[0] if lengths else 1, -1)

@@ -1,0 +1,83 @@
+"""Transforms in place, against numpy's in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from napari_deconv.restoration import fourier
+from napari_deconv.restoration.fourier import Complex, Room, columns_of
+from napari_deconv.restoration.pieces import Cores
+
+SHAPES = [(6, 8, 10), (5, 7, 9), (1, 8, 9), (6, 1, 8), (4, 5, 1), (12, 7), (1, 10), (3, 1, 1)]
+
+
+@pytest.fixture(params=["whole", "cut"], autouse=True)
+def cut(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once as small volumes are transformed, and once in pieces of a row or two."""
+    if request.param == "cut":
+        monkeypatch.setattr(fourier, "SMALL", 0)
+        monkeypatch.setattr(fourier, "PIECE", 20)
+
+
+def noise(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    return np.random.default_rng(0).random(shape, np.float32)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_spectrum_is_numpys(shape: tuple[int, ...]) -> None:
+    x = noise(shape)
+    room = Room(shape, Cores(2))
+    expected = np.fft.rfftn(x.astype(float))
+    assert np.abs(room.forward(x) - expected).max() < 1e-6 * np.abs(expected).max()
+    assert room.spectrum.shape == expected.shape
+    # ... and once more from the room itself.
+    room.real[...] = x
+    assert np.abs(room.forward(room.real) - expected).max() < 1e-6 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("less", [0, 1, 3])
+def test_a_filter_sees_zeros_beyond_its_input_and_gives_a_window(
+    shape: tuple[int, ...], less: int
+) -> None:
+    window = tuple(max(n - less, 1) for n in shape)
+    inside = tuple(slice(n) for n in window)
+    padded, x = np.zeros(shape), noise(window)
+    padded[inside] = x
+    response = np.fft.rfftn(np.random.default_rng(1).random(shape))
+    factors = columns_of(response.astype(np.complex64))
+
+    def multiply(piece: Complex, columns: slice) -> None:
+        piece *= factors[:, columns]
+
+    expected = np.fft.irfftn(np.fft.rfftn(padded) * response, s=shape, axes=range(len(shape)))
+    room = Room(shape, Cores(2))
+    room.spectrum[...] = np.nan  # what was there does not matter
+    before = x.copy()
+    found = room.filter(x, multiply, window)
+    assert found.shape == window
+    assert np.abs(found - expected[inside]).max() < 1e-6 * np.abs(expected).max()
+    assert np.array_equal(x, before)
+    # In place: the input lies where the result will.
+    found[...] = x
+    found = room.filter(found, multiply, shape)
+    assert np.abs(found - expected).max() < 1e-6 * np.abs(expected).max()
+
+
+def test_the_spectrum_may_be_changed_and_transformed_back() -> None:
+    x = noise((6, 8, 9))
+    kept = columns_of(Room(x.shape, Cores(1)).forward(x))
+
+    def fill(piece: Complex, columns: slice) -> None:
+        piece[...] = 2 * kept[:, columns]
+
+    found = Room(x.shape, Cores(2)).inverse(fill, (5, 8, 7))
+    assert np.abs(found - 2 * x[:5, :, :7]).max() < 1e-6
+
+
+def test_a_transform_that_does_not_answer_in_place_is_put_there() -> None:
+    x = np.ones((3, 4), np.complex64)
+    fourier._in_place(lambda x, **_: 2 * x, x)
+    assert (x == 2).all()
