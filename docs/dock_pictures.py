@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import napari
@@ -16,6 +17,7 @@ from napari.layers import Image
 from PIL import Image as Picture
 from qtpy.QtWidgets import QApplication
 
+from napari_deconv.engines.memory import free_memory_bytes
 from napari_deconv.files.reading import read_stack
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.ui.deconvolve_dock import DeconvolveDock
@@ -23,6 +25,8 @@ from napari_deconv.ui.method_panel import Settings
 from napari_deconv.ui.psf_panel import PsfLayer
 from napari_deconv.ui.samples import light_sheet_cell
 
+#: Memory that is not enough to restore the bundled stack as a whole.
+LITTLE_BYTES = 85_000_000
 IMAGES = Path(__file__).parent / "images"
 SIZE = (1280, 860)
 
@@ -92,6 +96,24 @@ def longest_waits(dock: DeconvolveDock) -> tuple[float, float]:
     return max(waits[:-1]), waits[-1]
 
 
+def show_tiles(viewer: napari.Viewer, dock: DeconvolveDock) -> None:
+    """Take a picture of a layer that fills, with too little memory for the whole; end the run."""
+    usual = dock.preferences
+    part = LITTLE_BYTES / free_memory_bytes()
+    dock.preferences = replace(usual, memory_fraction=part)
+    dock._settings_changed()
+    wait(lambda: " tiles" in dock.running.forecast.text())
+    dock.running.run_button.click()
+    wait(lambda: dock.filling.part > 0.5)
+    rest(0.5)
+    shoot(viewer, "dock_tiles.png")
+    dock.running.cancel_button.click()
+    wait(lambda: not dock.job.running)
+    print(f"in tiles: {dock.running.state.text()!r}")
+    viewer.layers.remove(viewer.layers[-1])
+    dock.preferences = usual
+
+
 def main() -> None:
     """Walk the whole road once, and take the pictures on the way."""
     viewer, dock = open_dock()
@@ -112,6 +134,8 @@ def main() -> None:
         wait(lambda: not dock.keeping.exporting.running)
         same = np.array_equal(read_stack(path).data, viewer.layers[-1].data)
         print(f"exported {path.name}, {path.stat().st_size / 1e6:.1f} MB, same voxels: {same}")
+    viewer.layers.remove(viewer.layers[-1])
+    show_tiles(viewer, dock)
     viewer.close()
 
 

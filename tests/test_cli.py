@@ -636,7 +636,9 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(
 
 def test_too_little_memory_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "free_memory_bytes", lambda: 1000)
-    assert_refused(run(*restoring_cell()), "Restoring needs about 0.0 GB of memory, but 0.0 GB")
+    assert_refused(
+        run(*restoring_cell()), "Restoring needs 0.00 GB of memory for its result, but 0.00 GB"
+    )
     monkeypatch.undo()
 
 
@@ -644,7 +646,11 @@ def test_too_little_memory_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) ->
     ("error", "code", "sentence"),
     [
         (KeyboardInterrupt(), 130, "napari-deconv: Stopped; nothing was written.\n"),
-        (MemoryError(), 1, "napari-deconv: There is not enough memory for this; close other prog"),
+        (
+            MemoryError(),
+            1,
+            "napari-deconv: The device has not enough memory for",
+        ),
         (
             RuntimeError("lost the device\nlong story"),
             1,

@@ -10,9 +10,9 @@ from napari_deconv.files.recipe import Recipe
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError
-from napari_deconv.pipeline import memory_needed_bytes
-from napari_deconv.planning import forecast, plan
+from napari_deconv.planning import plan
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.restoration.wiener import Wiener
 
 SHORT, LONG = RichardsonLucy(4), RichardsonLucy(40)
 PSF = Psf(np.ones((3, 5, 5)))
@@ -21,18 +21,31 @@ MOVIE = Stack(np.ones((2, 3, 5, 12, 14)), "TCZYX")
 
 
 def test_the_forecast_follows_from_shapes_and_iterations() -> None:
-    engine = CpuEngine()
-    one = forecast(VOLUME, SHORT, PSF.shape, engine)
+    one = plan(VOLUME, Recipe(PSF, SHORT, engine="cpu")).forecast
     assert one.work_shape == SHORT.work_shape((5, 12, 14), PSF.shape)
-    assert one.blocks == 1
-    assert one.memory_bytes == memory_needed_bytes(VOLUME, SHORT, PSF.shape)
+    assert (one.blocks, one.tiles) == (1, 1)
+    assert one.memory_bytes > 4 * (SHORT.volumes * 5 * 12 * 14 + VOLUME.data.size)
     assert 2**24 < one.free_bytes < 2**45
     assert 0 < one.seconds < 1
-    many = forecast(MOVIE, SHORT, PSF.shape, engine)
-    assert many.blocks == 6
+    many = plan(MOVIE, Recipe(PSF, SHORT, engine="cpu")).forecast
+    assert (many.blocks, many.tiles) == (6, 6)
     assert many.seconds == pytest.approx(6 * one.seconds)
-    longer = forecast(VOLUME, LONG, PSF.shape, engine)
+    longer = plan(VOLUME, Recipe(PSF, LONG, engine="cpu")).forecast
     assert longer.seconds == pytest.approx(one.seconds * LONG.transforms / SHORT.transforms)
+
+
+def test_less_memory_means_more_tiles_and_no_more_than_that() -> None:
+    large = Stack(np.broadcast_to(np.float32(1), (24, 1200, 1200)), "ZYX")
+    for method in (SHORT, Wiener(), RichardsonLucy(4, "biggs-andrews")):
+        recipe = Recipe(PSF, method, engine="cpu")
+        whole = plan(large, recipe, memory_bytes=2**34).forecast
+        tiled = plan(large, recipe, memory_bytes=2**28 + 4 * 24 * 1200**2).forecast
+        assert whole.tiles == 1 < tiled.tiles
+        assert tiled.memory_bytes <= 2**28 + 4 * 24 * 1200**2 < whole.memory_bytes
+        assert "twice" in tiled.read
+        into_file = plan(large, recipe, memory_bytes=2**28, into_file=True).forecast
+        assert into_file.tiles == tiled.tiles
+        assert into_file.memory_bytes <= 2**28
 
 
 def test_the_plan_is_what_would_run() -> None:

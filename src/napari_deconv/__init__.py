@@ -16,6 +16,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from napari_deconv.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from napari_deconv.engines import open_engine
     from napari_deconv.files.export import write_stack
@@ -30,11 +32,10 @@ if TYPE_CHECKING:
     from napari_deconv.imaging.psf_models import compute_psf
     from napari_deconv.imaging.stack import KnownOptics, Stack
     from napari_deconv.imaging.value import InputError
+    from napari_deconv.lazy import restore_lazy
     from napari_deconv.pipeline import restore, restore_stack
     from napari_deconv.restoration.richardson_lucy import RichardsonLucy
     from napari_deconv.restoration.wiener import Wiener
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "Bead": "imaging.beads",
@@ -60,6 +61,7 @@ _HOMES = {
     "read_recipe": "files.recipe",
     "read_stack": "files.reading",
     "restore": "pipeline",
+    "restore_lazy": "lazy",
     "restore_stack": "pipeline",
     "write_recipe": "files.recipe",
     "write_stack": "files.export",
@@ -89,6 +91,7 @@ __all__ = [
     "read_recipe",
     "read_stack",
     "restore",
+    "restore_lazy",
     "restore_stack",
     "write_recipe",
     "write_stack",

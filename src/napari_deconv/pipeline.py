@@ -9,48 +9,45 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_deconv import engines
 from napari_deconv.engines.memory import free_memory_bytes, peak_memory_bytes
+from napari_deconv.engines.opened import OpenedEngine
 from napari_deconv.files.export import Written, write_stack
-from napari_deconv.files.reading import read_stack
-from napari_deconv.files.recipe import PsfFile, Recipe, digest
-from napari_deconv.imaging.grid import Grid
-from napari_deconv.imaging.noise import background_level
-from napari_deconv.imaging.optics import Optics
-from napari_deconv.imaging.psf import Psf, fitted_to
-from napari_deconv.imaging.psf_image import psf_from_image
-from napari_deconv.imaging.psf_models import compute_psf
+from napari_deconv.files.metadata import shadow
+from napari_deconv.files.origin import Origin
+from napari_deconv.files.recipe import Recipe
+from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
-from napari_deconv.imaging.value import InputError, Value, first_line, require
-from napari_deconv.restoration.engine import Engine
-from napari_deconv.restoration.restorer import (
-    Observation,
-    Restorer,
-    Step,
-    observe,
-    require_intensities,
-)
+from napari_deconv.imaging.value import Value, require
+from napari_deconv.psf_sources import prepare_psfs
+from napari_deconv.restoration.restorer import Restorer, Step, observe, require_intensities
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.tile_task import (
+    FINISHED_BEFORE,
+    BlockRecord,
+    Setting,
+    Sink,
+    TileDone,
+    TileRun,
+    block_records,
+    checked,
+    counted,
+    tasks_of,
+)
+from napari_deconv.tiles.plan import TilePlan
+from napari_deconv.tiling import settling, work_of
+from napari_deconv.version import __version__
 
 Float = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class BlockRecord(Value):
-    """What happened to one block (one channel at one time)."""
-
-    index: tuple[int, ...]
-    background: float
-    iterations: int
-    stop_reason: str
-    divergences: tuple[float, ...]
+Finished = TypeVar("Finished")
 
 
 @dataclass(frozen=True)
@@ -65,6 +62,8 @@ class Record(Value):
     blocks: tuple[BlockRecord, ...]
     notes: tuple[str, ...]
     version: str
+    predicted_bytes: int = 0
+    source: Origin | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,23 +154,40 @@ def drained(run: Generator[Step, None, Restored], show: Callable[[Step], None]) 
 
 
 def restoring(
-    stack: Stack, recipe: Recipe, *, memory_fraction: float = 1.0
+    stack: Stack,
+    recipe: Recipe,
+    *,
+    memory_bytes: int | None = None,
+    memory_fraction: float = 1.0,
+    sink: Sink | None = None,
+    open_sink: Callable[[Stack, TilePlan], Sink] | None = None,
+    begun: TilePlan | None = None,
 ) -> Generator[Step, None, Restored]:
-    """Restore a stack by a recipe, step by step.
+    """Restore a stack by a recipe, step by step, in tiles where it does not fit into memory.
 
     Parameters
     ----------
     stack : Stack
-        Any axes; each channel and time point is a block, restored in turn.
+        Any axes; each channel and time point that the recipe chooses is a block, restored in
+        turn. Dask is read as it is needed.
     recipe : Recipe
         What to do.
+    memory_bytes : int, optional
+        What the run may take; without it, a part of what is free.
     memory_fraction : float
         Part of the free memory that the run may take.
+    sink : Sink, optional
+        Where finished tiles go; without it, an array in memory.
+    open_sink : callable, optional
+        Returns the sink, given the header of the result and the plan.
+    begun : TilePlan, optional
+        Of a run that goes on.
 
     Yields
     ------
     Step
-        Counted over all blocks. To cancel, stop iterating: `close` frees the device.
+        Counted over all tiles; where one is finished, with its `place`. To cancel, stop
+        iterating: `close` frees the device.
 
     Returns
     -------
@@ -181,57 +197,112 @@ def restoring(
     Raises
     ------
     InputError
-        If the stack, the PSF or the recipe is not usable.
+        If the stack, the PSF or the recipe is not usable, or the memory is too small.
     """
     started = time.perf_counter()
-    check_stack(stack)
+    chosen = stack.selected(recipe.channels, recipe.times)
+    check_stack(chosen)
     yield Step(0, 1, "preparing the PSF")
-    psf = prepare_psf(recipe.psf, stack)
+    psfs = prepare_psfs(recipe, stack)
     yield Step(0, 1, "opening the engine (the first use of a GPU compiles for some seconds)")
-    needed = memory_needed_bytes(stack, recipe.method, psf.shape)
-    device = OpenedEngine(recipe.engine, lambda: _require_memory(needed, memory_fraction))
+    device = OpenedEngine(recipe.engine)
     try:
         yield Step(0, 1, f"running on {engines.reason(device.engine, recipe.engine)}")
-        data, blocks, notes = yield from _restored_blocks(stack, recipe, psf, device)
+        budget = memory_bytes or int(memory_fraction * free_memory_bytes())
+        in_memory = (sink is None and open_sink is None) or isinstance(sink, ArraySink)
+        held = 4 * math.prod(chosen.shape) if in_memory else 0
+        _require_room(budget, held)
+        settled = yield from settling(chosen, recipe, psfs, device.engine, budget - held)
+        work = work_of(chosen, psfs, settled.methods, device.engine.extra_volumes)
+        plan = begun or work.plan(budget - held, recipe.seam_tolerance)
+        header = header_of(chosen)
+        into = open_sink(header, plan) if open_sink else sink or ArraySink(chosen.shape)
+        setting = Setting(chosen, recipe, psfs, settled, plan, into)
+        run = TileRun(setting, device)
+        done: list[TileDone] = []
+        yield from _restoring_tiles(run, done)
         record = Record(
             engine=device.engine.name,
             device=device.engine.device,
             seconds=round(time.perf_counter() - started, 3),
             peak_memory_bytes=peak_memory_bytes(),
-            psf_shape=psf.shape,
-            blocks=blocks,
-            notes=(*psf.notes, *notes, *device.notes),
-            version=_version(),
+            psf_shape=psfs[0].shape,
+            blocks=block_records(setting, done),
+            notes=notes_of(psfs, run.notes, device.notes),
+            version=__version__,
+            predicted_bytes=plan.bytes + held,
         )
     finally:
         device.engine.release()
-    restored = replace(stack, data=data, name=f"{stack.name} restored".strip())
-    return Restored(restored, psf, recipe, record)
+    return Restored(replace(header, data=into.voxels()), psfs[0], recipe, record)
 
 
-def _restored_blocks(
-    stack: Stack, recipe: Recipe, psf: Psf, device: OpenedEngine
-) -> Generator[Step, None, tuple[Float, tuple[BlockRecord, ...], tuple[str, ...]]]:
-    """Restore block by block; return the voxels, what happened to each block, and the notes."""
-    indices = list(stack.blocks())
-    result = np.empty(stack.shape, np.float32)
-    backgrounds = _backgrounds(stack, recipe)
-    records: list[BlockRecord] = []
-    notes: list[str] = []
-    for count, index in enumerate(indices):
-        level = backgrounds[stack.channel_of(index)]
-        observation = observe(np.asarray(stack.data[index]), psf, level)
-        notes += [note for note in observation.notes if note not in (*psf.notes, *notes)]
-        divergences: list[float] = []
-        step = Step(0, 1)
-        for step in device.steps(recipe.method, observation):
-            if step.divergence is not None:
-                # Where the CPU took over, it began again.
-                divergences[step.done - 1 :] = [step.divergence]
-            yield _counted(step, count, len(indices))
-        result[index] = checked(step)
-        records.append(BlockRecord(index, level, step.done, step.note, tuple(divergences)))
-    return result, tuple(records), tuple(notes)
+def _restoring_tiles(run: TileRun, finished: list[TileDone]) -> Generator[Step, None, None]:
+    """Restore every tile that is not done yet, and put it where it belongs."""
+    setting, total = run.setting, run.setting.count
+    for task in tasks_of(setting.stack, setting.plan):
+        if setting.sink.is_done(task.name):
+            yield counted(Step(1, 1, FINISHED_BEFORE), task.number, total)
+            continue
+        kept, done = yield from _counting(run.restoring(task), task.number, total)
+        setting.sink.write(task.name, task.place, kept)
+        finished.append(done)
+        yield done.step(total)
+
+
+def _counting(
+    steps: Generator[Step, None, Finished], number: int, total: int
+) -> Generator[Step, None, Finished]:
+    """Pass on the steps of a tile, counted over all of them; return what they return."""
+    try:
+        while True:
+            yield counted(next(steps), number, total)
+    except StopIteration as end:
+        value: Finished = end.value
+        return value
+    finally:
+        steps.close()
+
+
+def header_of(stack: Stack) -> Stack:
+    """Return the restored stack without its voxels."""
+    data = shadow(stack.shape, "float32")
+    return replace(stack, data=data, name=f"{stack.name} restored".strip())
+
+
+def notes_of(psfs: tuple[Psf, ...], *notes: Sequence[str]) -> tuple[str, ...]:
+    """Return the notes on the PSFs and others, each once."""
+    of_psfs = [note for psf in psfs for note in psf.notes]
+    return tuple(dict.fromkeys(note for some in (of_psfs, *notes) for note in some))
+
+
+class ArraySink:
+    """A result in memory: zeros at first, filled tile by tile."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.array = np.zeros(shape, np.float32)
+
+    def is_done(self, tile: str) -> bool:
+        """Return False: each run begins anew."""
+        return False
+
+    def write(self, tile: str, place: tuple[slice, ...], block: Float) -> None:
+        """Put the voxels in their place."""
+        self.array[place] = block
+
+    def voxels(self) -> Float:
+        """Return the array."""
+        return self.array
+
+
+def _require_room(budget: int, held: int) -> None:
+    """Raise unless the result leaves room in memory to work in."""
+    require(
+        held < budget,
+        f"Restoring needs {held / 1e9:.2f} GB of memory for its result, but {budget / 1e9:.2f} GB "
+        "may be used; write it into an OME-Zarr file, which is filled tile by tile, choose fewer "
+        "channels or times, or close other programs",
+    )
 
 
 def export(
@@ -254,58 +325,6 @@ def export(
     )
 
 
-class OpenedEngine:
-    """The engine of a run; one that was chosen by itself and fails gives way to the CPU."""
-
-    def __init__(self, asked: str, check_memory: Callable[[], None]) -> None:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UserWarning)
-            self.engine: Engine = engines.open_engine(asked)
-        self.notes = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
-        self._may_fall_back = asked == "auto" and self.engine.name != "cpu"
-        self._check_memory = check_memory
-        # A GPU that runs out of memory says so, and the CPU takes over; a CPU does not say so.
-        if self.engine.name == "cpu":
-            check_memory()
-
-    def steps(self, method: Restorer, observation: Observation) -> Iterator[Step]:
-        """Yield the method's steps; where the CPU takes over, they begin again."""
-        try:
-            yield from method.steps(observation, self.engine)
-        except InputError:
-            raise
-        except Exception as error:
-            # Drivers fail in every way there is: out of memory, lost device, bad kernels.
-            if not self._may_fall_back:
-                raise
-            self.notes.append(
-                f"{self.engine.device} failed ({first_line(error)}); the CPU took over"
-            )
-            self.engine.release()
-            self.engine, self._may_fall_back = engines.open_engine("cpu"), False
-            self._check_memory()
-            yield from method.steps(observation, self.engine)
-
-
-def _counted(step: Step, block: int, blocks: int) -> Step:
-    """Return `step` counted over all blocks, without its estimate."""
-    where = f"block {block + 1} of {blocks}" if blocks > 1 else ""
-    text = ", ".join(part for part in (where, step.note) if part)
-    # A block that stops early counts as done to its end.
-    done = step.total if step.estimate is not None else step.done
-    return Step(block * step.total + done, blocks * step.total, text, step.divergence)
-
-
-def checked(last: Step) -> Float:
-    """Return the estimate of a run's last step; RuntimeError if it is not finite."""
-    if last.estimate is None or not np.isfinite(last.estimate).all():
-        raise RuntimeError(
-            "The result is not finite: the device computed wrongly. Run again with the engine "
-            "'cpu', and report this"
-        )
-    return last.estimate
-
-
 def check_stack(stack: Stack) -> None:
     """Raise `InputError` where there is nothing in the stack to restore."""
     require_intensities(np.dtype(stack.data.dtype))
@@ -315,92 +334,3 @@ def check_stack(stack: Stack) -> None:
             "The image is zero everywhere: there is nothing to restore. Check that the right "
             "file, layer or channel was chosen",
         )
-
-
-def prepare_psf(source: Optics | PsfFile | Psf, stack: Stack) -> Psf:
-    """Return the PSF of a recipe on the voxels of a stack.
-
-    Raises
-    ------
-    InputError
-        If the voxel size that it needs is not known, or the PSF is not usable.
-    """
-    grid = stack.grid
-    ndim = len(stack.spatial_axes)
-    if isinstance(source, Optics):
-        require(
-            grid is not None,
-            "The voxel size of the image is unknown, so no PSF can be computed; give it "
-            "(--voxel-size on the command line, the layer's scale and units in napari)",
-        )
-        return compute_psf(source, grid)  # type: ignore[arg-type]
-    if isinstance(source, PsfFile):
-        return fitted_to(psf_of_file(source, grid), ndim)
-    if source.spacing_um is None or grid is None or _same(source.spacing_um, grid):
-        return fitted_to(source, ndim)
-    return fitted_to(psf_from_image(source.samples, source.spacing_um, grid, background=0.0), ndim)
-
-
-def _same(spacing_um: tuple[float, ...], grid: Grid) -> bool:
-    wanted = grid.spacing_um[-len(spacing_um) :]
-    return len(spacing_um) == len(wanted) and np.allclose(spacing_um, wanted, rtol=1e-3)
-
-
-def psf_of_file(source: PsfFile, grid: Grid | None) -> Psf:
-    """Return the PSF in an image file on the voxels of `grid`; see `psf_from_image`."""
-    found = read_stack(source.path)
-    require(
-        found.axes in ("ZYX", "YX"),
-        f"The PSF {Path(source.path).name} has the axes {found.axes}; "
-        "give one with z, y and x alone (one channel, one time point)",
-    )
-    spacing = source.voxel_size_um or (found.grid.spacing_um if found.grid else None)
-    psf = psf_from_image(found.data, spacing, grid, background=source.background)
-    if source.sha256 and digest(Path(source.path)) != source.sha256:
-        return psf.with_notes("PSF: the file has changed since the recipe was written")
-    return psf
-
-
-def _backgrounds(stack: Stack, recipe: Recipe) -> list[float]:
-    return [
-        background_of(stack, channel, recipe.background) for channel in range(stack.channel_count())
-    ]
-
-
-def background_of(stack: Stack, channel: int, background: float | str) -> float:
-    """Return the background of a channel in counts: one decision for all its time points.
-
-    Parameters
-    ----------
-    stack : Stack
-        What is restored.
-    channel : int
-        0 where the stack has no channels.
-    background : float or "auto"
-        As in the recipe; "auto" estimates it on the first time point.
-    """
-    if background != "auto":
-        return float(background)
-    first = next(index for index in stack.blocks() if stack.channel_of(index) == channel)
-    return background_level(np.nan_to_num(np.asarray(stack.data[first])))
-
-
-def memory_needed_bytes(stack: Stack, method: Restorer, psf_shape: tuple[int, ...]) -> int:
-    """Return what a run needs at its peak: the volumes of the method, and the result."""
-    volume = math.prod(method.work_shape(stack.spatial_shape, psf_shape))
-    return int(4 * (method.volumes * volume + math.prod(stack.shape)))
-
-
-def _require_memory(needed_bytes: int, fraction: float) -> None:
-    free = int(fraction * free_memory_bytes())
-    require(
-        needed_bytes <= free,
-        f"Restoring needs about {needed_bytes / 1e9:.1f} GB of memory, but "
-        f"{free / 1e9:.1f} GB may be used; close other programs or crop the stack",
-    )
-
-
-def _version() -> str:
-    from napari_deconv import __version__
-
-    return __version__

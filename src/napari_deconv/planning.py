@@ -1,11 +1,11 @@
-"""What a run will take, said before it starts: engine, memory, seconds."""
+"""What a run will take, said before it starts: engine, tiles, memory, seconds."""
 
 from __future__ import annotations
 
 import math
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -16,20 +16,51 @@ from napari_deconv.files.recipe import Recipe
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import Value
-from napari_deconv.pipeline import memory_needed_bytes, prepare_psf
+from napari_deconv.psf_sources import prepare_psfs
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.restorer import Restorer
+from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.restoration.wiener import Wiener
+from napari_deconv.tiles.plan import TilePlan
+from napari_deconv.tiling import Work, work_of
+
+#: Regularization by which the reach of one that is still to be found is planned.
+USUAL_WEIGHT = 1e-3
 
 
 @dataclass(frozen=True)
 class Forecast(Value):
-    """What a run will take, said before it starts."""
+    """What a run will take, said before it starts.
+
+    Parameters
+    ----------
+    work_shape : tuple of int
+        Of the volumes worked on, for the largest tile.
+    blocks, tiles : int
+        Channels times time points, and tiles of all of them together.
+    memory_bytes : int
+        At the peak, the result included where it is kept in memory.
+    free_bytes : int
+        That may be used.
+    seconds : float
+        About so long.
+    read_bytes : int
+        Read from the image.
+    """
 
     work_shape: tuple[int, ...]
     blocks: int
     memory_bytes: int
     free_bytes: int
     seconds: float
+    tiles: int = 1
+    read_bytes: int = 0
+
+    @property
+    def read(self) -> str:
+        """What will be read, in words."""
+        again = " twice" if self.tiles > self.blocks else ""
+        return f"{self.read_bytes / 1e9:.2g} GB read{again}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,23 +70,56 @@ class Plan:
     psf: Psf
     engine: str
     forecast: Forecast
+    tiles: TilePlan | None = None
 
 
-def plan(stack: Stack, recipe: Recipe) -> Plan:
+def plan(
+    stack: Stack, recipe: Recipe, *, memory_bytes: int | None = None, into_file: bool = False
+) -> Plan:
     """Return what `restoring` would do, without doing it; see `Plan`.
+
+    Parameters
+    ----------
+    stack : Stack
+        What would be restored; its voxels are not looked at.
+    recipe : Recipe
+        How.
+    memory_bytes : int, optional
+        What the run may take; all that is free if not given.
+    into_file : bool
+        Whether the result goes into a file as it is made, and not into memory.
 
     Raises
     ------
     InputError
-        If the PSF or the engine of the recipe is not usable.
+        If the PSF or the engine of the recipe is not usable, or the memory is too small.
     """
-    psf = prepare_psf(recipe.psf, stack)
+    chosen = stack.selected(recipe.channels, recipe.times)
+    psfs = prepare_psfs(recipe, stack)
     engine = _kept_engine(recipe.engine)
-    return Plan(
-        psf,
-        engines.reason(engine, recipe.engine),
-        forecast(stack, recipe.method, psf.shape, engine),
-    )
+    method = recipe.method
+    work = work_of(chosen, psfs, (method,) * len(psfs), engine.extra_volumes)
+    budget = memory_bytes or free_memory_bytes()
+    held = 0 if into_file else 4 * math.prod(chosen.shape)
+    if work.whole_bytes > budget - held:
+        work = replace(work, methods=(_as_if_settled(method),) * len(psfs))
+    # Where not even the result fits, the sentence of the run says so; here it is a number.
+    tiles = work.plan(budget - held, recipe.seam_tolerance) if held < budget else None
+    made = _forecast(work, tiles, chosen, method, engine)
+    made = replace(made, memory_bytes=made.memory_bytes + held, free_bytes=budget)
+    return Plan(psfs[0], engines.reason(engine, recipe.engine), made, tiles)
+
+
+def _as_if_settled(method: Restorer) -> Restorer:
+    """Return the method as it will about be when the data have decided."""
+    if isinstance(method, Wiener):
+        weight = USUAL_WEIGHT if method.regularization == "auto" else method.regularization
+        return replace(method, regularization=weight, edges="non-circulant")
+    if isinstance(method, RichardsonLucy):
+        steered = method.acceleration == "biggs-andrews" and not method.momentum
+        momentum = (0.5,) * method.iterations if steered else method.momentum
+        return replace(method, stop_tolerance=0.0, momentum=momentum, edges="non-circulant")
+    return method
 
 
 @cache
@@ -66,31 +130,24 @@ def _kept_engine(name: str) -> Engine:
         return engines.open_engine(name)
 
 
-def forecast(
-    stack: Stack, method: Restorer, psf_shape: tuple[int, ...], engine: Engine
+def _forecast(
+    work: Work, tiles: TilePlan | None, stack: Stack, method: Restorer, engine: Engine
 ) -> Forecast:
-    """Return what restoring `stack` on `engine` will take.
-
-    Parameters
-    ----------
-    stack : Stack
-        What would be restored.
-    method : Restorer
-        How.
-    psf_shape : tuple of int
-        Shape of the PSF on the stack's voxels.
-    engine : Engine
-        Where; a small transform is timed on it, once.
-    """
-    shape = method.work_shape(stack.spatial_shape, psf_shape)
-    voxels, blocks = math.prod(shape), len(list(stack.blocks()))
-    work = voxels * math.log2(max(voxels, 2))
+    whole = work.work_shape(work.shape)
+    voxels, blocks = math.prod(whole), len(list(stack.blocks()))
+    effort = voxels * math.log2(max(voxels, 2))
+    if tiles is not None:
+        effort *= tiles.work(work.work_shape)
+    count = len(tiles) if tiles is not None else 1
+    largest = tiles.tile(0).read.shape if tiles is not None else work.shape
     return Forecast(
-        work_shape=shape,
+        work_shape=work.work_shape(largest),
         blocks=blocks,
-        memory_bytes=memory_needed_bytes(stack, method, psf_shape),
-        free_bytes=free_memory_bytes(),
-        seconds=blocks * method.transforms * work * _seconds_per_work(engine),
+        memory_bytes=tiles.bytes if tiles is not None else work.whole_bytes,
+        free_bytes=0,
+        seconds=blocks * method.transforms * effort * _seconds_per_work(engine),
+        tiles=blocks * count,
+        read_bytes=math.prod(stack.shape) * np.dtype(stack.data.dtype).itemsize,
     )
 
 

@@ -24,16 +24,18 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_deconv.engines.memory import free_memory_bytes
+from napari_deconv.engines.opened import OpenedEngine
 from napari_deconv.files.recipe import Method
 from napari_deconv.imaging.noise import noise_sigma
 from napari_deconv.imaging.psf import Psf, fitted_to
 from napari_deconv.imaging.region import Region
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import require, require_number
-from napari_deconv.pipeline import OpenedEngine, background_of, checked
 from napari_deconv.restoration.blur import transfer_function
 from napari_deconv.restoration.restorer import Observation, observe, require_intensities
 from napari_deconv.restoration.wiener import Transformed, Wiener, continued, transformed
+from napari_deconv.tile_task import checked
+from napari_deconv.tiling import background_of
 
 Float = npt.NDArray[np.float32]
 Kind = Literal["wiener", "refining", "full"]
@@ -199,7 +201,7 @@ class Preview:
 
     @cached_property
     def _engine(self) -> OpenedEngine:
-        return OpenedEngine(self._asked_engine, lambda: None)
+        return OpenedEngine(self._asked_engine)
 
     def close(self) -> None:
         """Free the engine and what was kept; a later call opens and reads them again."""
@@ -287,7 +289,7 @@ class Preview:
     ) -> Iterator[Frame]:
         """Yield what a run goes through, from the picture after `seen` iterations on."""
         psf = self._fitted(region, psf)
-        part = needed_part(region, self.shape, method.halo(psf.shape))
+        part = needed_part(region, self.shape, method.halo(psf))
         voxels = math.prod(method.work_shape(part.shape, psf.shape))
         missing = 4 * method.volumes * voxels - free_memory_bytes()
         if missing > 0:
@@ -312,7 +314,7 @@ class Preview:
 
     def _quick_view(self, region: Region, psf: Psf, method: Method) -> _View:
         """Return the view of the first frames: exact where that is as quick."""
-        part = needed_part(region, self.shape, method.halo(psf.shape))
+        part = needed_part(region, self.shape, method.halo(psf))
         voxels = math.prod(method.work_shape(part.shape, psf.shape))
         is_exact = voxels <= math.prod(_small_shape(region))
         return self._kept_view(region, part if is_exact else None)

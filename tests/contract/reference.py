@@ -91,13 +91,14 @@ def accelerated(
     before, weigh = x, _Weight(acceleration)
     divergences: list[float] = []
     for _ in range(iterations):
-        rose = len(divergences) > 1 and divergences[-1] > divergences[-2]
+        rose = not tv_weight and len(divergences) > 1 and divergences[-1] > divergences[-2]
         p = np.maximum(x + weigh.next(restart=rose) * (x - before), 0.1 * x)
         model = np.maximum(blur(p) + b, 1e-12)
         divergences.append(i_divergence(y, model[inside]))
         correction = adjoint(mask * counts / model)
         if tv_weight:
-            bend = tv_curvature(p, spacing or (1.0,) * p.ndim, 0.01 * mean)
+            flat = max(0.01, 4 * p.ndim * tv_weight)
+            bend = tv_curvature(p, spacing or (1.0,) * p.ndim, flat * mean)
             correction /= np.maximum(1 - tv_weight * bend, 0.1)
         before, x = x, np.maximum(p * correction / seen, 0)
         weigh.saw(x - p)

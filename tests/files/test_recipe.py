@@ -24,6 +24,13 @@ RECIPES = [
     Recipe(OPTICS, RichardsonLucy(7, "none", 0.01, "circular", 1.5, 1e-3), 99.5, "torch"),
     Recipe(PsfFile("bead é.tif", (0.2, 0.1, 0.1), 10.0, "0" * 64), Wiener(0.01)),
     Recipe(PsfFile("bead.tif"), Wiener()),
+    Recipe(
+        OPTICS,
+        channel_psfs=(OPTICS, PsfFile("bead.tif"), OPTICS),
+        channels=(0, 2),
+        times=(0, 1, 5),
+        seam_tolerance=0.01,
+    ),
 ]
 
 
@@ -46,10 +53,45 @@ def test_samples_come_along_to_the_last_bit(tmp_path: Path) -> None:
     assert again.method == Wiener(0.1)
 
 
+def test_samples_may_be_the_psf_of_one_channel(tmp_path: Path) -> None:
+    psf = Psf(np.random.default_rng(0).random((3, 4, 5)), (0.3, 0.1, 0.1))
+    write_recipe(tmp_path / "r.json", Recipe(OPTICS, channel_psfs=(OPTICS, psf)))
+    first, second = read_recipe(tmp_path / "r.json").channel_psfs
+    assert first == OPTICS
+    assert isinstance(second, Psf)
+    assert np.array_equal(second.samples, psf.samples)
+
+
+def test_a_recipe_of_before_channels_and_times_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "old.json"
+    path.write_text(
+        '{"kind": "Recipe", "psf": {"kind": "PsfFile", "path": "bead.tif"}, "method": '
+        '{"kind": "Wiener"}, "background": 3.5, "engine": "cpu"}'
+    )
+    assert read_recipe(path) == Recipe(PsfFile("bead.tif"), Wiener(), 3.5, "cpu")
+
+
+def test_one_psf_serves_all_channels_where_they_have_none_of_their_own() -> None:
+    assert [Recipe(OPTICS).psf_of(channel) for channel in range(3)] == [OPTICS] * 3
+    own = (PsfFile("a.tif"), OPTICS)
+    recipe = Recipe(OPTICS, channel_psfs=own)
+    assert (recipe.psf_of(0), recipe.psf_of(1)) == own
+    for channel in (-1, 2):
+        with pytest.raises(InputError, match=f"PSFs of 2 channels.* none for channel {channel};"):
+            recipe.psf_of(channel)
+
+
+def test_channels_and_times_are_in_the_order_of_the_stack() -> None:
+    recipe = Recipe(OPTICS, channels=[2, np.int64(0), 2], times=range(4, 0, -2))  # type: ignore[arg-type]
+    assert (recipe.channels, recipe.times) == ((0, 2), (2, 4))
+    assert Recipe.from_json(recipe.to_json()) == recipe
+    assert hash(recipe) == hash(Recipe(OPTICS, channels=(0, 2), times=(2, 4)))
+
+
 def test_a_person_can_read_the_file(tmp_path: Path) -> None:
     write_recipe(tmp_path / "r.json", RECIPES[0])
     text = (tmp_path / "r.json").read_text(encoding="utf-8")
-    assert '\n  "engine": "auto"\n' in text
+    assert '\n  "engine": "auto",\n' in text
     assert text.endswith("}\n")
     assert json.loads(text)["psf"]["na"] == 1.2
 
@@ -87,6 +129,14 @@ def test_where_nothing_can_be_written_it_is_told(tmp_path: Path, place: str) -> 
         (b'{"kind": "Grid", "spacing_um": [1, 1]}', "is not usable. Expected Recipe, but the JS"),
         (b"{}", "is not usable. Recipe cannot be read: missing"),
         (b'{"psf": {"kind": "PsfFile", "path": "a"}, "speed": 9}', "Recipe has no field 'speed'"),
+        (
+            b'{"psf": {"kind": "PsfFile", "path": "a"}, "channel_psfs": ["a"]}',
+            "channel_psfs must be an object of kind Optics or an object of kind PsfFile or an",
+        ),
+        (
+            b'{"psf": {"kind": "PsfFile", "path": "a"}, "channels": [0.5]}',
+            "Recipe: channels must be a whole number, not 0.5",
+        ),
     ],
 )
 def test_files_that_hold_no_recipe_are_refused(
@@ -115,6 +165,15 @@ def test_a_missing_file_and_a_folder_are_told(tmp_path: Path, name: str) -> None
         ({"background": "dark"}, r"The background \(a number, or 'auto'\) must be a finite number"),
         ({"background": np.nan}, "The background"),
         ({"engine": None}, "The recipe's engine must be a name"),
+        ({"channel_psfs": OPTICS}, "channel_psfs must be a list of Optics, PsfFile or Psf, one a"),
+        ({"channel_psfs": (OPTICS, "bead.tif")}, "channel_psfs must be a list of Optics"),
+        ({"channels": 1}, "The recipe's channels must be a list of whole numbers from 0 on"),
+        ({"channels": (True, False)}, "The recipe's channels must be a list of whole numbers"),
+        ({"times": (0, -1)}, "The recipe's times must be a list of whole numbers from 0 on"),
+        ({"times": (0.5,)}, "The recipe's times must be a list of whole numbers from 0 on"),
+        ({"times": "01"}, "The recipe's times must be a list of whole numbers from 0 on"),
+        ({"seam_tolerance": 0}, "The tolerance of a seam, a part of the maximum, must be greater"),
+        ({"seam_tolerance": "tight"}, "The tolerance of a seam, a part of the maximum, must be a"),
     ],
 )
 def test_recipes_are_checked_when_they_are_made(changed: dict[str, Any], sentence: str) -> None:

@@ -22,7 +22,7 @@ from napari_deconv.files.samples import (
     widefield_psf,
 )
 from napari_deconv.imaging.grid import Grid
-from napari_deconv.pipeline import psf_of_file
+from napari_deconv.psf_sources import psf_of_file
 
 
 def test_the_real_stack_knows_its_voxel_size() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import tifffile
 
 from napari_deconv.files.export import write_stack
 from napari_deconv.files.reading import read_stack
-from napari_deconv.files.recipe import PsfFile, Recipe, read_recipe, write_recipe
+from napari_deconv.files.recipe import PsfFile, PsfSource, Recipe, read_recipe, write_recipe
 from napari_deconv.files.script import as_command, as_python
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
@@ -86,6 +88,73 @@ def test_copied_command_repeats_the_result(
     assert end.value.code in (0, None)
     expected = restore_stack(read_stack("cells.ome.tif"), recipe).stack
     assert np.array_equal(read_stack("restored.ome.tif").data, expected.data)
+
+
+def only(recipe: Recipe) -> list[str]:
+    """Return the words of the command after its input and output."""
+    return shlex.split(as_command(recipe, "a.tif", "b.tif"))[5:]
+
+
+def told(words: list[str], option: str) -> list[str]:
+    """Return all that a command gives for an option."""
+    return [after for word, after in pairwise(words) if word == option]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "text"),
+    [
+        ((0, 2), "0,2"),
+        ((5,), "5"),
+        (tuple(range(40)), "0:40"),
+        ((1, 4, 7), "1:8:3"),
+        ((0, 1, 3), "0,1,3"),
+    ],
+)
+def test_the_command_says_which_channels_and_times(chosen: tuple[int, ...], text: str) -> None:
+    words = only(Recipe(OPTICS, channels=chosen, times=chosen, seam_tolerance=0.02))
+    assert told(words, "--channels") == told(words, "--times") == [text]
+    assert told(words, "--seam") == ["0.02"]
+    usual = only(Recipe(OPTICS))
+    assert not {"--channels", "--times", "--seam"} & set(usual)
+
+
+def test_the_command_says_the_psf_of_each_channel() -> None:
+    red = replace(OPTICS, emission_nm=650)
+    words = only(Recipe(OPTICS, channel_psfs=(OPTICS, red)))
+    assert (told(words, "--emission-nm"), told(words, "--na")) == (["600,650"], ["0.9"])
+    lit = tuple(replace(CONFOCAL, excitation_nm=nm) for nm in (488, 500))
+    words = only(Recipe(CONFOCAL, channel_psfs=lit))
+    assert told(words, "--emission-nm") == ["520"]
+    assert told(words, "--excitation-nm") == ["488,500"]
+    files = (PsfFile("a b.tif", background=2.0), PsfFile("b.tif", background=2.0))
+    words = only(Recipe(OPTICS, channel_psfs=files))
+    assert told(words, "--psf") == ["a b.tif", "b.tif"]
+    assert told(words, "--psf-background") == ["2.0"]
+
+
+@pytest.mark.parametrize(
+    "psfs",
+    [
+        (OPTICS, SAMPLES),
+        (OPTICS, PsfFile("a.tif")),
+        (OPTICS, replace(OPTICS, depth_um=3)),
+        (OPTICS, replace(OPTICS, excitation_nm=488)),
+        (PsfFile("a.tif"), PsfFile("b.tif", background=3.0)),
+    ],
+    ids=["samples", "kinds", "depths", "excitations", "images"],
+)
+def test_what_the_command_has_no_option_for_is_in_the_recipe(psfs: tuple[PsfSource, ...]) -> None:
+    assert only(Recipe(OPTICS, channel_psfs=psfs)) == ["--recipe", "recipe.json"]
+
+
+def test_copied_python_knows_the_psf_of_each_channel() -> None:
+    recipe = Recipe(OPTICS, Wiener(), channel_psfs=(OPTICS, PsfFile("a.tif")), times=(0, 2))
+    names: dict[str, Any] = {}
+    lines = as_python(recipe, "a.tif").split("stack = ")[0]
+    exec(compile(lines, "copied", "exec"), names)
+    assert names["recipe"] == recipe
+    lines = as_python(replace(recipe, channel_psfs=(OPTICS, SAMPLES)), "a.tif")
+    assert "recipe = read_recipe('recipe.json')" in lines
 
 
 def test_an_exported_image_is_a_recipe_too(folder: Path) -> None:

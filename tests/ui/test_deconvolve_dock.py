@@ -198,7 +198,8 @@ def test_the_forecast_is_shown_before_the_run(dock: DeconvolveDock, qtbot: QtBot
         dock._settings_changed()
     text = dock.running.forecast.text()
     assert text.startswith("CPU")
-    assert "GB of" in text
+    assert "; in one piece; " in text
+    assert " GB memory; " in text
     assert " s at most" in text
     assert "FWHM" in dock.psf.summary.text()
 

@@ -15,22 +15,25 @@ import typer
 from napari_deconv.imaging.value import InputError, first_line
 
 from .arguments import (
+    bytes_of,
+    chosen_of,
     method_of,
     number_or_auto,
     numbers,
     optics_of,
     psf_image_of,
-    psf_of,
     read_image,
     recipe_of,
-    require_free,
     require_written,
     whole_numbers,
     without_none,
 )
+from .batch import batch
 from .beads import beads
+from .channel_psfs import psfs_of
 from .optics_options import with_optics
-from .terminal import fail, has_display, open_viewer, report, run, say, write
+from .restoring import restore_file
+from .terminal import fail, has_display, open_viewer, say
 
 app = typer.Typer(
     add_completion=False,
@@ -76,8 +79,22 @@ def restore(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="OME-TIFF (.ome.tif) or OME-Zarr (.ome.zarr).")
     ],
-    psf: Annotated[Path | None, typer.Option(help="Image of the PSF, for instance a bead.")] = None,
+    psf: Annotated[
+        list[Path] | None,
+        typer.Option(help="Image of the PSF, for instance a bead; one for all, or one a channel."),
+    ] = None,
     voxel_size: Spacing = None,
+    channels: Annotated[
+        str | None,
+        typer.Option(metavar="N,N,...", help="Channels to restore, counted from 0: 0,2 or 0:2."),
+    ] = None,
+    times: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,N,...",
+            help="Times to restore, counted from 0: 0,3,5 or 0:10 (0 to 9) or 0:10:2.",
+        ),
+    ] = None,
     *,
     optics: dict[str, Any],
     psf_voxel_size: PsfSpacing = None,
@@ -100,6 +117,16 @@ def restore(
     ] = None,
     background: Annotated[str | None, typer.Option(help="Counts, or auto (the default).")] = None,
     engine: Annotated[str | None, typer.Option(help="auto, cpu, opencl or torch.")] = None,
+    seam: Annotated[
+        float | None,
+        typer.Option(help="Most that tiles may differ from the whole, as a part of its maximum."),
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="Memory that may be taken, such as 2GiB or 500MB.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a dask scheduler, tcp://HOST:PORT.")
+    ] = None,
     recipe: Annotated[
         Path | None, typer.Option(help="Recipe (JSON), or an image exported with one.")
     ] = None,
@@ -110,13 +137,11 @@ def restore(
     as_json: AsJson = False,
 ) -> None:
     """Restore a stack and write it with its metadata and recipe."""
-    from dataclasses import replace
-
-    from napari_deconv.files.export import check_writable
-    from napari_deconv.files.recipe import read_recipe, write_recipe
+    from napari_deconv.files.recipe import read_recipe
 
     base = read_recipe(recipe) if recipe is not None else None
-    stack = read_image(source, voxel_size)
+    # Read as it is restored; where the file is not to be believed, what was read goes along.
+    stack = read_image(source, voxel_size, voxels=voxel_size is not None)
     wishes = {
         "iterations": iterations,
         "acceleration": acceleration,
@@ -126,25 +151,33 @@ def restore(
         "stop_tolerance": stop_tolerance,
         "regularization": number_or_auto(regularization, "--regularization"),
     }
+    chosen = chosen_of(stack, "C", channels, "--channels")
+    restored = chosen if chosen is not None or base is None else base.channels
     image = psf_image_of(psf_voxel_size, psf_background)
-    chosen = recipe_of(
+    made = recipe_of(
         base,
-        psf=psf_of(stack, psf, image, optics, required=base is None),
+        **psfs_of(stack, psf or (), image, optics, channels=restored or (), base=base),
         method=method_of(method, without_none(**wishes), base.method if base else None),
         background=number_or_auto(background, "--background"),
         engine=engine,
+        channels=chosen,
+        times=chosen_of(stack, "T", times, "--times"),
+        seam_tolerance=seam,
     )
     require_written(dtype, ome_zarr_version)
-    nbytes = stack.data.size * (2 if dtype == "uint16" else 4)
-    check_writable(output, overwrite=overwrite, nbytes=nbytes)
-    if save_recipe is not None:
-        require_free(save_recipe, overwrite=overwrite)
-    restored = run(stack, chosen)
-    restored = replace(restored, stack=replace(restored.stack, name=stack.name))
-    write(restored, output, dtype=dtype, overwrite=overwrite, ome_zarr_version=ome_zarr_version)
-    if save_recipe is not None:
-        write_recipe(save_recipe, chosen)
-    report(restored, output, as_json=as_json)
+    restore_file(
+        stack,
+        output,
+        made,
+        source=source if voxel_size is None else None,
+        save_recipe=save_recipe,
+        as_json=as_json,
+        memory_bytes=None if memory is None else bytes_of(memory),
+        scheduler=scheduler,
+        dtype=dtype,
+        overwrite=overwrite,
+        ome_zarr_version=ome_zarr_version,
+    )
 
 
 @app.command()
@@ -174,7 +207,7 @@ def psf(
     from napari_deconv.imaging.psf_models import compute_psf
     from napari_deconv.imaging.resolution import fwhm_um
     from napari_deconv.imaging.stack import KnownOptics, Stack
-    from napari_deconv.pipeline import psf_of_file
+    from napari_deconv.psf_sources import psf_of_file
 
     grid = Grid(spacing_um=numbers(voxel_size, "--voxel-size"))
     known: tuple[KnownOptics, ...] = ()
@@ -209,6 +242,7 @@ def psf(
 
 
 app.command()(beads)
+app.command()(batch)
 
 
 @app.command()
@@ -250,8 +284,8 @@ def demo(
     viewer: Annotated[bool, typer.Option(help="Open napari where there is a display.")] = True,
 ) -> None:
     """Restore the bundled real stack, write it and a picture, and show both in napari."""
-    from napari_deconv.files.export import check_writable
     from napari_deconv.files.picture import write_comparison
+    from napari_deconv.files.reading import read_stack
     from napari_deconv.files.recipe import Recipe
     from napari_deconv.files.samples import CELL_PATH, real_psf, real_stack
     from napari_deconv.restoration.richardson_lucy import RichardsonLucy
@@ -263,12 +297,9 @@ def demo(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"The folder {folder} cannot be made: {error.strerror}") from error
-    check_writable(output, overwrite=True, nbytes=4 * stack.data.size)
-    restored = run(stack, recipe)
-    write(restored, output, overwrite=True)
+    restore_file(stack, output, recipe, overwrite=True)
     picture = folder / "before_after.png"
-    write_comparison(picture, stack, restored.stack)
-    report(restored, output, as_json=False)
+    write_comparison(picture, stack, read_stack(output))
     say(f"Picture     {picture}")
     if viewer and has_display():
         open_viewer(CELL_PATH, output)

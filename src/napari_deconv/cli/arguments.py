@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +15,18 @@ if TYPE_CHECKING:
     from napari_deconv.imaging.optics import Optics
     from napari_deconv.imaging.stack import Stack
 
+#: The fields of `Optics` that differ between channels, and their options.
+WAVELENGTHS = {"emission_nm": "--emission-nm", "excitation_nm": "--excitation-nm"}
 
-def read_image(source: Path, voxel_size: str | None) -> Stack:
-    """Read the image and say what it is and where its voxel size comes from."""
+
+def read_image(source: Path, voxel_size: str | None, *, voxels: bool = True) -> Stack:
+    """Read the image, or all but its voxels, and say what it is and how large a voxel is."""
     from dataclasses import replace
 
-    from napari_deconv.files.reading import read_stack
+    from napari_deconv.files.reading import read_header, read_stack
     from napari_deconv.imaging.grid import Grid
 
-    stack = read_stack(source)
+    stack = read_stack(source) if voxels else read_header(source)
     if voxel_size is None:
         where = "from the file" if stack.grid else "unknown"
     else:
@@ -33,14 +37,12 @@ def read_image(source: Path, voxel_size: str | None) -> Stack:
     return stack
 
 
-def numbers(text: str, option: str) -> tuple[float, ...]:
+def numbers(text: str, option: str, example: str = "0.3,0.1,0.1") -> tuple[float, ...]:
     """Return '0.3,0.1,0.1' as numbers."""
     try:
         return tuple(float(part) for part in text.replace("x", ",").split(","))
     except ValueError:
-        raise InputError(
-            f"{option} {text!r} is not a list of numbers such as 0.3,0.1,0.1"
-        ) from None
+        raise InputError(f"{option} {text!r} is not a list of numbers such as {example}") from None
 
 
 def whole_numbers(text: str, option: str) -> tuple[int, ...]:
@@ -49,6 +51,55 @@ def whole_numbers(text: str, option: str) -> tuple[int, ...]:
     if not all(number.is_integer() for number in found):
         raise InputError(f"{option} {text!r} is not a list of whole numbers such as 21,31,31")
     return tuple(int(number) for number in found)
+
+
+def chosen_of(stack: Stack, axis: str, text: str | None, option: str) -> tuple[int, ...] | None:
+    """Return '0,3,5', '0:10' or '0:10:2' as indices; None where the option was not given."""
+    if text is None:
+        return None
+    count = stack.shape[stack.axes.index(axis)] if axis in stack.axes else 0
+    try:
+        ranges = [_range(part, count) for part in text.split(",")]
+    except ValueError:
+        raise InputError(
+            f"{option} {text!r} is not a list of whole numbers from 0 on, such as 0,2 or 0:10 "
+            "(0 to 9) or 0:10:2 (every second)"
+        ) from None
+    # The ends of all of them first: a slip of the pen may be a very long range.
+    stack.chosen(axis, [end for numbers in ranges for end in (*numbers[:1], *numbers[-1:])])
+    found = stack.chosen(axis, [number for numbers in ranges for number in numbers])
+    if not found:
+        raise InputError(f"{option} {text!r} chooses nothing; leave it out to restore all")
+    return found
+
+
+def _range(part: str, count: int) -> range:
+    """Return '3', '0:10' or '0:10:2' as a range; ValueError where it is none."""
+    if ":" not in part:
+        return range(int(part), int(part) + 1)
+    first, stop, *more = (int(word) if word.strip() else None for word in part.split(":"))
+    (step,) = more or (None,)
+    return range(first or 0, count if stop is None else stop, 1 if step is None else step)
+
+
+_UNITS = {"b": 0, "kb": 1, "mb": 2, "gb": 3, "tb": 4, "kib": 1, "mib": 2, "gib": 3, "tib": 4}
+
+
+def bytes_of(text: str, option: str = "--memory") -> int:
+    """Return '2GiB', '512MiB' or '1.5GB' as a number of bytes.
+
+    Examples
+    --------
+    >>> bytes_of("1.5GB"), bytes_of("2 GiB")
+    (1500000000, 2147483648)
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)([a-z]+)", text.replace(" ", "").lower())
+    if found is None or found[2] not in _UNITS:
+        raise InputError(f"{option} {text!r} is not an amount of memory such as 2GiB or 500MB")
+    amount = int(float(found[1]) * (1024 if "i" in found[2] else 1000) ** _UNITS[found[2]])
+    if amount < 1:
+        raise InputError(f"{option} {text!r} is no memory at all; give an amount such as 2GiB")
+    return amount
 
 
 def require_written(dtype: str, ome_zarr_version: str) -> None:
@@ -87,51 +138,21 @@ def without_none(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def optics_of(given: dict[str, Any]) -> Optics:
+def optics_of(given: dict[str, Any], what: str = "A PSF") -> Optics:
     """Return the optics of the options; `InputError` names those that are missing."""
     from napari_deconv.imaging.optics import Optics
+
+    for name, option in WAVELENGTHS.items():
+        if isinstance(given.get(name), tuple):
+            raise InputError(f"{option} takes one wavelength here, not {len(given[name])}")
 
     missing = [name for name in ("na", "emission_nm") if name not in given]
     if missing:
         options = " and ".join("--" + name.replace("_", "-") for name in missing)
         raise InputError(
-            f"A PSF is needed: give its image with --psf FILE, or the optics; {options} missing"
+            f"{what} is needed: give its image with --psf FILE, or the optics; {options} missing"
         )
     return Optics(**given)
-
-
-def psf_of(
-    stack: Stack,
-    path: Path | None,
-    image: dict[str, Any],
-    optics: dict[str, Any],
-    *,
-    required: bool,
-) -> Any:
-    """Return the PSF of the options, else what the file knows, else None where a recipe has it."""
-    from napari_deconv.files.recipe import PsfFile
-
-    if path is not None:
-        if optics:
-            raise InputError("Give either the PSF's image (--psf) or optics (--na ...), not both")
-        return PsfFile.of(path, **image)
-    if image:
-        raise InputError("--psf-voxel-size and --psf-background belong to an image: give --psf too")
-    if not optics and not required:
-        return None
-    known = stack.channel_optics[0] if stack.channel_optics else None
-    from_file = (
-        without_none(**{k: v for k, v in known.to_dict().items() if k != "kind"}) if known else {}
-    )
-    described = optics_of(from_file | optics)
-    taken = [name for name in from_file if name not in optics]
-    say(f"PSF         {described.describe()}")
-    if taken:
-        say(f"            from the file: {', '.join(taken)}")
-    assumed = {"immersion_index", "sample_index", "depth_um"} - set(optics) - set(taken)
-    if assumed:
-        say(f"            assumed: {', '.join(sorted(assumed))}")
-    return described
 
 
 def psf_image_of(voxel_size: str | None, background: str | None) -> dict[str, Any]:

@@ -11,6 +11,8 @@ import typer
 
 from napari_deconv.imaging.value import InputError
 
+from .arguments import WAVELENGTHS, numbers
+
 #: One option a field of `Optics`; a verb gets those that were typed as one dictionary.
 _OPTIONS: dict[str, tuple[type, str]] = {
     "microscope": (
@@ -19,8 +21,8 @@ _OPTIONS: dict[str, tuple[type, str]] = {
         "effective-sted.",
     ),
     "na": (float, "Numerical aperture."),
-    "emission_nm": (float, "Emission wavelength in nm."),
-    "excitation_nm": (float, "Excitation wavelength in nm."),
+    "emission_nm": (str, "Emission wavelength in nm; of several channels, such as 520,610."),
+    "excitation_nm": (str, "Excitation wavelength in nm; of several channels, such as 488,561."),
     "immersion_index": (float, "Refractive index of the immersion."),
     "sample_index": (float, "Refractive index of the sample."),
     "depth_um": (float, "Depth below the coverslip in um."),
@@ -77,8 +79,12 @@ def _parameters() -> list[inspect.Parameter]:
 
 
 def _fields(typed: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of `Optics` that were typed."""
+    """Return the fields of `Optics` that were typed; of several wavelengths, all of them."""
     given = {name: value for name, value in typed.items() if value is not None}
+    for name, option in WAVELENGTHS.items():
+        if name in given:
+            values = numbers(given[name], option, "520 or 520,610")
+            given[name] = values[0] if len(values) == 1 else values
     if "microscope" in given:
         name = given.pop("microscope").lower().replace("_", "-").replace(" ", "-")
         given["modality"] = _SHORT.get(name, name)

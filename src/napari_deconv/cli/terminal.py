@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from napari_deconv.files.recipe import Recipe
     from napari_deconv.imaging.stack import Stack
-    from napari_deconv.pipeline import Restored
     from napari_deconv.restoration.restorer import Step
+    from napari_deconv.volumes import Finished
 
 
 def fail(sentence: str, code: int) -> NoReturn:
@@ -29,63 +31,108 @@ def say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def run(stack: Stack, recipe: Recipe) -> Restored:
+def run(steps: Generator[Step, None, Finished], output: Path) -> Finished:
     """Run to the end with progress on stderr; Ctrl-C ends it after the iteration."""
-    from napari_deconv.pipeline import drained, restoring
-
     try:
-        with _progress() as show:
-            return drained(restoring(stack, recipe), show)
+        with _progress() as show, closing(steps):
+            while True:
+                show(next(steps))
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
     except KeyboardInterrupt:
         # Told here: the parser of the command line would end without a word.
-        fail("Stopped; nothing was written.", 130)
+        fail(_stopped(output), 130)
+
+
+def _stopped(output: Path) -> str:
+    """Return what a run that was stopped left behind, and how it goes on."""
+    from napari_deconv.files.ome_zarr import UNFINISHED
+    from napari_deconv.files.tile_marks import TileMarks
+    from napari_deconv.volumes import work_folder
+
+    folder = work_folder(output)
+    kept = len(TileMarks(folder / UNFINISHED / "done").names())
+    if not kept:
+        return "Stopped; nothing was written."
+    tiles = "1 finished tile is" if kept == 1 else f"{kept} finished tiles are"
+    return (
+        f"Stopped; {tiles} kept in {folder.name}, and the same command goes on from there; "
+        "delete that folder to begin anew."
+    )
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[Step], None]]:
     """Yield a function that shows a step: one moving line on a terminal, few lines elsewhere."""
     moving = sys.stderr.isatty()
+    clock = _Clock()
     last = -1
 
     def show(step: Step) -> None:
         nonlocal last
         tenth = 10 * step.done // step.total
-        text = f"{step.done}/{step.total} {step.note}"
+        text = f"{step.done}/{step.total}{clock.left(step)} {step.note}"
         if moving:
-            filled = 30 * step.done // step.total
-            bar = "#" * filled + "-" * (30 - filled)
-            print(f"\r[{bar}] {text[:60]:60}", end="", file=sys.stderr, flush=True)
+            filled = 20 * step.done // step.total
+            line = f"[{'#' * filled}{'-' * (20 - filled)}] {text}"
+            columns = shutil.get_terminal_size().columns - 1
+            print(f"\r{line:{columns}.{columns}}", end="", file=sys.stderr, flush=True)
         elif tenth != last or step.done == 0:
             say(f"Progress    {text}")
         last = tenth
 
-    yield show
-    if moving:
-        print(file=sys.stderr)
+    try:
+        yield show
+    finally:
+        if moving:
+            print(file=sys.stderr)
 
 
-def write(restored: Restored, output: Path, **how: Any) -> None:
-    """Write the result with its recipe and record, and say what became of its intensities."""
-    from napari_deconv.pipeline import export
+class _Clock:
+    """Tells how long a run still takes, by what it has done since it was first looked at."""
 
-    written = export(restored, output, **how)
-    for note in written.notes:
-        say(note)
+    def __init__(self) -> None:
+        self._since: tuple[float, int, int] | None = None
+
+    def left(self, step: Step) -> str:
+        """Return ', about 3 min left', or nothing as long as that cannot be said."""
+        now = time.monotonic()
+        if self._since is None or self._since[2] != step.total:
+            # Neither what prepares a run nor what an earlier one has done tells how fast it is.
+            self._since = (now, step.done, step.total)
+        started, done_before, _ = self._since
+        elapsed, done = now - started, step.done - done_before
+        if elapsed < 2 or done <= 0 or step.done >= step.total:
+            return ""
+        return f", about {_in_words(elapsed / done * (step.total - step.done))} left,"
 
 
-def report(restored: Restored, output: Path, *, as_json: bool) -> None:
-    """Say what was done, and print it as JSON where asked."""
-    record, recipe = restored.record, restored.recipe
-    for note in record.notes:
+def _in_words(seconds: float) -> str:
+    """Return seconds as a person says them.
+
+    Examples
+    --------
+    >>> _in_words(42), _in_words(200), _in_words(9000)
+    ('42 s', '3 min', '2 h 30 min')
+    """
+    if seconds < 100:
+        return f"{max(seconds, 1):.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def report(finished: Finished, stack: Stack, output: Path, *, as_json: bool) -> None:
+    """Say what was done to (a part of) `stack`, and print it as JSON where asked."""
+    record, recipe = finished.record, finished.recipe
+    for note in (*finished.written.notes, *record.notes):
         say(f"Note        {note}")
-    grid = restored.stack.grid
-    psf_source = recipe.psf.to_dict()
-    described = psf_source.get("path") or "computed"
+    sources = (psf.to_dict() for psf in recipe.channel_psfs or (recipe.psf,))
+    names = dict.fromkeys(Path(source.get("path") or "computed").name for source in sources)
     say(f"Engine      {record.device}")
-    say(f"Voxel size  {grid.describe() if grid else 'unknown'}")
-    say(f"PSF         {Path(described).name}, {' x '.join(map(str, record.psf_shape))} voxels")
+    say(f"Voxel size  {stack.grid.describe() if stack.grid else 'unknown'}")
+    say(f"PSF         {', '.join(names)}, {' x '.join(map(str, record.psf_shape))} voxels")
     for block in record.blocks:
-        index = f"block {list(block.index)}: " if block.index else ""
+        index = _index(block.index, recipe, stack.axes)
         say(f"Iterations  {index}{block.stop_reason}; background {block.background:.4g}")
     say(f"Time        {record.seconds:.1f} s")
     say(f"Memory      {record.peak_memory_bytes / 1e9:.2f} GB at the peak")
@@ -96,6 +143,14 @@ def report(restored: Restored, output: Path, *, as_json: bool) -> None:
                 {"output": str(output), "recipe": recipe.to_dict(), "record": record.to_dict()}
             )
         )
+
+
+def _index(block: tuple[int, ...], recipe: Recipe, axes: str) -> str:
+    """Return which block it is, as it is counted in the stack and not among the chosen ones."""
+    chosen = {"T": recipe.times, "C": recipe.channels}
+    kept = [chosen[axis] for axis in axes if axis in chosen]
+    numbers = [entry[i] if entry else i for i, entry in zip(block, kept, strict=True)]
+    return f"block {numbers}: " if numbers else ""
 
 
 def open_viewer(*paths: Path) -> None:

@@ -231,3 +231,13 @@ def reason(engine: Engine, asked: str) -> str:
     if asked != "auto":
         return f"{engine.device} (as chosen)"
     return f"{engine.device} (no working GPU found)" if engine.name == "cpu" else engine.device
+
+
+#: What drivers say, in lower case, when a device has no memory left.
+_NO_MEMORY = ("out of memory", "out_of_memory", "mem_object_allocation", "out_of_resources")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an engine failed for want of memory, so that a smaller piece may do."""
+    words = str(error).lower()
+    return isinstance(error, MemoryError) or any(said in words for said in _NO_MEMORY)

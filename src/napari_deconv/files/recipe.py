@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
+import numpy as np
+
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
@@ -67,6 +69,9 @@ def digest(path: Path) -> str | None:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+PsfSource = Optics | PsfFile | Psf
+
+
 @dataclass(frozen=True)
 class Recipe(Value):
     """How to restore a stack.
@@ -81,6 +86,18 @@ class Recipe(Value):
         Counts that are there without light from the sample; "auto" estimates them.
     engine : str
         Where to run: "auto", "cpu", "opencl" or "torch".
+    channel_psfs : tuple of Optics, PsfFile or Psf
+        One a channel of the stack, restored or not; empty where `psf` serves all of them.
+    channels, times : tuple of int
+        Which to restore, counted from 0, in the order of the stack; empty for all.
+    seam_tolerance : float
+        How much a stack that is restored in tiles may differ from one that is restored as a
+        whole, as a part of its maximum.
+
+    Raises
+    ------
+    InputError
+        If a field is not usable, with a sentence that says which and why.
 
     Examples
     --------
@@ -89,15 +106,30 @@ class Recipe(Value):
     True
     """
 
-    psf: Optics | PsfFile | Psf
+    psf: PsfSource
     method: Method = RichardsonLucy()  # noqa: RUF009 - a frozen value
     background: float | Literal["auto"] = "auto"
     engine: str = "auto"
+    channel_psfs: tuple[PsfSource, ...] = ()
+    channels: tuple[int, ...] = ()
+    times: tuple[int, ...] = ()
+    seam_tolerance: float = 1e-3
 
     def __post_init__(self) -> None:
         require(
             isinstance(self.psf, (Optics, PsfFile, Psf)),
             "The recipe's psf must be Optics, a PsfFile or a Psf",
+        )
+        require(
+            isinstance(self.channel_psfs, (tuple, list))
+            and all(isinstance(psf, (Optics, PsfFile, Psf)) for psf in self.channel_psfs),
+            "The recipe's channel_psfs must be a list of Optics, PsfFile or Psf, one a channel",
+        )
+        object.__setattr__(self, "channel_psfs", tuple(self.channel_psfs))
+        for name in ("channels", "times"):
+            object.__setattr__(self, name, _indices(name, getattr(self, name)))
+        require_number(
+            "The tolerance of a seam, a part of the maximum,", self.seam_tolerance, above=0
         )
         require(
             isinstance(self.method, (RichardsonLucy, Wiener)),
@@ -106,6 +138,39 @@ class Recipe(Value):
         if self.background != "auto":
             require_number("The background (a number, or 'auto')", self.background)
         require(isinstance(self.engine, str), "The recipe's engine must be a name")
+
+    def psf_of(self, channel: int) -> PsfSource:
+        """Return where the PSF of a channel comes from.
+
+        Parameters
+        ----------
+        channel : int
+            Counted from 0, in the stack before any channels are chosen.
+
+        Raises
+        ------
+        InputError
+            If the recipe has PSFs of its own for the channels, and none for this one.
+        """
+        if not self.channel_psfs:
+            return self.psf
+        count = len(self.channel_psfs)
+        require(
+            0 <= channel < count,
+            f"The recipe has the PSFs of {count} channels, counted from 0, but none for channel "
+            f"{channel}; give one a channel of the stack",
+        )
+        return self.channel_psfs[channel]
+
+
+def _indices(name: str, wanted: object) -> tuple[int, ...]:
+    """Return which channels or times to restore in rising order, each once."""
+    usable = isinstance(wanted, (tuple, list, range)) and all(
+        isinstance(number, (int, np.integer)) and not isinstance(number, bool) and number >= 0
+        for number in wanted
+    )
+    require(usable, f"The recipe's {name} must be a list of whole numbers from 0 on")
+    return tuple(sorted({int(number) for number in wanted}))  # type: ignore[attr-defined]
 
 
 def read_recipe(path: str | os.PathLike[str]) -> Recipe:

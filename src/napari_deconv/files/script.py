@@ -7,8 +7,9 @@ from dataclasses import fields
 
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
+from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 
-from .recipe import PsfFile, Recipe
+from .recipe import Method, PsfFile, Recipe
 
 _SCRIPT = """from napari_deconv import {names}
 
@@ -26,13 +27,13 @@ def as_python(recipe: Recipe, source: str, target: str = "restored.ome.tif") -> 
     by `files.recipe.write_recipe`.
     """
     names = {"read_stack", "restore_stack", "write_stack"}
-    if isinstance(recipe.psf, Psf):
+    psfs = (recipe.psf, *recipe.channel_psfs)
+    if any(isinstance(psf, Psf) for psf in psfs):
         text = "read_recipe('recipe.json')"
         header = "from napari_deconv.files.recipe import read_recipe\n"
     else:
         text, header = repr(recipe), ""
-        values = (recipe, recipe.psf, recipe.method)
-        names |= {type(value).__name__ for value in values}
+        names |= {type(value).__name__ for value in (recipe, recipe.method, *psfs)}
     return header + _SCRIPT.format(
         names=", ".join(sorted(names)), recipe=text, source=source, target=target
     )
@@ -41,43 +42,102 @@ def as_python(recipe: Recipe, source: str, target: str = "restored.ome.tif") -> 
 def as_command(recipe: Recipe, source: str, target: str = "restored.ome.tif") -> str:
     """Return the command line that restores the file `source` by `recipe` into `target`.
 
-    What has no option of its own (a PSF given as samples) is taken from `recipe.json`, as in
-    `as_python`.
+    What has no option of its own (a PSF given as samples, channels whose optics differ in more
+    than the wavelengths, a given momentum) is taken from `recipe.json`, as in `as_python`.
     """
     words = ["napari-deconv", "restore", source, "-o", target]
-    psf = recipe.psf
-    if isinstance(psf, PsfFile):
-        words += ["--psf", psf.path, "--psf-background", str(psf.background)]
-        if psf.voxel_size_um:
-            words += ["--psf-voxel-size", ",".join(map(str, psf.voxel_size_um))]
-    elif isinstance(psf, Optics):
-        words += _optics_options(psf)
-    else:
+    psf_words, method_words = _psf_options(recipe), _method_options(recipe.method)
+    if psf_words is None or method_words is None:
         return shlex.join([*words, "--recipe", "recipe.json"])
-    method = recipe.method
-    kind = {"RichardsonLucy": "richardson-lucy", "Wiener": "wiener"}[type(method).__name__]
-    words += ["--method", kind, *_options(method, tuple(f.name for f in fields(method)))]
+    words += [*psf_words, *method_words]
     words += ["--background", str(recipe.background), "--engine", recipe.engine]
+    for option, chosen in (("--channels", recipe.channels), ("--times", recipe.times)):
+        words += [option, _indices(chosen)] if chosen else []
+    if recipe.seam_tolerance != Recipe.seam_tolerance:
+        words += ["--seam", str(recipe.seam_tolerance)]
     return shlex.join(words)
 
 
+def _method_options(method: Method) -> list[str] | None:
+    """Return the options of the method; None where its momentum is given, which has none."""
+    if isinstance(method, RichardsonLucy) and method.momentum:
+        return None
+    kind = {"RichardsonLucy": "richardson-lucy", "Wiener": "wiener"}[type(method).__name__]
+    names = tuple(field.name for field in fields(method) if field.name != "momentum")
+    return ["--method", kind, *_options(method, names)]
+
+
+def _indices(chosen: tuple[int, ...]) -> str:
+    """Return indices as the command takes them: a range where they are many and evenly apart."""
+    if len(chosen) > 2:
+        step = chosen[1] - chosen[0]
+        even = range(chosen[0], chosen[-1] + 1, step)
+        if tuple(even) == chosen:
+            return f"{even.start}:{even.stop}" + (f":{step}" if step > 1 else "")
+    return ",".join(map(str, chosen))
+
+
+def _psf_options(recipe: Recipe) -> list[str] | None:
+    """Return the options of the PSF, of all channels; None where they cannot say it."""
+    psfs = recipe.channel_psfs or (recipe.psf,)
+    images = [psf for psf in psfs if isinstance(psf, PsfFile)]
+    optics = [psf for psf in psfs if isinstance(psf, Optics)]
+    if len(images) == len(psfs):
+        return _image_options(images)
+    return _optics_options(optics) if len(optics) == len(psfs) else None
+
+
+def _image_options(psfs: list[PsfFile]) -> list[str] | None:
+    """Return the options of images, one a channel; None where they are not described alike."""
+    first = psfs[0]
+    about = {(psf.voxel_size_um, psf.background) for psf in psfs}
+    words = [word for psf in psfs for word in ("--psf", psf.path)]
+    words += ["--psf-background", str(first.background)]
+    if first.voxel_size_um:
+        words += ["--psf-voxel-size", ",".join(map(str, first.voxel_size_um))]
+    return words if len(about) == 1 else None
+
+
 #: Optics that a file may know: the command says them, so that the file's do not come in.
-_SAID = ("na", "emission_nm", "excitation_nm", "immersion_index", "depth_um")
+_SAID = ("na", "immersion_index", "depth_um")
+
+#: What may differ between the channels.
+_WAVES = ("emission_nm", "excitation_nm")
 
 
-def _optics_options(optics: Optics) -> list[str]:
-    """Return the options of all that is not as it is by default."""
-    usual = {field.name: field.default for field in fields(optics)}
+def _optics_options(psfs: list[Optics]) -> list[str] | None:
+    """Return the options of all that is not as it is by default.
+
+    None where channels differ in more than their wavelengths, or not all have an excitation.
+    """
+    first, waves = psfs[0], _wave_options(psfs)
+    usual = {field.name: field.default for field in fields(first) if field.name not in _WAVES}
+    alike = all(getattr(psf, name) == getattr(first, name) for psf in psfs for name in usual)
+    if waves is None or not alike:
+        return None
     apart = ("modality", "sample_index", "zernike_rad")
     told = [
         name
         for name, value in usual.items()
-        if name not in apart and (name in _SAID or getattr(optics, name) != value)
+        if name not in apart and (name in _SAID or getattr(first, name) != value)
     ]
-    words = ["--microscope", optics.modality, *_options(optics, tuple(told))]
-    words += ["--sample-index", str(optics.medium_index)]
-    terms = [f"{index}:{value}" for index, value in enumerate(optics.zernike_rad) if value]
+    words = ["--microscope", first.modality, *waves, *_options(first, tuple(told))]
+    words += ["--sample-index", str(first.medium_index)]
+    terms = [f"{index}:{value}" for index, value in enumerate(first.zernike_rad) if value]
     return [*words, "--zernike", ",".join(terms)] if terms else words
+
+
+def _wave_options(psfs: list[Optics]) -> list[str] | None:
+    """Return the wavelengths, one for all or one a channel; None where some lack one."""
+    words = []
+    for name in _WAVES:
+        waves = [getattr(psf, name) for psf in psfs]
+        if None in waves and any(waves):
+            return None
+        if any(waves):
+            said = waves if len(set(waves)) > 1 else waves[:1]
+            words += ["--" + name.replace("_", "-"), ",".join(map(str, said))]
+    return words
 
 
 def _options(value: object, names: tuple[str, ...]) -> list[str]:

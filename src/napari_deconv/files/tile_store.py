@@ -122,7 +122,7 @@ class TileStore:
         output, _ = output_at(target)
         known = {f.name: getattr(stack, f.name) for f in fields(stack) if f.name != "data"}
         chunks = tuple(min(side, n) for side, n in zip(chunks, stack.shape, strict=True))
-        path = output.parent / f"{_stem(output.name)}.unfinished.ome.zarr"
+        path = cls.folder_of(output)
         store = cls(path, output, stack.shape, chunks, dtype, version, overwrite, known)
         if (output / UNFINISHED / "identity.json").is_file():
             # A run was ended right after it had moved its folder there.
@@ -132,6 +132,12 @@ class TileStore:
         with store._told(0):
             store._begin({**identity, "output": store._output()})
         return store
+
+    @staticmethod
+    def folder_of(target: str | os.PathLike[str]) -> Path:
+        """Return the work folder of an output."""
+        output, _ = output_at(target)
+        return output.parent / f"{_stem(output.name)}.unfinished.ome.zarr"
 
     @property
     def header(self) -> Stack:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
+
+import numpy as np
 
 from .grid import Grid
 from .value import Value, require
@@ -102,3 +104,86 @@ class Stack:
     def channel_of(self, block: tuple[int, ...]) -> int:
         """Return the channel that a block index of `blocks` belongs to."""
         return block[self.axes.index("C")] if "C" in self.axes else 0
+
+    def selected(self, channels: Sequence[int] = (), times: Sequence[int] = ()) -> Stack:
+        """Return the stack of some channels and time points.
+
+        Parameters
+        ----------
+        channels, times : sequence of int
+            Which to keep, counted from 0, in the order of the stack; empty keeps all.
+
+        Returns
+        -------
+        Stack
+            The same axes; names and optics are those of the channels kept, and the time step
+            is None where the times kept are not evenly apart. Dask stays lazy. numpy is seen
+            through a view, but for an uneven choice, which copies what is kept.
+
+        Raises
+        ------
+        InputError
+            If one of them is not there, or the stack has no such axis.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> movie = Stack(np.zeros((9, 2, 8, 8)), "TCYX", time_step_s=0.5)
+        >>> part = movie.selected(channels=[1], times=range(0, 9, 4))
+        >>> part.axes, part.shape, part.time_step_s
+        ('TCYX', (3, 1, 8, 8), 2.0)
+        """
+        chosen_channels = self.chosen("C", channels)
+        chosen_times = self.chosen("T", times)
+        data = self.data
+        for axis, chosen in (("C", chosen_channels), ("T", chosen_times)):
+            if chosen:
+                place = (slice(None),) * self.axes.index(axis)
+                data = data[(*place, _as_slice(chosen) or list(chosen))]
+        step_s = self.time_step_s
+        if step_s is not None and chosen_times:
+            even = _as_slice(chosen_times)
+            step_s = step_s * even.step if even else None
+        return replace(
+            self,
+            data=data,
+            channel_names=_of(self.channel_names, chosen_channels),
+            channel_optics=_of(self.channel_optics, chosen_channels),
+            time_step_s=step_s,
+        )
+
+    def chosen(self, axis: str, wanted: Sequence[int]) -> tuple[int, ...]:
+        """Return indices along "C" or "T" in the order of the stack, each once.
+
+        Raises
+        ------
+        InputError
+            If one of them is not there, or the stack has no such axis.
+        """
+        word = {"C": "channel", "T": "time"}[axis]
+        if not len(wanted):
+            return ()
+        require(axis in self.axes, f"This stack has no {word}s to choose from; choose none")
+        count = self.shape[self.axes.index(axis)]
+        there = ("0 alone", "0 and 1")[count - 1] if count < 3 else f"0 to {count - 1}"
+        for number in wanted:
+            require(
+                isinstance(number, (int, np.integer)) and not isinstance(number, bool),
+                f"A {word} is a whole number from 0 on, not {number!r}",
+            )
+            require(
+                0 <= number < count,
+                f"This stack has {count} {word}{'s' * (count > 1)}, {there}; {number} is not there",
+            )
+        return tuple(sorted({int(number) for number in wanted}))
+
+
+def _as_slice(chosen: tuple[int, ...]) -> slice | None:
+    """Return rising indices as a slice; None where they are not evenly apart."""
+    step = chosen[1] - chosen[0] if len(chosen) > 1 else 1
+    even = range(chosen[0], chosen[-1] + 1, step)
+    return slice(even.start, even.stop, step) if tuple(even) == chosen else None
+
+
+def _of(entries: tuple[Any, ...], chosen: tuple[int, ...]) -> tuple[Any, ...]:
+    return tuple(entries[number] for number in chosen) if entries and chosen else entries

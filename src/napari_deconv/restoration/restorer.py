@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,6 +13,9 @@ from napari_deconv.imaging.psf import Psf, fitted_to
 from napari_deconv.imaging.value import InputError, require, require_number
 
 from .engine import Engine, Float
+
+#: Largest difference between a piece and the whole, as a part of the maximum.
+SEAM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +76,8 @@ class Step:
     peek : callable or None
         In the steps before the last, returns the block as far as it is restored; to be called
         before the next step is asked for, which goes on with the same arrays.
+    place : tuple of int and slice, or None
+        Where in the restored stack voxels have just been finished, if any.
     """
 
     done: int
@@ -81,17 +86,23 @@ class Step:
     divergence: float | None = None
     estimate: Float | None = None
     peek: Callable[[], Float] | None = None
+    place: tuple[int | slice, ...] | None = None
 
 
 class Restorer(Protocol):
     """What is done to a block; tiling, docks and commands know nothing else of it."""
 
-    def halo(self, psf_shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    def halo(self, psf: Psf, tolerance: float = SEAM_TOLERANCE) -> tuple[int, ...] | None:
         """Return how far beyond a piece of an image its restoration looks, in voxels.
 
         With all planes and this halo, a piece given the mean of the whole is restored as in
-        the whole to 1e-3 of the maximum. None if the piece depends on the whole image.
+        the whole, up to `tolerance` times the maximum, but for the whole's own rim of half a
+        PSF. None if decisions are taken from the whole image; `settled` leaves none of those.
         """
+        ...
+
+    def settled(self, samples: Sequence[Observation], engine: Engine) -> Restorer:
+        """Return the method with nothing left to decide by the data; `samples` decide it now."""
         ...
 
     def work_shape(

@@ -8,18 +8,19 @@ of the total variation. It maximises the Poisson likelihood and keeps x from bei
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 
+from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import Value, require, require_number
 
 from .blur import Edges, Share, require_edges, transfer_function, work_shape
 from .engine import Array, Engine, Filter
 from .pieces import Cores, Float, Where, blocks
-from .restorer import Observation, Step
+from .restorer import SEAM_TOLERANCE, Observation, Step
 
 Acceleration = Literal["heavy-ball", "biggs-andrews", "none"]
 ACCELERATIONS: tuple[str, ...] = get_args(Acceleration)
@@ -32,10 +33,13 @@ ROUNDING = 1e-7
 #: Momentum never takes a voxel below a tenth of itself: one that reached 0 would stay there,
 #: since each update multiplies.
 EXTRAPOLATE = "fmax(x + a * (x - q), 0.1f * x)"
-#: So many iterations the heavy ball does without a restart, unless smoothed; 200 saw some.
-RESTART_FREE = 100
-#: Gradients below this part of the mean count as flat in the total variation.
-FLAT = 1e-2
+#: How far an error at a cut reaches, in standard deviations of the PSF's core per root of the
+#: iterations, until it is 1e-3 of the maximum; measured (docs/volumes.md).
+REACH = {"none": 1.0, "heavy-ball": 1.9}
+#: Gradients below this part of the mean count as flat in the total variation; or below the
+#: weight times this for each axis. With less, strong smoothing overshoots where the image is
+#: flat: neighbours swing up and down for ever, and rounding decides which.
+FLAT, FLAT_PER_WEIGHT = 1e-2, 4.0
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class RichardsonLucy(Value):
         Most iterations to run.
     acceleration : {"heavy-ball", "biggs-andrews", "none"}
         Momentum: with weight (k-1)/(k+2), or with the weight of Biggs and Andrews from the
-        last two updates; both restart when the likelihood falls.
+        last two updates; both restart when the likelihood falls, unless smoothed.
     tv_weight : float
         Weight of the total variation, 0 (none) to 0.1; 0.001 to 0.01 is usual.
     edges : {"non-circulant", "circular"}
@@ -58,6 +62,8 @@ class RichardsonLucy(Value):
         photon; its square is added to data and background (Snyder et al. 1993).
     stop_tolerance : float
         Stop when the I-divergence changes by less than this part of itself; 0 never stops early.
+    momentum : tuple of float
+        Weight of the momentum at each iteration, where it is given and not found on the way.
 
     Raises
     ------
@@ -85,6 +91,7 @@ class RichardsonLucy(Value):
     edges: Edges = "non-circulant"
     read_noise: float = 0.0
     stop_tolerance: float = 0.0
+    momentum: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         whole = isinstance(self.iterations, (int, np.integer)) and self.iterations is not True
@@ -107,6 +114,13 @@ class RichardsonLucy(Value):
         )
         require_number("The read noise", self.read_noise, least=0)
         require_number("The stop tolerance", self.stop_tolerance, least=0)
+        for weight in self.momentum:
+            require_number("A weight of the momentum", weight, least=0)
+        require(
+            not self.momentum or len(self.momentum) >= self.iterations,
+            f"{len(self.momentum)} weights of the momentum are too few for {self.iterations} "
+            "iterations; give one for each, or none",
+        )
 
     @property
     def volumes(self) -> float:
@@ -123,19 +137,36 @@ class RichardsonLucy(Value):
         """Most Fourier transforms that a run takes: four an iteration, and the PSF's."""
         return 4 * self.iterations + 1
 
-    def halo(self, psf_shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    def halo(self, psf: Psf, tolerance: float = SEAM_TOLERANCE) -> tuple[int, ...] | None:
         """Return how far beyond a piece its restoration looks, None if at the whole image.
 
-        The whole image is looked at where sums over it steer the momentum or the stop: always
-        in Biggs and Andrews' and with a stop tolerance, and where the heavy ball restarts.
+        The whole image is looked at where sums over it steer: in Biggs and Andrews' momentum,
+        and to stop by itself.
         """
-        heavy_ball = self.acceleration == "heavy-ball"
-        restarts = heavy_ball and (self.tv_weight > 0 or self.iterations > RESTART_FREE)
-        if self.acceleration == "biggs-andrews" or self.stop_tolerance or restarts:
+        if self.stop_tolerance or (self.acceleration == "biggs-andrews" and not self.momentum):
             return None
-        # Each iteration looks half the PSF twice over, but ever more weakly. Measured: these
-        # miss by at most 6e-4 of the maximum, two halves less by some 3e-3.
-        return tuple((6 if heavy_ball else 4) * (n // 2) for n in psf_shape)
+        reach = REACH["none" if self.acceleration == "none" else "heavy-ball"]
+        # What an iteration gets wrong at a cut spreads with the root of their number, and fades.
+        widths = reach * math.sqrt(self.iterations) * max(math.log10(1 / tolerance), 0) / 3
+        core, support = _core_sigmas(psf.samples), psf.cropped(0.99).shape
+        return tuple(
+            math.ceil(widths * sigma) + side // 2 if side > 1 else 0
+            for sigma, side in zip(core, support, strict=True)
+        )
+
+    def settled(self, samples: Sequence[Observation], engine: Engine) -> RichardsonLucy:
+        """Return the method with the iterations and the momentum that the brightest sample took."""
+        # A piece of an image that repeats itself does not.
+        method = replace(self, edges="non-circulant")
+        if not self.stop_tolerance and (self.acceleration != "biggs-andrews" or self.momentum):
+            return method
+        brightest = max(samples, key=lambda sample: float(sample.image.mean(dtype=np.float64)))
+        weights: list[float] = []
+        done = self.iterations
+        for step in method._steps(brightest, engine, weights):
+            done = step.done
+        momentum = tuple(weights[:done]) if self.acceleration == "biggs-andrews" else ()
+        return replace(method, iterations=done, stop_tolerance=0.0, momentum=momentum)
 
     def work_shape(
         self, image_shape: tuple[int, ...], psf_shape: tuple[int, ...]
@@ -145,6 +176,12 @@ class RichardsonLucy(Value):
 
     def steps(self, observation: Observation, engine: Engine) -> Iterator[Step]:
         """Yield one `Step` an iteration; the last holds the estimate and why it stopped."""
+        return self._steps(observation, engine, [])
+
+    def _steps(
+        self, observation: Observation, engine: Engine, weights: list[float]
+    ) -> Iterator[Step]:
+        """Yield what `steps` does, and append the weight of each iteration's momentum."""
         if not observation.image.any():
             zeros = observation.image.copy()
             yield Step(1, self.iterations, "the image is zero everywhere", 0.0, zeros)
@@ -152,7 +189,9 @@ class RichardsonLucy(Value):
         run = _Run(self, observation, engine)
         history: list[float] = []
         for iteration in range(1, self.iterations + 1):
-            history.append(run.update(restart=_rose(history)))
+            # Smoothing raises the divergence rightly: that is no reason to restart.
+            history.append(run.update(restart=not self.tv_weight and _rose(history)))
+            weights.append(run.momentum.used)
             stopped = self._stops(history)
             last = stopped or iteration == self.iterations
             if last:
@@ -203,7 +242,7 @@ class _Run:
         self.mean = max(observation.level, self.least)
         # One number, repeated without memory.
         flat = np.broadcast_to(np.float32(self.mean), shape)
-        self.momentum = _momentum(method.acceleration, engine.push(flat, shape), engine)
+        self.momentum = _momentum(method, engine.push(flat, shape), engine)
 
     def update(self, *, restart: bool) -> float:
         """Do one iteration; return the I-divergence per voxel of the point it started from."""
@@ -227,7 +266,8 @@ class _Run:
 
     def _smoothed(self, p: Array, correction: Array) -> Array:
         """Return the correction with the total variation's pull in it."""
-        curvature = self.engine.curvature(p, self.spacing, FLAT * self.mean)
+        flat = max(FLAT, FLAT_PER_WEIGHT * len(self.image_shape) * self.method.tv_weight)
+        curvature = self.engine.curvature(p, self.spacing, flat * self.mean)
         weight = self.method.tv_weight
         return self.engine.evaluate(
             "c / fmax(1.0f - t * k, 0.1f)", out=correction, c=correction, t=weight, k=curvature
@@ -271,6 +311,7 @@ class _NoMomentum:
 
     def __init__(self, x: Array, engine: Engine) -> None:
         self.x, self.engine = x, engine
+        self.used = 0.0  # the weight of the last extrapolation
 
     def point(self, *, restart: bool) -> Array:
         """Return the point to take the next update from."""
@@ -296,6 +337,7 @@ class _HeavyBall(_NoMomentum):
 
     def _extrapolated(self, weight: float) -> Array:
         """Return x + weight (x - the x before), in the place of the x before."""
+        self.used = weight
         before = self.x if self.p is None else self.p
         self.p = self.engine.evaluate(EXTRAPOLATE, out=self.p, x=self.x, q=before, a=weight)
         return self.p
@@ -331,6 +373,41 @@ class _BiggsAndrews(_HeavyBall):
         self.x, self.p = after, self.x
 
 
-def _momentum(acceleration: str, x: Array, engine: Engine) -> _NoMomentum:
+class _Given(_HeavyBall):
+    """Start from x + a (x - the x before), a given for each iteration."""
+
+    def __init__(self, x: Array, engine: Engine, weights: tuple[float, ...]) -> None:
+        super().__init__(x, engine)
+        self.weights = iter(weights)
+
+    def point(self, *, restart: bool) -> Array:
+        """Return the extrapolated point; it never restarts, as the weights are all there is."""
+        return self._extrapolated(next(self.weights))
+
+
+def _momentum(method: RichardsonLucy, x: Array, engine: Engine) -> _NoMomentum:
+    if method.momentum:
+        return _Given(x, engine, method.momentum)
     kinds = {"none": _NoMomentum, "heavy-ball": _HeavyBall, "biggs-andrews": _BiggsAndrews}
-    return kinds[acceleration](x, engine)
+    return kinds[method.acceleration](x, engine)
+
+
+def _core_sigmas(psf: Float) -> tuple[float, ...]:
+    """Return the standard deviation of the PSF's core along each axis, from its half maximum."""
+    peak = np.unravel_index(int(psf.argmax()), psf.shape)
+    sigmas = []
+    for axis in range(psf.ndim):
+        line = psf[tuple(slice(None) if a == axis else i for a, i in enumerate(peak))]
+        sides = (_half_width(line[peak[axis] :]), _half_width(line[peak[axis] :: -1]))
+        sigmas.append(sum(sides) / 2.3548)
+    return tuple(sigmas)
+
+
+def _half_width(line: Float) -> float:
+    """Return where a line falls to half of its first value; its length where it does not."""
+    below = np.flatnonzero(line < line[0] / 2)
+    if not below.size:
+        return float(len(line))
+    first = int(below[0])
+    above, under = float(line[first - 1]), float(line[first])
+    return first - 1 + (above - float(line[0]) / 2) / (above - under)

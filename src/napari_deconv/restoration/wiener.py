@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
 from napari_deconv.imaging.noise import noise_sigma
+from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import Value, require_number
 
 from .blur import Edges, require_edges, transfer_function, work_shape
 from .engine import Engine
 from .fourier import PIECE, Complex, Room, columns_of
 from .pieces import Cores, Float, Values, Where, cut
-from .restorer import Observation, Step
+from .restorer import SEAM_TOLERANCE, Observation, Step
 
 #: Bounds of an automatic regularization. The filter amplifies by 1/(2 sqrt(l)) at the most:
 #: 50 times at the least weight, and not at all at the greatest.
@@ -28,6 +29,11 @@ UNSEEN = 1e-6
 SAMPLE = 1_000_000
 #: Halvings of the range of weights: to 0.06 %.
 BISECTIONS = 14
+#: Part of the filter that may lie beyond the halo, per tolerance of the seam. Measured: neighbours
+#: of either sign cancel, so that five times the tolerance is still kept (docs/volumes.md).
+TAIL = 5.0
+#: Lengths of the PSF that the filter is looked at in: its tails are longer than the PSF.
+ROOM = 3
 
 
 @dataclass(frozen=True)
@@ -78,9 +84,31 @@ class Wiener(Value):
         """Fourier transforms of a run; choosing the weight takes one more."""
         return 4 if self.regularization == "auto" else 3
 
-    def halo(self, psf_shape: tuple[int, ...]) -> tuple[int, ...] | None:
-        """Return None: a weak regularization looks through the whole image."""
-        return None
+    def halo(self, psf: Psf, tolerance: float = SEAM_TOLERANCE) -> tuple[int, ...] | None:
+        """Return how far the filter itself reaches.
+
+        None while its weight is not known, or where a piece would repeat itself.
+        """
+        if self.regularization == "auto" or self.edges == "circular":
+            return None
+        return _reach(psf.samples, float(self.regularization), min(TAIL * tolerance, 0.5))
+
+    def settled(self, samples: Sequence[Observation], engine: Engine) -> Wiener:
+        """Return the method with the weight that the samples ask for, together."""
+        # A piece of an image that repeats itself does not.
+        method = replace(self, edges="non-circulant")
+        if self.regularization != "auto":
+            return method
+        logs = [math.log(method._weight_of(sample)) for sample in samples]
+        return replace(method, regularization=math.exp(sum(logs) / len(logs)))
+
+    def _weight_of(self, observation: Observation) -> float:
+        image, psf = observation.image, observation.psf.samples
+        shape = self.work_shape(image.shape, psf.shape)
+        whole = Continued(image, shape, observation.background)
+        # Transformed once more to restore: the spectrum is not kept beside the transfer function.
+        sample = transformed(whole, noise_sigma(image)).sample
+        return sample.weight(transfer_function(psf, shape))
 
     def work_shape(
         self, image_shape: tuple[int, ...], psf_shape: tuple[int, ...]
@@ -93,19 +121,33 @@ class Wiener(Value):
         image, psf = observation.image, observation.psf.samples
         shape = self.work_shape(image.shape, psf.shape)
         whole = Continued(image, shape, observation.background)
-        if self.regularization == "auto":
-            # Transformed once more below: the spectrum is not kept beside the transfer function.
-            sample = transformed(whole, noise_sigma(image)).sample
-            otf = transfer_function(psf, shape)
-            weight = sample.weight(otf)
-        else:
-            otf, weight = transfer_function(psf, shape), float(self.regularization)
+        weight = self.regularization
+        if weight == "auto":
+            weight = self._weight_of(observation)
+        otf = transfer_function(psf, shape)
         _invert(otf, weight)
         inverted = engine.filter(otf, shape, image.shape)
         estimate = inverted.forward(engine.hold(whole))
         del otf, inverted
         note = f"one step, regularization {weight:.3g}"
         yield Step(1, 1, note, None, engine.pull(estimate, image.shape))
+
+
+def _reach(psf: Float, weight: float, tail: float) -> tuple[int, ...]:
+    """Return beyond how many voxels along each axis less than `tail` of the filter lies."""
+    from scipy.fft import irfftn, next_fast_len
+
+    shape = tuple(next_fast_len(max(ROOM * n, 64), real=True) if n > 1 else 1 for n in psf.shape)
+    response = np.abs(irfftn(inverse(transfer_function(psf, shape), weight), s=shape, workers=-1))
+    reach = []
+    for axis, n in enumerate(shape):
+        others = tuple(other for other in range(len(shape)) if other != axis)
+        along = response.sum(axis=others, dtype=np.float64)
+        sides = along[: n // 2 + 1].copy()  # the centre is at 0
+        sides[1 : (n + 1) // 2] += along[: n // 2 : -1]
+        beyond = np.append(sides.sum() - np.cumsum(sides), 0.0)
+        reach.append(int(np.argmax(beyond <= tail * sides.sum())) if n > 1 else 0)
+    return tuple(reach)
 
 
 def inverse(otf: Complex, weight: float) -> Complex:

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from napari.layers import Image
 from napari.utils.notifications import show_error, show_warning
 from napari.viewer import Viewer
 from qtpy.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
 
-from napari_deconv import pipeline
-from napari_deconv.files.recipe import PsfFile, Recipe, digest
-from napari_deconv.imaging.optics import Optics
+from napari_deconv import volumes
+from napari_deconv.files.recipe import PsfSource, Recipe
 from napari_deconv.imaging.psf import Psf
-from napari_deconv.imaging.psf_image import psf_from_image
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError, require
-from napari_deconv.planning import Plan, plan
 from napari_deconv.restoration.restorer import Step
 
-from . import layers
+from . import layers, runs
+from .channels_panel import ChannelsPanel, Chosen
 from .column import ScrollingColumn
 from .curve_panel import CurvePanel
 from .dock import Dock
 from .exchange import DECONVOLVE, exchange_of, wish_edit
+from .filling import Filling
 from .headers import Headers
 from .image_panel import ImageChoice, ImagePanel
 from .jobs import Job, Latest
@@ -44,8 +39,6 @@ from .run_panel import RunPanel, duration
 #: Milliseconds of quiet after which the forecast follows the settings.
 FORECAST_DELAY_MS = 300
 
-Source = Optics | PsfFile | Psf | Stack
-
 
 class DeconvolveDock(Dock):
     """Restore an image layer: choose, run, cancel, judge, export."""
@@ -55,14 +48,16 @@ class DeconvolveDock(Dock):
         self.viewer = napari_viewer
         self.exchange = exchange_of(napari_viewer)
         self.preferences = read_preferences()
-        self._recipe_psf: Psf | None = None
+        self._recipe_psfs: tuple[PsfSource, ...] = ()
         self._divergences: list[float] = []
         self.job = Job(self)
         self.latest, self.headers = Latest(FORECAST_DELAY_MS, self), Headers(napari_viewer, self)
-        self.image, self.psf, self.method = ImagePanel(), PsfPanel(), MethodPanel()
+        self.image, self.channels = ImagePanel(), ChannelsPanel()
+        self.psf, self.method = PsfPanel(), MethodPanel()
         self.curve, self.running, self.keep = CurvePanel(), RunPanel(), KeepPanel()
         self.keeping = Keeping(self.keep, self.recipe, self._source, self.show_recipe, self)
         self.preview, self.live = PreviewPanel(), LivePreview(napari_viewer, self)
+        self.filling, self._file = Filling(napari_viewer, self), ""
         self._lay_out()
         self._connect()
         self.method.setValue(Settings(engine=self.preferences.engine))
@@ -73,7 +68,8 @@ class DeconvolveDock(Dock):
     def _lay_out(self) -> None:
         self.judgement = QLabel()
         self.judgement.setWordWrap(True)
-        settings = (self.image, _line(), QLabel("<b>PSF</b>"), self.psf, _line(), self.method)
+        image = (self.image, self.channels, _line())
+        settings = (*image, QLabel("<b>PSF</b>"), self.psf, _line(), self.method)
         # What one presses stays in sight, however small the window; the rest scrolls.
         outer = QVBoxLayout(self)
         outer.setContentsMargins(4, 0, 4, 4)
@@ -84,10 +80,11 @@ class DeconvolveDock(Dock):
 
     def _connect(self) -> None:
         events = self.viewer.layers.events
-        for event in (events.inserted, events.removed, events.reordered):
+        for event in (events.inserted, events.removed, events.reordered, events.renamed):
             event.connect(self._layers_changed)
         self.image.layerChosen.connect(self._layer_chosen)
-        self.image.valueChanged.connect(self._settings_changed)
+        self.image.valueChanged.connect(self._image_changed)
+        self.channels.valueChanged.connect(self._settings_changed)
         self.psf.valueChanged.connect(self._psf_changed)
         self.psf.editAsked.connect(self._edit_psf)
         self.method.valueChanged.connect(self._settings_changed)
@@ -98,11 +95,14 @@ class DeconvolveDock(Dock):
         self.latest.ready.connect(self._show_plan)
         self.headers.found.connect(self._show_header)
         self.running.runAsked.connect(self.run)
+        self.running.fileRunAsked.connect(self.run)
         self.running.cancelAsked.connect(self.job.cancel)
         self.job.stepped.connect(self._stepped)
         self.job.finished.connect(self._finished)
         self.job.failed.connect(self._failed)
-        self.job.cancelled.connect(lambda: self.running.show_end("cancelled"))
+        self.job.cancelled.connect(lambda: self._ended("cancelled"))
+        # The window takes its docks along when it closes, and tells them nothing before.
+        self.destroyed.connect(self.job.cancel)
         self.exchange.opticsWished.connect(self.psf.setValue)
         self.exchange.psfLayerWished.connect(self._use_psf_layer)
         self.exchange.announce(DECONVOLVE, self)
@@ -116,7 +116,7 @@ class DeconvolveDock(Dock):
         names = [layer.name for layer in found if layers.may_be_restored(layer)]
         # The newest layer is on top: offer that first.
         self.image.set_layers(names[::-1])
-        self.running.run_button.setEnabled(bool(names) and not self.job.running)
+        self.running.set_runnable(bool(names) and not self.job.running)
         if not names:
             self.running.forecast.setText("Open an image to begin.")
 
@@ -136,6 +136,7 @@ class DeconvolveDock(Dock):
                 choices = layers.axes_choices(layer.ndim)
                 self.image.show_layer(layer.data.shape, choices, layers.axes_of(layer))
                 self.psf.show_known(layers.known_optics(layer))
+                self.channels.show_known(())
             grid = layers.grid_of(layer, self.image.axes.currentText())
             # Other axes of the same layer: what was typed or read from its file still holds.
             if name or grid is not None:
@@ -155,10 +156,18 @@ class DeconvolveDock(Dock):
             if header.grid is not None:
                 self.image.show_grid(header.grid, "from the file")
         if header.channel_optics and layers.known_optics(layer) is None:
+            self.channels.show_known(header.channel_optics)
             self.psf.show_known(header.channel_optics[0])
 
+    def _image_changed(self) -> None:
+        name, axes = self.image.layer.currentText(), self.image.axes.currentText()
+        if name in self.viewer.layers and len(axes) == len(self._layer(name).data.shape):
+            counts = dict(zip(axes, self._layer(name).data.shape, strict=True))
+            self.channels.show_axes(counts)
+        self._settings_changed()
+
     def _psf_changed(self) -> None:
-        self._recipe_psf = None
+        self._recipe_psfs = ()
         self._settings_changed()
 
     def _use_psf_layer(self, name: str) -> None:
@@ -170,16 +179,18 @@ class DeconvolveDock(Dock):
 
     def _settings_changed(self) -> None:
         try:
-            stack, source, settings = self._wishes()
+            wanted = self._wanted()
         except (InputError, KeyError) as error:
             self.latest.stop()
             self.running.forecast.setText(str(error))
             return
-        self.latest.request(lambda: plan(stack, _recipe(stack, source, settings)))
+        fraction = self.preferences.memory_fraction
+        self.latest.request(lambda: runs.promised(wanted, fraction))
         if self.preview.value():
             choice = self.image.value()
-            make = partial(_recipe, stack, source, settings)
-            self.live.follow(Wish(self._layer(choice.name), choice.axes, stack, make))
+            # The preview follows the slice that is shown, chosen or not.
+            make = replace(wanted, chosen=Chosen()).recipe
+            self.live.follow(Wish(self._layer(choice.name), choice.axes, wanted.stack, make))
 
     def _preview_switched(self) -> None:
         if self.preview.value():
@@ -192,85 +203,100 @@ class DeconvolveDock(Dock):
         if not self.job.running:
             self.curve.setValue(shown.frame.divergences)
 
-    def _wishes(self) -> tuple[Stack, Source, Settings]:
+    def _wanted(self) -> runs.Wanted:
         """Return the image, the PSF's source and the settings as they stand in the panels."""
         choice: ImageChoice = self.image.value()
         stack = layers.stack_of_layer(self._layer(choice.name), choice.axes, choice.grid)
-        source: Source
-        if self._recipe_psf is not None:
-            source = self._recipe_psf
-        else:
-            wish = self.psf.value()
-            is_layer = isinstance(wish, PsfLayer)
-            source = layers.psf_stack(self._layer(wish.name)) if is_layer else wish  # type: ignore
-        return stack, source, self.method.value()
+        chosen, settings = self.channels.value(), self.method.value()
+        if self.channels.known:
+            stack = replace(stack, channel_optics=self.channels.known)
+        if self._recipe_psfs:
+            first, own = self._recipe_psfs[0], self._recipe_psfs[1:]
+            return runs.Wanted(stack, first, settings, chosen, own)
+        wish = self.psf.value()
+        source = layers.psf_stack(self._layer(wish.name)) if isinstance(wish, PsfLayer) else wish
+        return runs.Wanted(stack, source, settings, chosen)
 
-    def _show_plan(self, made: Plan | InputError) -> None:
+    def _show_plan(self, made: runs.Promise | InputError) -> None:
         if isinstance(made, InputError):
             self.running.forecast.setText(str(made))
             return
-        self.running.show_forecast(made)
-        self.psf.show_summary(made.psf)
+        self.running.show_forecast(made.plan, 0 if made.fits else made.result_bytes)
+        self.psf.show_summary(made.plan.psf)
 
     # -- running --------------------------------------------------------------------------
 
-    def run(self) -> None:
-        """Start restoring the chosen layer."""
+    def run(self, path: str = "") -> None:
+        """Start restoring the chosen layer, into memory or into the OME-Zarr at `path`."""
         try:
-            stack, source, settings = self._wishes()
-            layer = self._layer(self.image.value().name)
-            placement = layers.Placement.of(layer, self.image.value().axes)
+            wanted = self._wanted()
+            place = layers.Placement.of(
+                self._layer(self.image.value().name), self.image.value().axes
+            ).selected(wanted.chosen.channels, wanted.chosen.times)
         except InputError as error:
             show_error(str(error))
             return
-        self._divergences = []
+        self._divergences, self._file = [], path
         self.running.set_running(True)
         fraction = self.preferences.memory_fraction
-
-        def work() -> Generator[Step, None, Any]:
-            yield Step(0, 1, "preparing the PSF")
-            recipe = _signed(_recipe(stack, source, settings))
-            restored = yield from pipeline.restoring(stack, recipe, memory_fraction=fraction)
-            return restored, layers.result_layer(restored, placement)
-
+        if path:
+            canvas, work = runs.into_file(wanted, place, fraction, Path(path))
+        else:
+            canvas, work = runs.in_memory(wanted, place, fraction)
+        self.filling.begin(canvas)
         self.job.start(work)
 
     def _stepped(self, step: Step) -> None:
         self.running.show_step(step)
-        if step.divergence is not None:
+        if step.place is not None:
+            self.filling.tile_finished(step.place)
+            self._divergences = []  # each tile has a curve of its own
+        elif step.divergence is not None:
             self._divergences.append(step.divergence)
             self.curve.setValue(tuple(self._divergences))
 
-    def _finished(self, result: tuple[pipeline.Restored, layers.LayerTuple]) -> None:
+    def _finished(self, result: runs.Result) -> None:
         restored, (data, state, _) = result
         record = restored.record
         reason = record.blocks[0].stop_reason
+        self.curve.setValue(record.blocks[0].divergences)
         self.running.show_end(f"done in {duration(record.seconds)}, {reason}", complete=True)
-        self.viewer.add_layer(Image(data, **state))
+        self.filling.complete(data, state)
         self.keeping.take(restored)
-        self.judgement.setText("<br>".join([_fit_in_words(restored), *record.notes]))
+        self.judgement.setText("<br>".join([runs.fit_in_words(restored), *record.notes]))
         for note in record.notes:
             if not note.startswith(("PSF:", "The PSF")):
                 show_warning(note)
 
     def _failed(self, sentence: str) -> None:
-        self.running.show_end(sentence)
+        self._ended(sentence)
         show_error(sentence)
+
+    def _ended(self, how: str) -> None:
+        """Show how a run ended before its end, and what is left of it."""
+        kept = self.filling.leave_off()
+        if self._file and volumes.work_folder(Path(self._file)).is_dir():
+            folder = volumes.work_folder(Path(self._file)).name
+            kept = f"what is finished stays in {folder}; run into the same file to go on"
+        elif kept:
+            kept = f"{kept} kept"
+        self.running.show_end("; ".join(part for part in (how, kept) if part))
 
     # -- keeping --------------------------------------------------------------------------
 
     def recipe(self) -> Recipe:
         """Return the recipe that the panels describe; `InputError` where it is not usable."""
-        return _signed(_recipe(*self._wishes()))
+        return self._wanted().signed()
 
     def show_recipe(self, recipe: Recipe) -> None:
         """Show a recipe in the panels."""
         self.method.setValue(Settings(recipe.method, recipe.background, recipe.engine))
-        if isinstance(recipe.psf, Psf):
-            self._recipe_psf = recipe.psf
-            self._settings_changed()
-        else:
+        self.channels.setValue(Chosen(recipe.channels, recipe.times))
+        if not isinstance(recipe.psf, Psf):
             self.psf.setValue(recipe.psf)
+        if isinstance(recipe.psf, Psf) or recipe.channel_psfs:
+            self._recipe_psfs = (recipe.psf, *recipe.channel_psfs)
+        self._settings_changed()
 
     def _source(self) -> str:
         """Return the path of the chosen image, or a name for it."""
@@ -280,37 +306,11 @@ class DeconvolveDock(Dock):
     def stop(self) -> None:
         """Stop what still runs, at its next step."""
         self.job.cancel()
+        self.filling.stop()
         self.live.stop()
         self.latest.stop()
         self.headers.stop()
         self.exchange.leave(self)
-
-
-def _recipe(stack: Stack, source: Source, settings: Settings) -> Recipe:
-    """Return the recipe; a bead in a layer becomes a PSF on the voxels of `stack`."""
-    if isinstance(source, Stack):
-        spacing = source.grid.spacing_um if source.grid else None
-        source = psf_from_image(np.asarray(source.data), spacing, stack.grid)
-    return Recipe(source, settings.method, settings.background, settings.engine)
-
-
-def _signed(recipe: Recipe) -> Recipe:
-    """Return a recipe to keep: it knows its PSF's file by its content."""
-    psf = recipe.psf
-    if isinstance(psf, PsfFile) and psf.sha256 is None:
-        return replace(recipe, psf=replace(psf, sha256=digest(Path(psf.path))))
-    return recipe
-
-
-def _fit_in_words(restored: pipeline.Restored) -> str:
-    """Return the last I-divergence in words."""
-    last = [block.divergences[-1] for block in restored.record.blocks if block.divergences]
-    if not last:
-        return "One step; no likelihood to follow."
-    return (
-        f"I-divergence {last[0]:.3g} per voxel (about 0.5 is photon noise alone, "
-        "for data in photons)"
-    )
 
 
 def _line() -> QFrame:

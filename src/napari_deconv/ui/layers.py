@@ -7,6 +7,7 @@ copying, and `result_layer` goes back, so that a result lies exactly on its sour
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from itertools import permutations
 from typing import Any
@@ -84,12 +85,13 @@ def stack_of_layer(layer: Image, axes: str, grid: Grid | None) -> Stack:
         f"The layer {layer.name!r} has {data.ndim} axes, not the {len(axes)} of {axes}",
     )
     known = known_optics(layer)
+    is_one = "C" not in axes or data.shape[axes.index("C")] == 1
     return Stack(
         np.transpose(data, _to_stack(axes)),
         "".join(axis for axis in AXES if axis in axes),
         grid,
         layer.name,
-        channel_optics=(known,) if known else (),
+        channel_optics=(known,) if known and is_one else (),
     )
 
 
@@ -126,21 +128,103 @@ class Placement:
         kept["name"] = f"{layer.name} restored"
         return cls(axes, kept)
 
+    def selected(self, channels: tuple[int, ...], times: tuple[int, ...]) -> Placement:
+        """Return the placement of these channels and times alone, counted from 0; empty: all.
+
+        Those that are not evenly spaced lie one after the other, from the first one on.
+        """
+        first, step = [0.0] * len(self.axes), [1.0] * len(self.axes)
+        for axis, chosen in (("C", channels), ("T", times)):
+            if axis in self.axes and chosen:
+                gaps = set(np.diff(chosen).tolist())
+                first[self.axes.index(axis)] = chosen[0]
+                step[self.axes.index(axis)] = gaps.pop() if len(gaps) == 1 else 1
+        return self._resampled(first, step)
+
+    def coarser(self, factors: tuple[int, ...]) -> Placement:
+        """Return the placement of an image with one voxel for `factors` of them, stack's axes."""
+        back = np.argsort(_to_stack(self.axes))
+        step = np.array(factors, dtype=np.float64)[back]
+        return self._resampled((step - 1) / 2, step)
+
+    def _resampled(self, first: Any, step: Any) -> Placement:
+        """Return the placement of voxels at `first`, `first` + `step`, ... of these."""
+        old = self.layer
+        voxels = Affine(scale=old["scale"], rotate=old["rotate"], shear=old["shear"])
+        moved = {
+            "translate": old["translate"] + voxels.linear_matrix @ np.asarray(first),
+            "scale": old["scale"] * np.asarray(step),
+        }
+        return replace(self, layer=old | moved)
+
 
 def result_layer(restored: Restored, placement: Placement) -> LayerTuple:
     """Return the layer of a result: data in the source's axes order, scale, units, recipe."""
     data = restored.stack.data
-    back = np.argsort(_to_stack(placement.axes))
+    state = _result_state(restored, placement) | {"contrast_limits": contrast_limits(data)}
+    return _in_layer(data, placement.axes), state, "image"
+
+
+def pyramid_layer(
+    restored: Restored, levels: tuple[Stack, ...], placement: Placement
+) -> LayerTuple:
+    """Return the layer of a result in a file, at the resolution that the view needs.
+
+    `levels` are those of `read_pyramid`, which leaves out axes of length one.
+    """
+    axes = restored.stack.axes
+    whole = [
+        level.data.reshape([_size(level, axis) if axis in level.axes else 1 for axis in axes])
+        for level in levels
+    ]
+    state = _result_state(restored, placement)
+    state["contrast_limits"] = contrast_limits(_thinned(whole[-1]))
+    if len(whole) == 1:
+        return _in_layer(whole[0], placement.axes), state, "image"
+    return (
+        [_in_layer(data, placement.axes) for data in whole],
+        {**state, "multiscale": True},
+        "image",
+    )
+
+
+def _size(stack: Stack, axis: str) -> int:
+    return stack.shape[stack.axes.index(axis)]
+
+
+def _thinned(data: Any, voxels: int = 1_000_000) -> npt.NDArray[np.float32]:
+    """Return about `voxels` of an image that may lie on disk: evenly chosen planes of it."""
+    planes = math.prod(data.shape[:-2])
+    step = max(math.ceil(planes * math.prod(data.shape[-2:]) / voxels), 1)
+    chosen = [np.unravel_index(i, data.shape[:-2]) for i in range(0, planes, step)]
+    return np.stack([np.asarray(data[tuple(int(i) for i in index)]) for index in chosen])
+
+
+def filling_layer(
+    array: npt.NDArray[np.float32], placement: Placement, factors: tuple[int, ...]
+) -> LayerTuple:
+    """Return the layer of a result that is being made, one voxel for `factors` of its own.
+
+    `array` and `factors` have the stack's axes; the layer shows `array` itself, no copy.
+    """
+    return _in_layer(array, placement.axes), dict(placement.coarser(factors).layer), "image"
+
+
+def _in_layer(data: Any, axes: str) -> Any:
+    """Return data in the stack's order of axes in that of a layer."""
+    return np.transpose(data, np.argsort(_to_stack(axes)))
+
+
+def _result_state(restored: Restored, placement: Placement) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "recipe": restored.recipe.to_dict(),
         "record": restored.record.to_dict(),
     }
-    if restored.stack.channel_optics:
+    if len(restored.stack.channel_optics) == 1:
         entry["optics"] = restored.stack.channel_optics[0].to_dict()
     state = dict(placement.layer)
     state["metadata"] = {**state["metadata"], KEY: entry}
-    state["contrast_limits"] = contrast_limits(data)
-    return np.transpose(data, back), state, "image"
+    return state
 
 
 def contrast_limits(

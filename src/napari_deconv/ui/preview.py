@@ -23,8 +23,8 @@ from napari_deconv.files.recipe import Recipe
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.region import SHOWN, Region, region_around
 from napari_deconv.imaging.stack import Stack
-from napari_deconv.pipeline import prepare_psf
 from napari_deconv.previewing import Frame, Preview
+from napari_deconv.psf_sources import prepare_psf
 
 from . import layers
 from .jobs import Stream

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 
+from napari_deconv.files.export import ZARR_SUFFIXES
 from napari_deconv.planning import Plan
 from napari_deconv.restoration.restorer import Step
 
+#: What the pipeline says of a tile that an earlier run has finished.
+BEFORE = "finished before"
+
 
 class RunPanel(QWidget):
-    """Emits `runAsked` and `cancelAsked`; shows what it is told."""
+    """Emits `runAsked`, `fileRunAsked(path)` and `cancelAsked`; shows what it is told."""
 
     runAsked = Signal()
+    fileRunAsked = Signal(str)
     cancelAsked = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -25,11 +39,17 @@ class RunPanel(QWidget):
         self.run_button, self.cancel_button = QPushButton("Run"), QPushButton("Cancel")
         self.run_button.clicked.connect(self.runAsked)
         self.cancel_button.clicked.connect(self.cancelAsked)
+        self.file_button = QPushButton("Run into a file...")
+        self.file_button.setToolTip(
+            "The result goes into an OME-Zarr, tile by tile: for one larger than memory, or to end "
+            "the run and go on later"
+        )
+        self.file_button.clicked.connect(self._ask_file)
         self.progress = QProgressBar()
         self.progress.setTextVisible(False)
         buttons = QHBoxLayout()
-        buttons.addWidget(self.run_button)
-        buttons.addWidget(self.cancel_button)
+        for button in (self.run_button, self.file_button, self.cancel_button):
+            buttons.addWidget(button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.forecast)
@@ -39,19 +59,42 @@ class RunPanel(QWidget):
         self._clock = Clock()
         self.set_running(False)
 
-    def show_forecast(self, made: Plan) -> None:
-        """Show where a run will compute, and what it takes."""
+    def show_forecast(self, made: Plan, too_large_bytes: int = 0) -> None:
+        """Show where a run will compute, what it takes, and a result that does not fit."""
         told = made.forecast
-        blocks = f"{told.blocks} blocks, " if told.blocks > 1 else ""
-        enough = "" if told.memory_bytes <= told.free_bytes else " <b>(too much: crop it)</b>"
-        self.forecast.setText(
-            f"{made.engine}; {blocks}{told.memory_bytes / 1e9:.2f} GB of "
-            f"{told.free_bytes / 1e9:.0f} GB free{enough}; {duration(told.seconds)} at most"
+        tiles = "in one piece" if told.tiles == told.blocks else f"in {told.tiles} tiles"
+        if told.blocks > 1:
+            each = "each " if told.tiles == told.blocks else ""
+            tiles = f"{told.blocks} images, {each}{tiles}"
+        parts = [
+            made.engine,
+            tiles,
+            f"{size(told.memory_bytes)} of {size(told.free_bytes)} memory",
+            f"{duration(told.seconds)} at most",
+            told.read,
+        ]
+        if too_large_bytes:
+            large = size(too_large_bytes)
+            parts.append(f"<b>the result ({large}) does not fit in memory: run into a file</b>")
+        self.forecast.setText("; ".join(part for part in parts if part))
+
+    def _ask_file(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(
+            self, "Run into a file", "restored.ome.zarr", "OME-Zarr (*.ome.zarr)"
         )
+        if path:
+            self.fileRunAsked.emit(
+                path if path.lower().endswith(ZARR_SUFFIXES) else f"{path}.ome.zarr"
+            )
+
+    def set_runnable(self, runnable: bool) -> None:
+        """Let a run be started, or not."""
+        self.run_button.setEnabled(runnable)
+        self.file_button.setEnabled(runnable)
 
     def set_running(self, running: bool) -> None:
         """Let one button be pressed: Cancel during a run, Run otherwise."""
-        self.run_button.setEnabled(not running)
+        self.set_runnable(not running)
         self.cancel_button.setEnabled(running)
         self.progress.setValue(0)
         if running:
@@ -63,8 +106,7 @@ class RunPanel(QWidget):
         self.progress.setMaximum(step.total)
         self.progress.setValue(step.done)
         left = self._clock.left_s(step)
-        parts = [f"step {step.done} of {step.total}" if step.done else "", step.note]
-        parts.append(f"{duration(left)} left" if left else "")
+        parts = [where(step), f"{duration(left)} left" if left else ""]
         self.state.setText(", ".join(part for part in parts if part))
 
     def show_end(self, sentence: str, *, complete: bool = False) -> None:
@@ -83,13 +125,46 @@ class Clock:
     def left_s(self, step: Step) -> float | None:
         """Return the seconds left, None before two steps are known."""
         now = time.monotonic()
-        if step.done == 0:
+        if step.done == 0 or step.note.endswith(BEFORE):
             return None
         if self._first is None or step.done <= self._first[1]:
             self._first = (now, step.done)
             return None
         started, before = self._first
         return (now - started) / (step.done - before) * (step.total - step.done)
+
+
+def where(step: Step) -> str:
+    """Return how far a run is, in words.
+
+    Examples
+    --------
+    >>> where(Step(7, 50)), where(Step(107, 600, "tile 3 of 12"))
+    ('iteration 7/50', 'tile 3/12, iteration 7/50')
+    """
+    tile = re.match(r"tile (\d+) of (\d+)(?:, )?", step.note)
+    number, tiles = (int(tile[1]), int(tile[2])) if tile else (1, 1)
+    each = step.total // tiles
+    done = step.done - (number - 1) * each
+    parts = [
+        f"tile {number}/{tiles}" if tile else "",
+        f"iteration {done}/{each}" if done and each > 1 else "",
+        step.note[tile.end() :] if tile else step.note,
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def size(count: int) -> str:
+    """Return a number of bytes in words.
+
+    Examples
+    --------
+    >>> size(3_400_000), size(850_000_000), size(4_200_000_000), size(64_000_000_000)
+    ('3 MB', '850 MB', '4.2 GB', '64 GB')
+    """
+    if count < 1e9:
+        return f"{count / 1e6:.0f} MB"
+    return f"{count / 1e9:.1f} GB" if count < 1e10 else f"{count / 1e9:.0f} GB"
 
 
 def duration(seconds: float) -> str:

@@ -1,0 +1,395 @@
+"""Tiles on a dask cluster: the workers read them, restore them, and write them into their place.
+
+No voxels pass through the scheduler or come back: all workers see the image and the folder of
+the result, and only names travel. A tile on a worker that is lost is restored by another one.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_deconv.engines import open_engine
+from napari_deconv.engines.memory import free_memory_bytes
+from napari_deconv.files.recipe import Recipe
+from napari_deconv.imaging.stack import Stack
+from napari_deconv.imaging.value import InputError, first_line, require
+from napari_deconv.pipeline import Record, Restored, check_stack, header_of, notes_of
+from napari_deconv.psf_sources import prepare_psfs
+from napari_deconv.restoration.restorer import Step
+from napari_deconv.tile_task import (
+    FINISHED_BEFORE,
+    BlockRecord,
+    Setting,
+    Sink,
+    TileDone,
+    TileTask,
+    block_records,
+    counted,
+    tasks_of,
+)
+from napari_deconv.tiles.plan import TilePlan
+from napari_deconv.tiling import read, settling, work_of
+from napari_deconv.version import __version__
+from napari_deconv.worker import Told, device_of, here, run_tile, travelling
+
+#: Seconds after which a scheduler that does not answer is given up.
+ANSWER_S = 8.0
+#: Seconds that a worker may take to open its engine, and to be done with what it does.
+ASKED_S = 300.0
+#: Tiles at a worker: one being restored, and one on its way, so that no worker waits.
+TILES_A_WORKER = 2
+#: How often a tile is tried again after it failed; losing its worker does not count.
+RETRIES = 3
+#: Part of its limit that a worker's tile may take: a nanny pauses it at 0.8, and ends it at 0.95.
+PART_OF_LIMIT = 0.6
+
+
+def restoring_on(
+    address: str,
+    stack: Stack,
+    recipe: Recipe,
+    *,
+    memory_bytes: int | None = None,
+    open_sink: Callable[[Stack, TilePlan], Sink],
+    begun: TilePlan | None = None,
+) -> Generator[Step, None, Restored]:
+    """Restore a stack by a recipe on the workers of a dask cluster, tile by tile.
+
+    Parameters
+    ----------
+    address : str
+        Of the scheduler, such as "tcp://10.0.0.1:8786".
+    stack : Stack
+        What `read_stack` gave for a file that all workers see under the same path.
+    recipe : Recipe
+        What to do; its engine is opened by the workers.
+    memory_bytes : int, optional
+        What a worker may take; without it, what the smallest has.
+    open_sink : callable
+        Returns the sink, given the header of the result and the plan; workers write into it.
+    begun : TilePlan, optional
+        Of a run that goes on.
+
+    Yields
+    ------
+    Step
+        One a tile, with its `place`. To cancel, stop iterating: tiles that are not begun are
+        taken back, and the others finished by their workers.
+
+    Returns
+    -------
+    Restored
+        The value of the generator.
+
+    Raises
+    ------
+    InputError
+        If the scheduler does not answer or has no workers, they lack this version or do not
+        see the files, or as `pipeline.restoring` does.
+    """
+    started = time.perf_counter()
+    chosen = stack.selected(recipe.channels, recipe.times)
+    check_stack(chosen)
+    yield Step(0, 1, f"asking the cluster at {address}")
+    with connected(address) as client:
+        require_same_version(client)
+        workers = _asked(client, recipe.engine, travelling(chosen))
+        yield Step(0, 1, f"preparing the PSF for {len(workers)} workers")
+        psfs = prepare_psfs(recipe, stack)
+        budget = memory_bytes or min(worker.free_bytes for worker in workers.values())
+        # Decided here and on few voxels: the workers may have an engine that this machine lacks.
+        settled = yield from settling(chosen, recipe, psfs, open_engine("cpu"), budget)
+        extra = max(worker.extra_volumes for worker in workers.values())
+        work = work_of(chosen, psfs, settled.methods, extra)
+        plan = begun or work.plan(budget, recipe.seam_tolerance)
+        header = header_of(chosen)
+        sink = open_sink(header, plan)
+        _require_seen(client, sink)
+        setting = Setting(travelling(chosen), recipe, psfs, settled, plan, sink)
+        heard = _Heard(setting)
+        yield from heard.all(client)
+    record = Record(
+        engine=heard.engine,
+        device=f"{len(workers)} workers of a cluster, {heard.device}",
+        seconds=round(time.perf_counter() - started, 3),
+        peak_memory_bytes=heard.peak_bytes,
+        psf_shape=psfs[0].shape,
+        blocks=heard.blocks(),
+        notes=notes_of(psfs, heard.notes),
+        version=__version__,
+        predicted_bytes=plan.bytes,
+    )
+    return Restored(replace(header, data=sink.voxels()), psfs[0], recipe, record)
+
+
+class _Heard:
+    """What the workers have told of the tiles so far."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.done: list[TileDone] = []
+        self.notes: list[str] = []
+        self.engine, self.device, self.peak_bytes = setting.recipe.engine, "none was needed", 0
+
+    def all(self, client: Any) -> Iterator[Step]:
+        """Yield a step for each tile; those that are there already come first."""
+        setting, total = self.setting, self.setting.count
+        tasks = tasks_of(setting.stack, setting.plan)
+        missing = [task for task in tasks if not setting.sink.is_done(task.name)]
+        count = total - len(missing)
+        if count:
+            yield counted(Step(1, 1, FINISHED_BEFORE), count - 1, total)
+        for told in running_on(client, missing, setting):
+            self.notes += [note for note in told.notes if note not in self.notes]
+            self.done.append(told.done)
+            self.engine, self.device = told.engine, told.device
+            self.peak_bytes = max(self.peak_bytes, told.peak_bytes)
+            yield told.done.step(total, count)
+            count += 1
+
+    def blocks(self) -> tuple[BlockRecord, ...]:
+        """Return what happened to each block."""
+        return block_records(self.setting, self.done)
+
+
+@contextmanager
+def connected(address: str) -> Iterator[Any]:
+    """Connect to a dask scheduler; `InputError` where it does not answer."""
+    try:
+        from distributed import Client
+        from distributed.comm import get_address_host_port
+    except ImportError as error:
+        raise InputError(
+            "A cluster needs the package distributed, which is not installed; "
+            'run: pip install "napari-deconv[cluster]"'
+        ) from error
+    try:
+        # A client that could not connect lingers until Python collects it, which has stopped the
+        # next one from starting: none is made where nobody listens.
+        socket.create_connection(get_address_host_port(address), timeout=ANSWER_S / 2).close()
+        client = Client(address, timeout=ANSWER_S / 2, set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            f"No dask scheduler answers at {address} ({first_line(error)[:160]}); check the "
+            "address, and that the scheduler runs and can be reached from here"
+        ) from error
+    try:
+        yield client
+    finally:
+        client.close(timeout=ANSWER_S)
+
+
+def require_same_version(client: Any) -> None:
+    """Raise `InputError` unless there are workers and all have this version of napari-deconv."""
+    found = _each(client, _asking_version())
+    require(
+        bool(found),
+        f"The scheduler at {client.scheduler.address} has no workers; start some, then run again",
+    )
+    for worker, version in found.items():
+        if isinstance(version, BaseException):
+            raise InputError(
+                f"The worker {worker} cannot be asked ({first_line(version)[:160]}); give it the "
+                "same Python and packages as here"
+            )
+        has = f"napari-deconv {version}" if version else "no napari-deconv"
+        require(
+            version == __version__,
+            f"The worker {worker} has {has}, and here it is {__version__}; install the same "
+            "version on all workers",
+        )
+
+
+def _each(client: Any, ask: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+    """Return what each worker answers, or the error that it has instead."""
+    asked = {
+        worker: client.submit(ask, *arguments, workers=[worker], pure=False)
+        for worker in client.nthreads()
+    }
+    answers = {}
+    for worker, future in asked.items():
+        try:
+            answers[worker] = future.result(timeout=ASKED_S)
+        except Exception as error:  # whatever it is, this worker cannot take part
+            answers[worker] = error
+    return answers
+
+
+def _asking_version() -> Callable[[], str]:
+    """Return a function that travels by value: a worker may lack this package."""
+
+    def version() -> str:
+        from importlib import import_module
+
+        try:
+            return str(import_module("napari_deconv").__version__)
+        except ImportError:
+            return ""
+
+    return version
+
+
+@dataclass(frozen=True)
+class _Means:
+    """What a worker has for a tile."""
+
+    extra_volumes: float
+    free_bytes: int
+
+
+def _asked(client: Any, engine: str, stack: Stack) -> dict[str, _Means]:
+    """Return what each worker has, after it has opened its engine and read a voxel."""
+    in_memory = isinstance(stack.data, np.ndarray)
+    found = _each(client, _means, engine, None if in_memory else stack)
+    for worker, answer in found.items():
+        if isinstance(answer, BaseException):
+            raise InputError(
+                f"The worker {worker} cannot take part: {first_line(answer)}; it needs the engine, "
+                "and the image under the same path on a file system that all workers share"
+            ) from answer
+    # Workers of one machine share what is free there.
+    together = Counter(_host(worker) for worker in found)
+    return {
+        worker: replace(means, free_bytes=min(means.free_bytes // together[_host(worker)], limit))
+        for worker, (means, limit) in found.items()
+    }
+
+
+def _host(worker: str) -> str:
+    return worker.rpartition(":")[0]
+
+
+def _means(engine: str, stack: Stack | None) -> tuple[_Means, int]:
+    """Return what this worker has, and what of its limit a tile may take."""
+    from distributed import get_worker
+
+    device = device_of(engine, here())
+    if stack is not None:
+        read(stack, (0,) * (stack.data.ndim - 1) + (slice(0, 1),))
+    free = free_memory_bytes()
+    limit = get_worker().memory_manager.memory_limit
+    return _Means(device.engine.extra_volumes, free), int(PART_OF_LIMIT * limit) if limit else free
+
+
+def _require_seen(client: Any, sink: Sink) -> None:
+    """Raise unless the workers see the folder that tiles are written to."""
+    folder: Path | None = getattr(sink, "path", None)
+    require(
+        folder is not None,
+        "A cluster writes into an OME-Zarr on a file system that all workers share; give an output",
+    )
+    for worker, sees in _each(client, _sees, str(folder)).items():
+        require(
+            sees is True,
+            f"The worker {worker} cannot see the folder {folder}; choose an output on a file "
+            "system that all workers share, under the same path",
+        )
+
+
+def _sees(folder: str) -> bool:
+    return Path(folder).is_dir()
+
+
+def running_on(
+    client: Any, tasks: Iterable[TileTask], setting: Setting
+) -> Generator[Told, None, None]:
+    """Restore tiles on the workers of a connected cluster.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        See `connected`.
+    tasks : iterable of TileTask
+        Taken as the workers ask for more.
+    setting : Setting
+        What they share.
+
+    Yields
+    ------
+    Told
+        As tiles are finished, in any order. To cancel, stop iterating: `close` takes back what
+        is not begun; a tile that is being restored is finished by its worker.
+
+    Raises
+    ------
+    InputError
+        If a tile cannot be restored, or the cluster is lost.
+    """
+    queue = _Queue(client, tasks, setting)
+    try:
+        yield from queue.finished()
+    finally:
+        queue.cancel()
+
+
+class _Queue:
+    """The tiles at the workers: few at a time, for a plan may have a million."""
+
+    def __init__(self, client: Any, tasks: Iterable[TileTask], setting: Setting) -> None:
+        from dask import config
+        from distributed import as_completed
+
+        self._client, self._tasks = client, iter(tasks)
+        self._waiting: dict[Any, str] = {}
+        self._finished = as_completed(loop=client.loop)
+        # A task of its own, sent once to each worker that asks for it: unlike scattered data it
+        # comes back where all workers that had it are lost.
+        with config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
+            self._setting = client.submit(_itself, setting, pure=False)
+
+    def finished(self) -> Iterator[Told]:
+        """Yield the tiles as they are finished."""
+        self._fill()
+        while self._waiting:
+            future = next(self._finished)
+            done = _result(future, self._waiting.pop(future))
+            self._fill()
+            yield done
+
+    def cancel(self) -> None:
+        """Take back what is not finished."""
+        if self._waiting:
+            with suppress(OSError, RuntimeError, TimeoutError):  # the cluster may be gone
+                self._client.cancel(list(self._waiting), force=True)
+
+    def _fill(self) -> None:
+        """Send as many tiles as keep all workers busy; workers may come and go."""
+        most = TILES_A_WORKER * max(len(self._client.nthreads()), 1)
+        for task in islice(self._tasks, max(most - len(self._waiting), 0)):
+            future = self._client.submit(run_tile, task, self._setting, pure=False, retries=RETRIES)
+            self._waiting[future] = task.name
+            self._finished.add(future)
+
+
+def _itself(setting: Setting) -> Setting:
+    return setting
+
+
+def _result(future: Any, name: str) -> Told:
+    from distributed import CancelledError, KilledWorker
+
+    try:
+        told: Told = future.result()
+    except InputError:
+        raise
+    except (KilledWorker, MemoryError) as error:
+        raise InputError(
+            f"The tile {name} ended one worker after the other, most likely for want of memory; "
+            "allow less memory for a tile, or give the workers more"
+        ) from error
+    except (CancelledError, OSError) as error:
+        raise InputError(
+            f"The cluster was lost ({first_line(error)[:160]}); what is finished stays, and the "
+            "same run goes on from there"
+        ) from error
+    return told

@@ -1,0 +1,321 @@
+"""One tile, as a value that travels, and the run that reads it and restores it, wherever it is.
+
+`tasks_of` names the tiles of all blocks, `TileRun` restores them one by one, and each ends as a
+`TileDone`, from which `block_records` tells what happened to each block. The run in this process
+(`pipeline`) and the workers of a cluster (`worker`) do the same with them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_deconv import engines
+from napari_deconv.engines.opened import OpenedEngine
+from napari_deconv.files.recipe import Recipe
+from napari_deconv.imaging.psf import Psf
+from napari_deconv.imaging.stack import Stack
+from napari_deconv.imaging.value import InputError, Value, first_line
+from napari_deconv.restoration.restorer import Step, observe
+from napari_deconv.tiles.plan import Tile, TilePlan, split
+from napari_deconv.tiling import Settled, read, settling
+
+Float = npt.NDArray[np.float32]
+
+#: How often a tile is cut in two where a device has no memory for it.
+MOST_HALVINGS = 4
+#: What is said of a tile that an earlier run has finished.
+FINISHED_BEFORE = "finished before"
+
+
+# -- what a tile is -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TileTask:
+    """A tile to restore.
+
+    Parameters
+    ----------
+    name : str
+        Of the tile in the sink.
+    number : int
+        Of the tile among those of all blocks.
+    block : tuple of int
+        Which block of the stack it is of.
+    tile : Tile
+        What is read of the block, and what is kept.
+    """
+
+    name: str
+    number: int
+    block: tuple[int, ...]
+    tile: Tile
+
+    @property
+    def place(self) -> tuple[slice, ...]:
+        """Where the kept voxels lie in the result, all axes."""
+        return (*(slice(i, i + 1) for i in self.block), *self.tile.keep.slices)
+
+
+def tasks_of(stack: Stack, plan: TilePlan) -> Iterator[TileTask]:
+    """Yield the tiles of all blocks, one block after the other."""
+    for number, block in enumerate(stack.blocks()):
+        for position, tile in enumerate(plan.tiles()):
+            counted_from_0 = number * len(plan) + position
+            yield TileTask(f"{number}-{position}", counted_from_0, block, tile)
+
+
+class Sink(Protocol):
+    """Where finished tiles go."""
+
+    def is_done(self, tile: str) -> bool:
+        """Return whether a tile is there already."""
+        ...
+
+    def write(self, tile: str, place: tuple[slice, ...], block: Float) -> None:
+        """Take the voxels of a finished tile; `place` has all axes of the result."""
+        ...
+
+    def voxels(self) -> Any:
+        """Return the result, numpy or dask."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What all tiles of a run share: on a cluster it travels to each worker once.
+
+    Parameters
+    ----------
+    stack : Stack
+        What is restored.
+    recipe : Recipe
+        How.
+    psfs : tuple of Psf
+        One a channel.
+    settled : Settled
+        What was decided for all tiles.
+    plan : TilePlan
+        The tiles of each block.
+    sink : Sink
+        Where they go.
+    """
+
+    stack: Stack
+    recipe: Recipe
+    psfs: tuple[Psf, ...]
+    settled: Settled
+    plan: TilePlan
+    sink: Sink
+
+    @property
+    def count(self) -> int:
+        """Number of tiles of all blocks."""
+        return len(self.plan) * len(list(self.stack.blocks()))
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A part of a tile that was restored at once: the tile itself, or what it was cut into.
+
+    Parameters
+    ----------
+    voxels : int
+        That were read.
+    last : Step
+        The last one, without its estimate.
+    divergences : tuple of float
+        One an iteration.
+    """
+
+    voxels: int
+    last: Step
+    divergences: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class TileDone:
+    """What is told of a tile that is finished; its voxels are in the sink."""
+
+    task: TileTask
+    pieces: tuple[Piece, ...]
+
+    def step(self, total: int, number: int | None = None) -> Step:
+        """Return the step that says so: the tile's own number among `total`, or how many it makes.
+
+        On a cluster tiles are finished in any order, so that the numbers say how many there are.
+        """
+        last = self.pieces[-1].last
+        whole = replace(last, done=last.total)  # however early it stopped
+        number = self.task.number if number is None else number
+        return replace(counted(whole, number, total), place=self.task.place)
+
+
+# -- restoring it ---------------------------------------------------------------------------
+
+
+class TileRun:
+    """Restores tiles one by one on a device; one that it has no memory for is cut in two.
+
+    Parameters
+    ----------
+    setting : Setting
+        What the tiles share.
+    device : OpenedEngine
+        Where they are restored.
+    """
+
+    def __init__(self, setting: Setting, device: OpenedEngine) -> None:
+        self.setting, self.device = setting, device
+        self.notes: list[str] = []
+        self._settled = setting.settled
+        self._pieces: list[Piece] = []
+        self._halvings = 0
+
+    def restoring(self, task: TileTask) -> Generator[Step, None, tuple[Float, TileDone]]:
+        """Read a tile and restore it, step by step; return what is kept, all axes, and the rest.
+
+        Raises
+        ------
+        InputError
+            If it cannot be read or restored.
+        """
+        self._pieces = []
+        kept = yield from self._restored(task.block, task.tile, 0)
+        shape = (1,) * len(task.block) + kept.shape
+        return kept.reshape(shape), TileDone(task, tuple(self._pieces))
+
+    def _restored(
+        self, index: tuple[int, ...], tile: Tile, halvings: int
+    ) -> Generator[Step, None, Float]:
+        """Return the kept voxels of a tile."""
+        if halvings < self._halvings:  # the device has refused such a tile before
+            return (yield from self._halves(index, tile, halvings))
+        try:
+            return (yield from self._at_once(index, tile, may_cut=halvings < MOST_HALVINGS))
+        except Exception as error:
+            if not engines.is_out_of_memory(error) or halvings >= MOST_HALVINGS:
+                raise
+            said = f"{self.device.engine.device} ran out of memory ({first_line(error)})"
+        try:
+            result = yield from self._halves(index, tile, halvings)
+        except InputError:
+            if not self.device.may_fall_back:
+                raise
+            return (yield from self._at_once(index, tile, may_cut=False))
+        if halvings >= self._halvings:  # else its halves did not fit either, and have told it
+            self._halvings = halvings + 1
+            self.notes.append(f"{said}; tiles of 1/{2**self._halvings} of the size were taken")
+        return result
+
+    def _halves(
+        self, index: tuple[int, ...], tile: Tile, halvings: int
+    ) -> Generator[Step, None, Float]:
+        shared, shape = self.setting, self.setting.plan.shape
+        if not self._settled.means:
+            parts = (shared.stack, shared.recipe, shared.psfs, self.device.engine)
+            self._settled = yield from settling(*parts, 0, in_tiles=True)
+        channel = shared.stack.channel_of(index)
+        method, psf = self._settled.methods[channel], shared.psfs[channel]
+        halo = method.halo(psf, shared.recipe.seam_tolerance) or psf.shape
+        kept = np.empty(tile.keep.shape, np.float32)
+        for half in split(tile, (*shape[:-2], *halo[-2:]), shape):
+            part = yield from self._restored(index, half, halvings + 1)
+            kept[half.keep.within(tile.keep)] = part
+        return kept
+
+    def _at_once(
+        self, index: tuple[int, ...], tile: Tile, *, may_cut: bool
+    ) -> Generator[Step, None, Float]:
+        """Read and restore a tile in one piece; return the kept voxels."""
+        stack, settled = self.setting.stack, self._settled
+        channel = stack.channel_of(index)
+        psf, method = self.setting.psfs[channel], settled.methods[channel]
+        counts = read(stack, (*index, *tile.read.slices))
+        observation = observe(
+            counts, psf, settled.backgrounds[channel], whole_mean=settled.means.get(index)
+        )
+        del counts
+        self.notes += [n for n in observation.notes if n not in (*psf.notes, *self.notes)]
+        divergences: list[float] = []
+        step = Step(0, 1)
+        for step in self.device.steps(method, observation, may_cut=may_cut):
+            if step.divergence is not None:
+                # Where the CPU took over, it began again.
+                divergences[step.done - 1 :] = [step.divergence]
+            yield step
+        last = replace(step, estimate=None, peek=None)
+        self._pieces.append(Piece(math.prod(tile.read.shape), last, tuple(divergences)))
+        return checked(step)[tile.keep.within(tile.read)]
+
+
+def checked(last: Step) -> Float:
+    """Return the estimate of a run's last step; RuntimeError if it is not finite."""
+    if last.estimate is None or not np.isfinite(last.estimate).all():
+        raise RuntimeError(
+            "The result is not finite: the device computed wrongly. Run again with the engine "
+            "'cpu', and report this"
+        )
+    return last.estimate
+
+
+# -- telling of it --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BlockRecord(Value):
+    """What happened to one block (one channel at one time)."""
+
+    index: tuple[int, ...]
+    background: float
+    iterations: int
+    stop_reason: str
+    divergences: tuple[float, ...]
+    tiles: int = 1
+
+
+def block_records(setting: Setting, done: Iterable[TileDone]) -> tuple[BlockRecord, ...]:
+    """Return what happened to each block, in whatever order its tiles were finished.
+
+    The curve of a block is the mean over its tiles.
+    """
+    pieces: dict[tuple[int, ...], list[Piece]] = {}
+    for tile in sorted(done, key=lambda tile: tile.task.number):
+        pieces.setdefault(tile.task.block, []).extend(tile.pieces)
+    return tuple(
+        _block_record(setting, index, pieces.get(index, [])) for index in setting.stack.blocks()
+    )
+
+
+def _block_record(setting: Setting, index: tuple[int, ...], pieces: list[Piece]) -> BlockRecord:
+    level = setting.settled.backgrounds[setting.stack.channel_of(index)]
+    tiles = len(setting.plan)
+    if not pieces:
+        return BlockRecord(index, level, 0, FINISHED_BEFORE, (), tiles)
+    last = max((piece.last for piece in pieces), key=lambda step: step.done)
+    curves = [piece for piece in pieces if len(piece.divergences) == last.done]
+    return BlockRecord(index, level, last.done, last.note, _mean_curve(curves), tiles)
+
+
+def _mean_curve(pieces: list[Piece]) -> tuple[float, ...]:
+    """Return the mean of curves of one length, each weighed by its voxels."""
+    if len(pieces) < 2:
+        return pieces[0].divergences if pieces else ()
+    weights = [piece.voxels for piece in pieces]
+    rows = [piece.divergences for piece in pieces]
+    return tuple(float(mean) for mean in np.average(rows, axis=0, weights=weights))
+
+
+def counted(step: Step, number: int, total: int) -> Step:
+    """Return `step` counted over all tiles, without its estimate."""
+    where = f"tile {number + 1} of {total}" if total > 1 else ""
+    text = ", ".join(part for part in (where, step.note) if part)
+    # A tile that stops early counts as done to its end.
+    done = step.total if step.estimate is not None else step.done
+    return Step(number * step.total + done, total * step.total, text, step.divergence)

@@ -1,0 +1,309 @@
+"""What must be the same in all tiles of a block, and how many voxels fit into memory.
+
+A tile comes out as if the whole block had been restored only if nothing is decided from the
+tile itself: `Facts` are looked at once, over the whole block, piece by piece, and what they
+and a few samples decide is `Settled`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_deconv.files.reading import read_voxels
+from napari_deconv.files.recipe import Recipe
+from napari_deconv.imaging.noise import SAMPLE, background_level
+from napari_deconv.imaging.psf import Psf
+from napari_deconv.imaging.region import Region
+from napari_deconv.imaging.stack import Stack
+from napari_deconv.imaging.value import InputError, Value, require
+from napari_deconv.restoration.engine import Engine
+from napari_deconv.restoration.restorer import Observation, Restorer, Step, observe
+from napari_deconv.tiles.plan import MOST_CHUNK, TilePlan, plan_tiles
+
+Place = tuple[int | slice, ...]
+
+#: Voxels of a sample that decides for the whole, (z, y, x), and most of such samples.
+SAMPLE_SHAPE = (64, 192, 192)
+SAMPLES = 4
+#: Voxels that are looked at together while a block is surveyed.
+SURVEYED = (32, 1024, 1024)
+#: Bytes that a run takes beside its volumes: code that is loaded late, buffers of files.
+SPARE_BYTES = 48 * 2**20
+
+
+@dataclass(frozen=True)
+class Facts(Value):
+    """What is known of a whole block before its tiles are restored.
+
+    Parameters
+    ----------
+    mean : float
+        Of the counts, negative ones taken as 0.
+    negative : int
+        Number of negative voxels.
+    """
+
+    mean: float
+    negative: int
+
+
+def pieces(shape: tuple[int, ...], most: tuple[int, ...] = SURVEYED) -> Iterator[Region]:
+    """Yield boxes of at most `most` voxels that make up a block, in C order."""
+    sides = most[-len(shape) :]
+    for start in product(*(range(0, n, side) for n, side in zip(shape, sides, strict=True))):
+        sizes = (min(side, n - s) for s, side, n in zip(start, sides, shape, strict=True))
+        yield Region(start, tuple(sizes))
+
+
+def facts_of(stack: Stack, index: tuple[int, ...]) -> Iterator[Facts | None]:
+    """Look at a whole block, piece by piece; yield None while looking, the facts at last.
+
+    Raises
+    ------
+    InputError
+        If voxels cannot be read, or are NaN or infinite: said here, and not after hours.
+    """
+    total, negative = 0.0, 0
+    for region in pieces(stack.spatial_shape):
+        counts = read(stack, (*index, *region.slices))
+        total += float(np.maximum(counts, 0).sum(dtype=np.float64))
+        require(
+            math.isfinite(total),
+            "The image holds NaN or infinite values; replace them (for instance by the median "
+            "of their neighbours) before restoring",
+        )
+        negative += int((counts < 0).sum()) if counts.dtype.kind != "u" else 0
+        yield None
+    yield Facts(total / math.prod(stack.spatial_shape), negative)
+
+
+def read(stack: Stack, place: Place) -> npt.NDArray[Any]:
+    """Return voxels of a stack as an array in memory; see `files.reading.read_voxels`."""
+    return read_voxels(stack.data, place, stack.name or "The image", axes=stack.axes)
+
+
+def background_of(stack: Stack, channel: int, background: float | str) -> float:
+    """Return the background of a channel in counts: one decision for all its time points.
+
+    Parameters
+    ----------
+    stack : Stack
+        What is restored.
+    channel : int
+        0 where the stack has no channels.
+    background : float or "auto"
+        As in the recipe; "auto" estimates it on the first time point.
+    """
+    if background != "auto":
+        return float(background)
+    first = next(index for index in stack.blocks() if stack.channel_of(index) == channel)
+    return background_of_block(stack, first)
+
+
+def background_of_block(stack: Stack, index: tuple[int, ...]) -> float:
+    """Return the background of a block, from whole rows spread evenly over it."""
+    shape = stack.spatial_shape
+    if math.prod(shape) <= SAMPLE or isinstance(stack.data, np.ndarray):
+        return background_level(np.nan_to_num(read(stack, index)))
+    samples = [read(stack, (*index, *region.slices)).ravel() for region in sample_regions(shape)]
+    return background_level(np.nan_to_num(np.concatenate(samples)))
+
+
+def sample_regions(shape: tuple[int, ...]) -> list[Region]:
+    """Return a few regions that stand for a block: the block itself where it is small."""
+    sides = tuple(min(n, side) for n, side in zip(shape, SAMPLE_SHAPE[-len(shape) :], strict=True))
+    room = [n - side for n, side in zip(shape, sides, strict=True)]
+    if not any(room):
+        return [Region((0,) * len(shape), shape)]
+    # Along the diagonals, away from the corners, where a field of view is often empty.
+    spread = [(i + 0.5) / SAMPLES for i in range(SAMPLES)]
+    starts = [
+        tuple(round(r * (t if axis % 2 else (t * 2) % 1)) for axis, r in enumerate(room))
+        for t in spread
+    ]
+    return [Region(start, sides) for start in dict.fromkeys(starts)]
+
+
+def samples_of(
+    stack: Stack, index: tuple[int, ...], psf: Psf, background: float, mean: float
+) -> list[Observation]:
+    """Return the samples by which a method settles what it decides by the data."""
+    return [
+        observe(read(stack, (*index, *region.slices)), psf, background, whole_mean=mean)
+        for region in sample_regions(stack.spatial_shape)
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What one kind of restoration takes: the methods and PSFs of all channels on one engine.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of a block.
+    itemsize : int
+        Bytes of a stored voxel.
+    psfs : tuple of Psf
+        One a channel.
+    methods : tuple of Restorer
+        One a channel.
+    extra_volumes : float
+        What the engine holds beside what the methods announce.
+    """
+
+    shape: tuple[int, ...]
+    itemsize: int
+    psfs: tuple[Psf, ...]
+    methods: tuple[Restorer, ...]
+    extra_volumes: float = 0.0
+
+    def work_shape(self, read_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the volumes worked on: that of the longest PSF."""
+        longest = tuple(map(max, zip(*(psf.shape for psf in self.psfs), strict=True)))
+        return self.methods[0].work_shape(read_shape, longest)
+
+    def bytes_of(self, read_shape: tuple[int, ...], keep_shape: tuple[int, ...]) -> int:
+        """Return the bytes at the peak of a tile."""
+        work, seen = math.prod(self.work_shape(read_shape)), math.prod(read_shape)
+        volumes = max(method.volumes for method in self.methods) + self.extra_volumes
+        # The method counts the image as float32; as it was read it is there a moment longer.
+        taken = 4 * volumes * work + self.itemsize * seen + 4 * math.prod(keep_shape)
+        return int(taken) + SPARE_BYTES
+
+    @property
+    def whole_bytes(self) -> int:
+        """Bytes at the peak where a block is restored in one piece."""
+        return self.bytes_of(self.shape, self.shape)
+
+    def plan(self, budget_bytes: int, seam_tolerance: float) -> TilePlan:
+        """Return the tiles in which each block is restored.
+
+        Raises
+        ------
+        InputError
+            If not even the smallest tile fits.
+        """
+        if self.whole_bytes <= budget_bytes:
+            halo = (0,) * len(self.shape)
+            return TilePlan(self.shape, halo, self.shape, self._chunks(), self.whole_bytes)
+        halos = [
+            method.halo(psf, seam_tolerance) or psf.shape
+            for method, psf in zip(self.methods, self.psfs, strict=True)
+        ]
+        halo = tuple(map(max, zip(*halos, strict=True)))
+        # A widefield microscope does not tell planes apart where the sample has no detail in
+        # them, so all planes are read where that is possible at all.
+        try:
+            return self._planned((*self.shape[:-2], *halo[-2:]), budget_bytes)
+        except InputError:
+            return self._planned(halo, budget_bytes)
+
+    def _planned(self, halo: tuple[int, ...], budget_bytes: int) -> TilePlan:
+        return plan_tiles(
+            self.shape,
+            halo,
+            work_shape=self.work_shape,
+            bytes_of=self.bytes_of,
+            budget_bytes=budget_bytes,
+        )
+
+    def _chunks(self) -> tuple[int, ...]:
+        most = MOST_CHUNK[-len(self.shape) :]
+        return tuple(min(n, side) for n, side in zip(self.shape, most, strict=True))
+
+
+def work_of(
+    stack: Stack, psfs: tuple[Psf, ...], methods: tuple[Restorer, ...], extra_volumes: float
+) -> Work:
+    """Return what the blocks of a stack take."""
+    itemsize = 0 if isinstance(stack.data, np.ndarray) else np.dtype(stack.data.dtype).itemsize
+    return Work(stack.spatial_shape, itemsize, psfs, methods, extra_volumes)
+
+
+@dataclass(frozen=True, eq=False)
+class Settled:
+    """What was decided once for all tiles.
+
+    Parameters
+    ----------
+    methods : tuple of Restorer
+        One a channel.
+    backgrounds : tuple of float
+        In counts, one a channel.
+    means : dict
+        Of the counts of each block, by its index; empty where each is restored as a whole.
+    """
+
+    methods: tuple[Restorer, ...]
+    backgrounds: tuple[float, ...]
+    means: dict[tuple[int, ...], float]
+
+
+def settling(
+    stack: Stack,
+    recipe: Recipe,
+    psfs: tuple[Psf, ...],
+    engine: Engine,
+    budget_bytes: int,
+    *,
+    in_tiles: bool = False,
+) -> Generator[Step, None, Settled]:
+    """Decide what all tiles share; where each block fits as a whole, its run decides.
+
+    Parameters
+    ----------
+    stack : Stack
+        The channels and times that are restored.
+    recipe : Recipe
+        Method and background.
+    psfs : tuple of Psf
+        One a channel.
+    engine : Engine
+        That the samples are restored on.
+    budget_bytes : int
+        What a tile may take.
+    in_tiles : bool
+        Whether the blocks are cut even where they fit.
+
+    Yields
+    ------
+    Step
+        While the image is looked at.
+
+    Returns
+    -------
+    Settled
+        The value of the generator.
+
+    Raises
+    ------
+    InputError
+        If voxels cannot be read, or are NaN or infinite.
+    """
+    channels = range(stack.channel_count())
+    backgrounds = tuple(background_of(stack, c, recipe.background) for c in channels)
+    methods: tuple[Restorer, ...] = (recipe.method,) * len(psfs)
+    work = work_of(stack, psfs, methods, engine.extra_volumes)
+    if work.whole_bytes <= budget_bytes and not in_tiles:
+        return Settled(methods, backgrounds, {})
+    means: dict[tuple[int, ...], float] = {}
+    for index in stack.blocks():
+        for facts in facts_of(stack, index):
+            yield Step(0, 1, "reading the whole image once: its mean, and whether it is whole")
+            if facts is not None:
+                means[index] = facts.mean
+    yield Step(0, 1, "deciding what all tiles share")
+    settled = []
+    for channel, psf in enumerate(psfs):
+        first = next(index for index in stack.blocks() if stack.channel_of(index) == channel)
+        samples = samples_of(stack, first, psf, backgrounds[channel], means[first])
+        settled.append(recipe.method.settled(samples, engine))
+    return Settled(tuple(settled), backgrounds, means)

@@ -1,0 +1,192 @@
+"""From file to file: a stack that need not fit into memory, kept as it is made.
+
+`restoring_file` reads as it goes and writes finished tiles into an OME-Zarr beside the output,
+which a later run takes up where this one was ended. On a dask cluster the workers do so.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from napari_deconv import pipeline
+from napari_deconv.engines.memory import free_memory_bytes
+from napari_deconv.files.export import TIFF_SUFFIXES, Written, check_writable, write_stack
+from napari_deconv.files.origin import origin_of
+from napari_deconv.files.reading import read_stack
+from napari_deconv.files.recipe import Recipe
+from napari_deconv.files.tile_store import TileStore
+from napari_deconv.imaging.psf import Psf
+from napari_deconv.imaging.stack import Stack
+from napari_deconv.pipeline import Record
+from napari_deconv.restoration.restorer import Step
+from napari_deconv.tiles.plan import TilePlan
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """What `restoring_file` made: the file, the recipe, the record, and the PSF used."""
+
+    written: Written
+    recipe: Recipe
+    record: Record
+    psf: Psf
+
+
+def restoring_file(
+    source: Path | Stack,
+    output: Path,
+    recipe: Recipe,
+    *,
+    memory_bytes: int | None = None,
+    dtype: str = "float32",
+    overwrite: bool = False,
+    ome_zarr_version: str = "0.5",
+    scheduler: str | None = None,
+) -> Generator[Step, None, Finished]:
+    """Restore a file into a file, step by step.
+
+    Parameters
+    ----------
+    source : Path or Stack
+        The image, or what was read of it.
+    output : Path
+        OME-Zarr, or OME-TIFF, which is written when all tiles are done.
+    recipe : Recipe
+        What to do.
+    memory_bytes : int, optional
+        What the run may take; without it, all that is free.
+    dtype : {"float32", "uint16"}
+        Type of the stored voxels.
+    overwrite : bool
+        Whether an existing output may be replaced.
+    ome_zarr_version : {"0.4", "0.5"}
+        Of an OME-Zarr output.
+    scheduler : str, optional
+        Address of a dask scheduler, ``tcp://...``, whose workers restore the tiles.
+
+    Yields
+    ------
+    Step
+        As `pipeline.restoring` does.
+
+    Returns
+    -------
+    Finished
+        The value of the generator.
+
+    Raises
+    ------
+    InputError
+        In one sentence; finished tiles are kept, and a second run goes on from them.
+    """
+    stack = source if isinstance(source, Stack) else read_stack(source)
+    chosen = stack.selected(recipe.channels, recipe.times)
+    check_writable(output, overwrite=overwrite, nbytes=math.prod(chosen.shape) * _size(dtype))
+    is_tiff = output.name.lower().endswith(TIFF_SUFFIXES)
+    in_tiles = scheduler is not None or not is_tiff or _is_begun(output)
+    held = 4 * math.prod(chosen.shape)
+    lazy = not isinstance(stack.data, np.ndarray) or isinstance(stack.data, np.memmap)
+    in_tiles = in_tiles or held > (memory_bytes or free_memory_bytes()) // 4 or lazy
+    origin = origin_of(source)
+    if not in_tiles:
+        restored = yield from pipeline.restoring(stack, recipe, memory_bytes=memory_bytes)
+        result = replace(restored.stack, name=stack.name)
+        record = replace(restored.record, source=origin)
+        yield Step(1, 1, "writing the file")
+        written = write_stack(
+            output,
+            result,
+            dtype=dtype,
+            recipe=recipe.to_dict(),
+            record=record.to_dict(),
+            overwrite=overwrite,
+        )
+        return Finished(written, recipe, record, restored.psf)
+    as_zarr = not is_tiff and dtype == "float32"
+    opened: list[TileStore] = []
+
+    def open_sink(header: Stack, plan: TilePlan) -> TileStore:
+        store = TileStore.opened(
+            output,
+            replace(header, name=stack.name),
+            chunks=(1,) * (len(header.axes) - len(plan.chunks)) + plan.chunks,
+            identity={
+                "recipe": recipe.to_dict(),
+                "input": {**origin.to_dict(), "shape": stack.shape, "dtype": str(stack.data.dtype)},
+                "plan": plan.to_dict(),
+            },
+            version=ome_zarr_version if as_zarr else "0.5",
+            overwrite=overwrite,
+        )
+        opened.append(store)
+        return store
+
+    try:
+        restored = yield from _run(scheduler)(
+            stack,
+            recipe,
+            memory_bytes=memory_bytes,
+            open_sink=open_sink,
+            begun=_begun_plan(output),
+        )
+        (store,) = opened
+        record = replace(restored.record, source=origin)
+        yield Step(1, 1, "writing the pyramid" if as_zarr else "writing the file")
+        if as_zarr:
+            written = store.finish(recipe=recipe.to_dict(), record=record.to_dict())
+        else:
+            written = write_stack(
+                output,
+                replace(store.header, data=store.voxels()),
+                dtype=dtype,
+                recipe=recipe.to_dict(),
+                record=record.to_dict(),
+                overwrite=overwrite,
+                ome_zarr_version=ome_zarr_version,
+            )
+            store.remove()
+    finally:
+        for store in opened:
+            store.release()
+    return Finished(replace(written, path=output), recipe, record, restored.psf)
+
+
+def _run(scheduler: str | None) -> Callable[..., Generator[Step, None, pipeline.Restored]]:
+    """Return what restores the tiles: this process, or the workers of a cluster."""
+    if scheduler is None:
+        return pipeline.restoring
+    from functools import partial
+
+    from napari_deconv.cluster import restoring_on
+
+    return partial(restoring_on, scheduler)
+
+
+def work_folder(output: Path) -> Path:
+    """Return where the tiles of a run that is not finished lie."""
+    return TileStore.folder_of(output)
+
+
+def _is_begun(output: Path) -> bool:
+    return (work_folder(output) / "unfinished" / "identity.json").is_file()
+
+
+def _begun_plan(output: Path) -> TilePlan | None:
+    """Return the plan of a run that was ended, so that it goes on with the same tiles."""
+    if not _is_begun(output):
+        return None
+    try:
+        text = (work_folder(output) / "unfinished" / "identity.json").read_text(encoding="utf-8")
+        return TilePlan.from_dict(json.loads(text)["plan"])
+    except (OSError, ValueError, KeyError):
+        return None  # the store says what is wrong with its folder
+
+
+def _size(dtype: str) -> int:
+    return np.dtype(dtype if dtype in ("uint16", "float32") else "float32").itemsize

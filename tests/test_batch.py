@@ -1,0 +1,339 @@
+"""Batches: which files there are, what is done already, and what becomes of those that fail."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Generator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_deconv import batch
+from napari_deconv.batch import Job, examining, jobs_of, running, stopped
+from napari_deconv.files.export import write_stack
+from napari_deconv.files.reading import read_provenance, read_stack
+from napari_deconv.files.recipe import PsfFile, Recipe
+from napari_deconv.imaging.grid import Grid
+from napari_deconv.imaging.optics import Optics
+from napari_deconv.imaging.stack import Stack
+from napari_deconv.imaging.value import InputError
+from napari_deconv.pipeline import restore_stack
+from napari_deconv.restoration.restorer import Step
+from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+
+GRID = Grid(spacing_um=(0.4, 0.15, 0.15))
+OPTICS = Optics(na=0.8, emission_nm=520, immersion_index=1.0)
+RECIPE = Recipe(OPTICS, RichardsonLucy(3), background=5.0, engine="cpu")
+
+
+def image(path: Path, shape: tuple[int, ...] = (4, 16, 14), axes: str = "ZYX") -> Path:
+    """Write a small noisy image; another name, other noise."""
+    rng = np.random.default_rng(sum(path.name.encode()))
+    data = rng.poisson(20, shape).astype(np.uint16)
+    grid = GRID if "Z" in axes else Grid(spacing_um=GRID.spacing_um[1:])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_stack(path, Stack(data, axes, grid), dtype="uint16")
+    return path
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    """Return a folder of two images, and a damaged one between them."""
+    folder = tmp_path / "raw"
+    image(folder / "cell 2.ome.tif")
+    image(folder / "cell 10.ome.tif", (3, 12, 18))
+    (folder / "cell 3.ome.tif").write_bytes(b"II*\0no image at all")
+    return folder
+
+
+def ended(
+    run: Generator[batch.Event, None, tuple[Job, ...]],
+) -> tuple[tuple[Job, ...], list[batch.Event]]:
+    events = []
+    try:
+        while True:
+            events.append(next(run))
+    except StopIteration as end:
+        return end.value, events
+
+
+def states(jobs: tuple[Job, ...]) -> list[str]:
+    return [job.state for job in jobs]
+
+
+# -- which files there are -----------------------------------------------------------------
+
+
+def test_images_are_found_and_sorted_as_people_count(raw: Path, tmp_path: Path) -> None:
+    image(raw / "cell 1.ome.zarr")
+    for name in (".hidden.tif", "notes.txt", "cell 4.czi"):
+        (raw / name).touch()
+    (raw / "cell 2_restored.unfinished.ome.zarr").mkdir()
+    (raw / "sub").mkdir()
+    jobs = jobs_of(raw, tmp_path / "out")
+    names = [Path(job.source).name for job in jobs]
+    assert names == ["cell 1.ome.zarr", "cell 2.ome.tif", "cell 3.ome.tif", "cell 10.ome.tif"]
+    assert Path(jobs[0].output) == tmp_path / "out" / "cell 1_restored.ome.tif"
+    assert {job.state for job in jobs} == {"waiting"}
+    zarr = jobs_of(raw / "cell 1.ome.zarr", tmp_path / "out", suffix=".ome.zarr")
+    assert [Path(job.output).name for job in zarr] == ["cell 1_restored.ome.zarr"]
+    only = jobs_of(raw, tmp_path, pattern="cell ?.ome.tif")
+    assert [Path(job.source).name for job in only] == names[1:3]
+
+
+def test_folders_inside_keep_their_names(tmp_path: Path) -> None:
+    for name in ("day 1/cell.tif", "day 2/cell.tif", "day 10/cell.tif", "store.ome.zarr/in.tif"):
+        path = tmp_path / "raw" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (tmp_path / "raw" / ".trash").mkdir()
+    (tmp_path / "raw" / ".trash" / "old.tif").touch()
+    out = tmp_path / "out"
+    wanted = [out / f"day {day}" / "cell_restored.ome.tif" for day in (1, 2, 10)]
+    found = jobs_of(tmp_path / "raw", out, recursive=True, pattern="*.tif")
+    assert [Path(job.output) for job in found] == wanted
+    by_pattern = jobs_of(str(tmp_path / "raw" / "**" / "*.tif"), out)
+    assert by_pattern == found
+
+
+def test_brackets_in_a_name_are_no_pattern(tmp_path: Path) -> None:
+    path = image(tmp_path / "cell [3].ome.tif")
+    assert [job.source for job in jobs_of(path, tmp_path / "out")] == [str(path)]
+
+
+def test_outputs_are_no_images_to_restore(raw: Path) -> None:
+    image(raw / "cell 2_restored.ome.tif")
+    image(raw / "sub" / "cell 7_restored.ome.tif")
+    assert len(jobs_of(raw, raw)) == 3
+    assert len(jobs_of(raw, raw, recursive=True)) == 3
+    # Where nothing is written, the name alone says nothing.
+    assert len(jobs_of(raw, raw / "out")) == 4
+
+
+@pytest.mark.parametrize(
+    ("names", "sources", "sentence"),
+    [
+        (["a.tif", "a.ome.tif"], "", "would both be written to .*a_restored.ome.tif; rename"),
+        (["one/a.tif", "two/A.tif"], ["one", "two"], "would both be written"),
+        (["notes.txt"], "", "No image lies in the folder"),
+        (["a.tif"], "b*.tif", r"No image matches .*b\*.tif"),
+        (["a.tif"], ["a.tif", "missing.tif"], "No image matches .*missing.tif"),
+        (["out/a_restored.tif"], "out", "are outputs in"),
+    ],
+)
+def test_what_cannot_be_listed_is_told(
+    tmp_path: Path, names: list[str], sources: str | list[str], sentence: str
+) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    several = [sources] if isinstance(sources, str) else sources
+    with pytest.raises(InputError, match=sentence):
+        jobs_of([tmp_path / source for source in several], tmp_path / "out")
+
+
+def test_an_unknown_suffix_is_told(raw: Path) -> None:
+    with pytest.raises(InputError, match=r"'\.png' does not say"):
+        jobs_of(raw, raw, suffix=".png")
+
+
+# -- restoring them ------------------------------------------------------------------------
+
+
+def test_a_batch_goes_on_where_a_file_fails_and_skips_what_is_done(
+    raw: Path, tmp_path: Path
+) -> None:
+    jobs = jobs_of(raw, tmp_path / "out" / "deep")
+    done, events = ended(running(jobs, RECIPE))
+    assert states(done) == ["done", "failed", "done"]
+    assert "cell 3.ome.tif" in done[1].message
+    assert [job.shape for job in done] == [(4, 16, 14), (), (3, 12, 18)]
+    assert done[0].iterations == 3
+    assert done[0].engine.startswith("cpu")
+    assert [event for event in events if event[2] is None] == [
+        (index, job, None) for index, job in enumerate(done)
+    ]
+    assert {job.state for _, job, step in events if step is not None} == {"running"}
+    for job in (done[0], done[2]):
+        alone = restore_stack(read_stack(job.source), RECIPE)
+        np.testing.assert_array_equal(read_stack(job.output).data, alone.stack.data)
+
+    before = [Path(job.output).stat().st_mtime_ns for job in (done[0], done[2])]
+    again, _ = ended(running(jobs, RECIPE))
+    assert states(again) == ["skipped", "failed", "skipped"]
+    assert again[0].message == "done already"
+    assert [Path(job.output).stat().st_mtime_ns for job in (done[0], done[2])] == before
+
+
+def test_looking_does_nothing(raw: Path, tmp_path: Path) -> None:
+    jobs = jobs_of(raw, tmp_path / "out")
+    seen, events = ended(examining(jobs, RECIPE))
+    assert states(seen) == ["waiting", "failed", "waiting"]
+    assert [index for index, _, _ in events] == [0, 1, 2]
+    assert not (tmp_path / "out").exists()
+    without_recipe, _ = ended(examining(jobs))
+    assert states(without_recipe) == states(seen)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("recipe", "was made with another recipe"),
+        ("time", "from one that has changed since"),
+        ("image", "was made from another image"),
+        ("dtype", "is stored as float32"),
+        ("stranger", "was not made with a recipe"),
+    ],
+)
+def test_an_output_that_was_made_otherwise_is_replaced_on_wish_only(
+    tmp_path: Path, change: str, sentence: str
+) -> None:
+    source = image(tmp_path / "cell.ome.tif")
+    jobs = jobs_of(source, tmp_path)
+    (done,), _ = ended(running(jobs, RECIPE))
+    assert done.state == "done"
+    output, recipe, dtype = Path(done.output), RECIPE, "float32"
+    if change == "recipe":
+        recipe = replace(RECIPE, background=6.0)
+    elif change == "time":
+        os.utime(source, ns=(1, 1))
+    elif change == "image":
+        source.unlink()
+        image(source, (4, 16, 18))
+    elif change == "dtype":
+        dtype = "uint16"
+    else:
+        output.unlink()
+        image(output)
+    before = output.read_bytes()
+    (refused,), _ = ended(running(jobs, recipe, dtype=dtype))
+    assert refused.state == "failed"
+    assert sentence in refused.message
+    assert output.read_bytes() == before
+    (replaced,), _ = ended(running(jobs, recipe, dtype=dtype, overwrite=True))
+    assert replaced.state == "done"
+    assert output.read_bytes() != before
+    (last,), _ = ended(running(jobs, recipe, dtype=dtype, overwrite=True))
+    assert last.state == "skipped"
+
+
+def test_another_content_of_the_psf_is_another_recipe(tmp_path: Path) -> None:
+    jobs = jobs_of(image(tmp_path / "cell.ome.tif"), tmp_path / "out")
+    bead = tmp_path / "bead.ome.tif"
+    samples = np.zeros((3, 5, 5), np.float32)
+    samples[1, 2, 2] = 1
+    write_stack(bead, Stack(samples, "ZYX", GRID))
+    recipe = replace(RECIPE, psf=PsfFile(str(bead), background=0.0))
+    assert states(ended(running(jobs, recipe))[0]) == ["done"]
+    assert states(ended(running(jobs, recipe))[0]) == ["skipped"]
+    old = PsfFile.of(bead, background=0.0)
+    samples[1, 2, 3] = 1
+    write_stack(bead, Stack(samples, "ZYX", GRID), overwrite=True)
+    (job,), _ = ended(running(jobs, recipe))
+    assert "another recipe" in job.message
+    # A recipe that was written for the old content: the new one counts, and that is said.
+    (job,), _ = ended(running(jobs, replace(recipe, psf=old), overwrite=True))
+    assert job.message.startswith("PSF: bead.ome.tif has changed since the recipe was written")
+    made = read_provenance(job.output)
+    assert made is not None
+    assert made["recipe"]["psf"]["sha256"] == PsfFile.of(bead).sha256 != old.sha256
+    assert states(ended(running(jobs, recipe))[0]) == ["skipped"]
+
+
+def test_channels_that_do_not_fit_the_recipe_fail_in_words(tmp_path: Path) -> None:
+    image(tmp_path / "a.ome.tif", (2, 3, 12, 14), "CZYX")
+    image(tmp_path / "b.ome.tif", (3, 3, 12, 14), "CZYX")
+    recipe = replace(RECIPE, channel_psfs=(OPTICS, replace(OPTICS, emission_nm=610.0)))
+    seen, _ = ended(examining(jobs_of(tmp_path, tmp_path), recipe))
+    assert states(seen) == ["waiting", "failed"]
+    assert seen[1].message.startswith("It has 3 channels, the recipe 2 PSFs")
+
+
+def test_other_axes_than_the_first_are_told(tmp_path: Path) -> None:
+    image(tmp_path / "a.ome.tif")
+    image(tmp_path / "b.ome.tif", (2, 4, 12, 14), "TZYX")
+    done, _ = ended(running(jobs_of(tmp_path, tmp_path), RECIPE))
+    assert states(done) == ["done", "done"]
+    assert "its axes are TZYX, those of the first file ZYX" in done[1].message
+    assert "axes" not in done[0].message
+
+
+def broken(*_: object, **__: object) -> Generator[Step, None, Any]:
+    yield Step(0, 2)
+    raise RuntimeError("the device is lost\nand more")
+
+
+def test_an_unexpected_error_is_told_and_the_next_file_follows(raw: Path, tmp_path: Path) -> None:
+    done, _ = ended(running(jobs_of(raw, tmp_path / "out"), RECIPE, restoring_file=broken))
+    assert states(done) == ["failed"] * 3
+    wanted = "This failed unexpectedly (RuntimeError: the device is lost)"
+    assert (done[0].message, done[2].message) == (wanted, wanted)
+
+
+def test_stopping_lets_go_and_the_file_waits_again(raw: Path, tmp_path: Path) -> None:
+    closed = []
+
+    def endless(*_: object, **__: object) -> Generator[Step, None, Any]:
+        try:
+            while True:
+                yield Step(1, 9)
+        finally:
+            closed.append(True)
+
+    summary = tmp_path / "summary.json"
+    jobs = list(jobs_of(raw, tmp_path / "out"))
+    run = running(jobs, RECIPE, restoring_file=endless, summary=summary)
+    for _ in range(5):
+        index, jobs[index], _step = next(run)
+    run.close()
+    assert closed == [True]
+    assert [job.state for job in jobs] == ["running", "waiting", "waiting"]
+    assert states(stopped(jobs)) == ["waiting"] * 3
+    assert "go on" in stopped(jobs)[0].message
+    assert [row["state"] for row in json.loads(summary.read_text())] == ["waiting"] * 3
+
+
+# -- the summary ---------------------------------------------------------------------------
+
+
+def test_the_summary_grows_with_each_file(raw: Path, tmp_path: Path) -> None:
+    summary = tmp_path / "out" / "summary.csv"
+    jobs, seen = jobs_of(raw, tmp_path / "out"), []
+    for _, _, step in running(jobs, RECIPE, summary=summary):
+        if step is None:
+            with summary.open(encoding="utf-8", newline="") as file:
+                seen.append([row["state"] for row in csv.DictReader(file)])
+    assert seen[0] == ["done", "waiting", "waiting"]
+    assert seen[2] == ["done", "failed", "done"]
+    with summary.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == batch.COLUMNS
+    assert (rows[0]["shape"], rows[0]["iterations"]) == ("4 x 16 x 14", "3")
+    assert float(rows[0]["seconds"]) > 0
+    assert rows[1]["message"]
+    made = read_provenance(rows[0]["output"])
+    assert made is not None
+    assert Recipe.from_dict(made["recipe"]) == RECIPE
+
+
+@pytest.mark.parametrize("name", ["mine.csv", "mine.json", "summary.txt", "none/no/s.csv"])
+def test_a_summary_that_cannot_be_written_is_told_before_anything_is_done(
+    raw: Path, tmp_path: Path, name: str
+) -> None:
+    for mine in ("mine.csv", "mine.json"):
+        (tmp_path / mine).write_text("[my, own, table]")
+    (tmp_path / "none").touch()
+    run = running(jobs_of(raw, tmp_path / "out"), RECIPE, summary=tmp_path / name)
+    with pytest.raises(InputError, match=r"no earlier summary|must end in|cannot be made"):
+        next(run)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_type_is_told_at_once(raw: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="'int8' is not written"):
+        next(running(jobs_of(raw, tmp_path / "out"), RECIPE, dtype="int8"))
