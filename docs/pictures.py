@@ -14,6 +14,7 @@ SCRIPTS = (
     "figures.py",
     "psf_figures.py",
     "dock_pictures.py",
+    "batch_pictures.py",
     "psf_pictures.py",
     "beads_pictures.py",
 )

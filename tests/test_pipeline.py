@@ -23,6 +23,7 @@ from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.psf_image import psf_from_image
+from napari_deconv.imaging.psf_models import compute_psf
 from napari_deconv.imaging.stack import KnownOptics, Stack
 from napari_deconv.imaging.value import InputError
 from napari_deconv.pipeline import (
@@ -630,6 +631,40 @@ def test_tiles_are_the_whole(method: Any, monkeypatch: pytest.MonkeyPatch) -> No
     worse = drained(restoring(stack, recipe, memory_bytes=budget), lambda step: None)
     missed = np.abs(worse.stack.data - whole.stack.data)[inner].max()
     assert missed > 1e-3 * whole.stack.data.max()
+
+
+def test_negative_values_are_told_once_for_all_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiling, "SPARE_BYTES", 0)
+    image = np.random.default_rng(0).poisson(20, (2, 64, 400)).astype(np.float32)
+    image[0, :, ::40] = -1
+    psf = Psf(np.outer([0.5, 1, 0.5], [0.5, 1, 0.5]))
+    budget = 4 * image.size + 400_000
+    run = restoring(Stack(image, "CYX"), recipe_of(psf), memory_bytes=budget)
+    record = drained(run, lambda step: None).record
+    assert record.blocks[0].tiles > 1
+    (note,) = (note for note in record.notes if "negative" in note)
+    assert note.startswith("640 negative values (1.2 % of the image) were set to 0")
+
+
+def test_tiles_that_cannot_agree_with_the_whole_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wiener through a widefield PSF; not where one tile is all, nor with Richardson-Lucy."""
+    monkeypatch.setattr(tiling, "SPARE_BYTES", 0)
+    optics = Optics(na=1.2, emission_nm=520, immersion_index=1.33)
+    grid = Grid(spacing_um=(0.3, 0.15, 0.15))
+    psf = compute_psf(optics, grid, (9, 25, 25))
+    image = np.random.default_rng(0).poisson(20, (4, 64, 300)).astype(np.uint16)
+    stack = Stack(image, "ZYX", grid)
+
+    def notes(method: Any, budget: int | None) -> list[str]:
+        run = restoring(stack, Recipe(psf, method, 5.0, "cpu"), memory_bytes=budget)
+        record = drained(run, lambda step: None).record
+        assert (record.blocks[0].tiles > 1) == (budget is not None)
+        return [note for note in record.notes if "looks through the whole image" in note]
+
+    less = 4 * image.size + 1_000_000
+    assert len(notes(Wiener(0.01), less)) == 1
+    assert notes(Wiener(0.01), None) == []
+    assert notes(RichardsonLucy(2), less) == []
 
 
 def test_too_little_memory_is_refused_before_it_is_taken(

@@ -42,7 +42,7 @@ def test_less_memory_means_more_tiles_and_no_more_than_that() -> None:
         tiled = plan(large, recipe, memory_bytes=2**28 + 4 * 24 * 1200**2).forecast
         assert whole.tiles == 1 < tiled.tiles
         assert tiled.memory_bytes <= 2**28 + 4 * 24 * 1200**2 < whole.memory_bytes
-        assert "twice" in tiled.read
+        assert tiled.reads_twice
         into_file = plan(large, recipe, memory_bytes=2**28, into_file=True).forecast
         assert into_file.tiles == tiled.tiles
         assert into_file.memory_bytes <= 2**28

@@ -23,7 +23,14 @@ from napari_deconv.engines.memory import free_memory_bytes
 from napari_deconv.files.recipe import Recipe
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError, first_line, require
-from napari_deconv.pipeline import Record, Restored, check_stack, header_of, notes_of
+from napari_deconv.pipeline import (
+    Record,
+    Restored,
+    check_stack,
+    goes_on_in_tiles,
+    header_of,
+    notes_of,
+)
 from napari_deconv.psf_sources import prepare_psfs
 from napari_deconv.restoration.restorer import Step
 from napari_deconv.tile_task import (
@@ -35,15 +42,18 @@ from napari_deconv.tile_task import (
     TileTask,
     block_records,
     counted,
+    notes_on_dark,
     tasks_of,
 )
 from napari_deconv.tiles.plan import TilePlan
-from napari_deconv.tiling import read, settling, work_of
+from napari_deconv.tiling import notes_on_seams, read, settling, work_of
 from napari_deconv.version import __version__
 from napari_deconv.worker import Told, device_of, here, run_tile, travelling
 
 #: Seconds after which a scheduler that does not answer is given up.
 ANSWER_S = 8.0
+#: Bytes that the greeting of a scheduler may have; another program's reads as a larger number.
+MOST_GREETING = 2**16
 #: Seconds that a worker may take to open its engine, and to be done with what it does.
 ASKED_S = 300.0
 #: Tiles at a worker: one being restored, and one on its way, so that no worker waits.
@@ -108,12 +118,17 @@ def restoring_on(
         psfs = prepare_psfs(recipe, stack)
         budget = memory_bytes or min(worker.free_bytes for worker in workers.values())
         # Decided here and on few voxels: the workers may have an engine that this machine lacks.
-        settled = yield from settling(chosen, recipe, psfs, open_engine("cpu"), budget)
+        in_tiles = goes_on_in_tiles(begun, budget)
+        header = header_of(chosen)
+        sink = open_sink(header, begun) if begun else None
+        settled = yield from settling(
+            chosen, recipe, psfs, open_engine("cpu"), budget, in_tiles=in_tiles
+        )
         extra = max(worker.extra_volumes for worker in workers.values())
         work = work_of(chosen, psfs, settled.methods, extra)
         plan = begun or work.plan(budget, recipe.seam_tolerance)
-        header = header_of(chosen)
-        sink = open_sink(header, plan)
+        seams = notes_on_seams(settled.methods, psfs, plan, recipe.seam_tolerance)
+        sink = sink or open_sink(header, plan)
         _require_seen(client, sink)
         setting = Setting(travelling(chosen), recipe, psfs, settled, plan, sink)
         heard = _Heard(setting)
@@ -125,7 +140,7 @@ def restoring_on(
         peak_memory_bytes=heard.peak_bytes,
         psf_shape=psfs[0].shape,
         blocks=heard.blocks(),
-        notes=notes_of(psfs, heard.notes),
+        notes=notes_of(psfs, seams, settled.notes, heard.notes, notes_on_dark(setting, heard.done)),
         version=__version__,
         predicted_bytes=plan.bytes,
     )
@@ -175,8 +190,9 @@ def connected(address: str) -> Iterator[Any]:
         ) from error
     try:
         # A client that could not connect lingers until Python collects it, which has stopped the
-        # next one from starting: none is made where nobody listens.
-        socket.create_connection(get_address_host_port(address), timeout=ANSWER_S / 2).close()
+        # next one from starting, and it waits forever where another program or a scheduler that
+        # hangs listens: none is made unless somebody greets as a scheduler does.
+        _require_greeting(get_address_host_port(address))
         client = Client(address, timeout=ANSWER_S / 2, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         raise InputError(
@@ -187,6 +203,14 @@ def connected(address: str) -> Iterator[Any]:
         yield client
     finally:
         client.close(timeout=ANSWER_S)
+
+
+def _require_greeting(place: tuple[str, int]) -> None:
+    """Raise OSError unless a scheduler greets whoever connects: with a length, then a message."""
+    with socket.create_connection(place, timeout=ANSWER_S / 2) as connection:
+        said = connection.recv(8)
+    if not 0 < int.from_bytes(said, "little") < MOST_GREETING:
+        raise OSError("what listens there is no scheduler")
 
 
 def require_same_version(client: Any) -> None:

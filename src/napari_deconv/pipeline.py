@@ -18,7 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_deconv import engines
-from napari_deconv.engines.memory import free_memory_bytes, peak_memory_bytes
+from napari_deconv.engines.memory import (
+    free_memory_bytes,
+    peak_memory_bytes,
+    return_freed_memory,
+)
 from napari_deconv.engines.opened import OpenedEngine
 from napari_deconv.files.export import Written, write_stack
 from napari_deconv.files.metadata import shadow
@@ -40,11 +44,15 @@ from napari_deconv.tile_task import (
     block_records,
     checked,
     counted,
+    notes_on_dark,
     tasks_of,
 )
 from napari_deconv.tiles.plan import TilePlan
-from napari_deconv.tiling import settling, work_of
+from napari_deconv.tiling import notes_on_seams, settling, work_of
 from napari_deconv.version import __version__
+
+#: Of the free memory a run takes no more: other programs need some, too.
+PART_OF_FREE = 0.8
 
 Float = npt.NDArray[np.float32]
 Finished = TypeVar("Finished")
@@ -158,7 +166,7 @@ def restoring(
     recipe: Recipe,
     *,
     memory_bytes: int | None = None,
-    memory_fraction: float = 1.0,
+    memory_fraction: float = PART_OF_FREE,
     sink: Sink | None = None,
     open_sink: Callable[[Stack, TilePlan], Sink] | None = None,
     begun: TilePlan | None = None,
@@ -200,6 +208,7 @@ def restoring(
         If the stack, the PSF or the recipe is not usable, or the memory is too small.
     """
     started = time.perf_counter()
+    return_freed_memory()
     chosen = stack.selected(recipe.channels, recipe.times)
     check_stack(chosen)
     yield Step(0, 1, "preparing the PSF")
@@ -208,19 +217,32 @@ def restoring(
     device = OpenedEngine(recipe.engine)
     try:
         yield Step(0, 1, f"running on {engines.reason(device.engine, recipe.engine)}")
-        budget = memory_bytes or int(memory_fraction * free_memory_bytes())
+        free = free_memory_bytes()
+        budget = memory_bytes or int(memory_fraction * free)
         in_memory = (sink is None and open_sink is None) or isinstance(sink, ArraySink)
         held = 4 * math.prod(chosen.shape) if in_memory else 0
         _require_room(budget, held)
-        settled = yield from settling(chosen, recipe, psfs, device.engine, budget - held)
+        # What other programs take changes from run to run: that is no reason to begin anew.
+        in_tiles = goes_on_in_tiles(begun, (memory_bytes or free) - held)
+        header = header_of(chosen)
+        if begun and open_sink:  # which tells that it was begun for something else
+            sink = open_sink(header, begun)
+        settled = yield from settling(
+            chosen, recipe, psfs, device.engine, budget - held, in_tiles=in_tiles
+        )
         work = work_of(chosen, psfs, settled.methods, device.engine.extra_volumes)
         plan = begun or work.plan(budget - held, recipe.seam_tolerance)
-        header = header_of(chosen)
-        into = open_sink(header, plan) if open_sink else sink or ArraySink(chosen.shape)
+        if len(plan) > 1:
+            yield Step(0, 1, _in_tiles(plan, chosen, budget))
+        seams = notes_on_seams(settled.methods, psfs, plan, recipe.seam_tolerance)
+        if open_sink and not begun:
+            sink = open_sink(header, plan)
+        into = sink or ArraySink(chosen.shape)
         setting = Setting(chosen, recipe, psfs, settled, plan, into)
         run = TileRun(setting, device)
         done: list[TileDone] = []
         yield from _restoring_tiles(run, done)
+        told = (seams, settled.notes, run.notes, notes_on_dark(setting, done), device.notes)
         record = Record(
             engine=device.engine.name,
             device=device.engine.device,
@@ -228,7 +250,7 @@ def restoring(
             peak_memory_bytes=peak_memory_bytes(),
             psf_shape=psfs[0].shape,
             blocks=block_records(setting, done),
-            notes=notes_of(psfs, run.notes, device.notes),
+            notes=notes_of(psfs, *told),
             version=__version__,
             predicted_bytes=plan.bytes + held,
         )
@@ -246,6 +268,7 @@ def _restoring_tiles(run: TileRun, finished: list[TileDone]) -> Generator[Step, 
             continue
         kept, done = yield from _counting(run.restoring(task), task.number, total)
         setting.sink.write(task.name, task.place, kept)
+        del kept  # else it stays beside the volumes of the next tile
         finished.append(done)
         yield done.step(total)
 
@@ -262,6 +285,15 @@ def _counting(
         return value
     finally:
         steps.close()
+
+
+def _in_tiles(plan: TilePlan, stack: Stack, budget_bytes: int) -> str:
+    """Return what a run in tiles will do, in words."""
+    count, largest = len(plan) * len(list(stack.blocks())), plan.tile(0).keep.shape
+    return (
+        f"{count} tiles of {' x '.join(map(str, largest))} voxels, {plan.bytes / 1e9:.2f} GB of "
+        f"memory of {budget_bytes / 1e9:.2f} GB that may be used"
+    )
 
 
 def header_of(stack: Stack) -> Stack:
@@ -303,6 +335,26 @@ def _require_room(budget: int, held: int) -> None:
         "may be used; write it into an OME-Zarr file, which is filled tile by tile, choose fewer "
         "channels or times, or close other programs",
     )
+
+
+def goes_on_in_tiles(begun: TilePlan | None, budget: int) -> bool:
+    """Return whether a run that goes on has cut its blocks, however much memory there is now.
+
+    Raises
+    ------
+    InputError
+        If a tile of the plan that it was begun with takes more than `budget` bytes.
+    """
+    if begun is None:
+        return False
+    # Rounded so that what is asked for suffices.
+    require(
+        begun.bytes <= budget,
+        f"The unfinished result was begun with tiles of {math.ceil(begun.bytes / 1e7) / 100:.2f} "
+        f"GB, but {max(budget, 0) // 10**7 / 100:.2f} GB of memory may be used; give it that much "
+        "memory, or delete its folder beside the output to begin anew",
+    )
+    return len(begun) > 1
 
 
 def export(

@@ -16,6 +16,7 @@ from napari_deconv.files.recipe import Recipe
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import Value
+from napari_deconv.pipeline import PART_OF_FREE
 from napari_deconv.psf_sources import prepare_psfs
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.restorer import Restorer
@@ -57,10 +58,9 @@ class Forecast(Value):
     read_bytes: int = 0
 
     @property
-    def read(self) -> str:
-        """What will be read, in words."""
-        again = " twice" if self.tiles > self.blocks else ""
-        return f"{self.read_bytes / 1e9:.2g} GB read{again}"
+    def reads_twice(self) -> bool:
+        """Whether the image is looked at as a whole before its tiles are restored."""
+        return self.tiles > self.blocks
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,7 @@ def plan(
     recipe : Recipe
         How.
     memory_bytes : int, optional
-        What the run may take; all that is free if not given.
+        What the run may take; a part of what is free if not given.
     into_file : bool
         Whether the result goes into a file as it is made, and not into memory.
 
@@ -99,7 +99,7 @@ def plan(
     engine = _kept_engine(recipe.engine)
     method = recipe.method
     work = work_of(chosen, psfs, (method,) * len(psfs), engine.extra_volumes)
-    budget = memory_bytes or free_memory_bytes()
+    budget = memory_bytes or int(PART_OF_FREE * free_memory_bytes())
     held = 0 if into_file else 4 * math.prod(chosen.shape)
     if work.whole_bytes > budget - held:
         work = replace(work, methods=(_as_if_settled(method),) * len(psfs))

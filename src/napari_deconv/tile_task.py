@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_deconv import engines
+from napari_deconv.engines.memory import return_freed_memory
 from napari_deconv.engines.opened import OpenedEngine
 from napari_deconv.files.recipe import Recipe
 from napari_deconv.imaging.psf import Psf
@@ -29,6 +30,8 @@ Float = npt.NDArray[np.float32]
 
 #: How often a tile is cut in two where a device has no memory for it.
 MOST_HALVINGS = 4
+#: Blocks that a note names.
+MOST_NAMED = 10
 #: What is said of a tile that an earlier run has finished.
 FINISHED_BEFORE = "finished before"
 
@@ -132,11 +135,14 @@ class Piece:
         The last one, without its estimate.
     divergences : tuple of float
         One an iteration.
+    dark : bool
+        Whether what was read is zero everywhere.
     """
 
     voxels: int
     last: Step
     divergences: tuple[float, ...]
+    dark: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,6 +178,7 @@ class TileRun:
     """
 
     def __init__(self, setting: Setting, device: OpenedEngine) -> None:
+        return_freed_memory()
         self.setting, self.device = setting, device
         self.notes: list[str] = []
         self._settled = setting.settled
@@ -221,6 +228,7 @@ class TileRun:
         if not self._settled.means:
             parts = (shared.stack, shared.recipe, shared.psfs, self.device.engine)
             self._settled = yield from settling(*parts, 0, in_tiles=True)
+            self.notes += self._settled.notes
         channel = shared.stack.channel_of(index)
         method, psf = self._settled.methods[channel], shared.psfs[channel]
         halo = method.halo(psf, shared.recipe.seam_tolerance) or psf.shape
@@ -242,7 +250,9 @@ class TileRun:
             counts, psf, settled.backgrounds[channel], whole_mean=settled.means.get(index)
         )
         del counts
-        self.notes += [n for n in observation.notes if n not in (*psf.notes, *self.notes)]
+        dark = not observation.image.any()
+        if not dark and not settled.means:  # else the block tells, which may be light elsewhere
+            self.notes += [n for n in observation.notes if n not in (*psf.notes, *self.notes)]
         divergences: list[float] = []
         step = Step(0, 1)
         for step in self.device.steps(method, observation, may_cut=may_cut):
@@ -251,7 +261,7 @@ class TileRun:
                 divergences[step.done - 1 :] = [step.divergence]
             yield step
         last = replace(step, estimate=None, peek=None)
-        self._pieces.append(Piece(math.prod(tile.read.shape), last, tuple(divergences)))
+        self._pieces.append(Piece(math.prod(tile.read.shape), last, tuple(divergences), dark))
         return checked(step)[tile.keep.within(tile.read)]
 
 
@@ -310,6 +320,42 @@ def _mean_curve(pieces: list[Piece]) -> tuple[float, ...]:
     weights = [piece.voxels for piece in pieces]
     rows = [piece.divergences for piece in pieces]
     return tuple(float(mean) for mean in np.average(rows, axis=0, weights=weights))
+
+
+def notes_on_dark(setting: Setting, done: Iterable[TileDone]) -> tuple[str, ...]:
+    """Return a note that names the blocks that are zero everywhere, as where files are missing.
+
+    Of a block that an earlier run has finished as a whole nothing is known.
+    """
+    stack = setting.stack
+    if setting.settled.means:
+        means = setting.settled.means
+        dark = [index for index in stack.blocks() if means[index] == 0]
+    else:
+        dark = [
+            tile.task.block
+            for tile in sorted(done, key=lambda tile: tile.task.number)
+            if all(piece.dark for piece in tile.pieces)
+        ]
+    if not dark:
+        return ()
+    if len(dark) == len(list(stack.blocks())):
+        return ("The image is zero everywhere: there is nothing to restore",)
+    named = [_named(index, setting) for index in dark[:MOST_NAMED]]
+    more = [f"{len(dark) - MOST_NAMED} more"] if len(dark) > MOST_NAMED else []
+    return (
+        f"Zero everywhere, while the rest of the image is not: {'; '.join([*named, *more])} "
+        "(counted from 0); check whether voxels are missing in the file",
+    )
+
+
+def _named(block: tuple[int, ...], setting: Setting) -> str:
+    """Return which block it is, as it is counted in the file: t 3, c 0."""
+    chosen = {"T": setting.recipe.times, "C": setting.recipe.channels}
+    return ", ".join(
+        f"{axis.lower()} {chosen[axis][i] if chosen[axis] else i}"
+        for axis, i in zip(setting.stack.axes, block, strict=False)
+    )
 
 
 def counted(step: Step, number: int, total: int) -> Step:

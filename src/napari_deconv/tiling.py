@@ -24,7 +24,14 @@ from napari_deconv.imaging.region import Region
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError, Value, require
 from napari_deconv.restoration.engine import Engine
-from napari_deconv.restoration.restorer import Observation, Restorer, Step, observe
+from napari_deconv.restoration.restorer import (
+    Observation,
+    Restorer,
+    Step,
+    notes_on_image,
+    observe,
+)
+from napari_deconv.restoration.wiener import Wiener
 from napari_deconv.tiles.plan import MOST_CHUNK, TilePlan, plan_tiles
 
 Place = tuple[int | slice, ...]
@@ -171,12 +178,15 @@ class Work:
         return self.methods[0].work_shape(read_shape, longest)
 
     def bytes_of(self, read_shape: tuple[int, ...], keep_shape: tuple[int, ...]) -> int:
-        """Return the bytes at the peak of a tile."""
-        work, seen = math.prod(self.work_shape(read_shape)), math.prod(read_shape)
+        """Return the bytes at the peak of a tile: while it is read, restored, or written."""
+        seen, kept = math.prod(read_shape), math.prod(keep_shape)
         volumes = max(method.volumes for method in self.methods) + self.extra_volumes
-        # The method counts the image as float32; as it was read it is there a moment longer.
-        taken = 4 * volumes * work + self.itemsize * seen + 4 * math.prod(keep_shape)
-        return int(taken) + SPARE_BYTES
+        taken = 4 * volumes * math.prod(self.work_shape(read_shape))
+        # As stored, in chunks and together; or together, as float32, and which are finite.
+        reading = max(2 * self.itemsize, self.itemsize + 5) * seen
+        # The estimate, and what is kept of it as bytes, before and after they are compressed.
+        writing = 4 * seen + 8 * kept
+        return int(max(taken, reading, writing)) + SPARE_BYTES
 
     @property
     def whole_bytes(self) -> int:
@@ -240,11 +250,14 @@ class Settled:
         In counts, one a channel.
     means : dict
         Of the counts of each block, by its index; empty where each is restored as a whole.
+    notes : tuple of str
+        On the blocks; where each is restored as a whole, its run tells.
     """
 
     methods: tuple[Restorer, ...]
     backgrounds: tuple[float, ...]
     means: dict[tuple[int, ...], float]
+    notes: tuple[str, ...] = ()
 
 
 def settling(
@@ -294,16 +307,37 @@ def settling(
     work = work_of(stack, psfs, methods, engine.extra_volumes)
     if work.whole_bytes <= budget_bytes and not in_tiles:
         return Settled(methods, backgrounds, {})
-    means: dict[tuple[int, ...], float] = {}
+    found: dict[tuple[int, ...], Facts] = {}
     for index in stack.blocks():
         for facts in facts_of(stack, index):
             yield Step(0, 1, "reading the whole image once: its mean, and whether it is whole")
             if facts is not None:
-                means[index] = facts.mean
+                found[index] = facts
+    means = {index: facts.mean for index, facts in found.items()}
+    negative = sum(facts.negative for facts in found.values())
+    notes = [
+        notes_on_image(stack.spatial_shape, psf.shape, negative=negative, images=len(found))
+        for psf in psfs
+    ]
     yield Step(0, 1, "deciding what all tiles share")
     settled = []
     for channel, psf in enumerate(psfs):
         first = next(index for index in stack.blocks() if stack.channel_of(index) == channel)
         samples = samples_of(stack, first, psf, backgrounds[channel], means[first])
         settled.append(recipe.method.settled(samples, engine))
-    return Settled(tuple(settled), backgrounds, means)
+    told = tuple(dict.fromkeys(note for some in notes for note in some))
+    return Settled(tuple(settled), backgrounds, means, told)
+
+
+def notes_on_seams(
+    methods: tuple[Restorer, ...], psfs: tuple[Psf, ...], plan: TilePlan, tolerance: float
+) -> tuple[str, ...]:
+    """Return what to tell the user of tiles that cannot agree with the whole to the tolerance."""
+    far = [
+        f"Wiener with a regularization of {method.regularization:.2g} and this PSF looks through "
+        f"the whole image: its tiles may differ from that by more than {tolerance:g} of the "
+        "maximum, in slow changes across them; Richardson-Lucy does not"
+        for method, psf in zip(methods, psfs, strict=True)
+        if isinstance(method, Wiener) and method.reaches_beyond_tiles(psf, tolerance)
+    ]
+    return tuple(dict.fromkeys(far)) if len(plan) > 1 else ()

@@ -60,7 +60,7 @@ def restoring_file(
     recipe : Recipe
         What to do.
     memory_bytes : int, optional
-        What the run may take; without it, all that is free.
+        What the run may take; without it, a part of what is free.
     dtype : {"float32", "uint16"}
         Type of the stored voxels.
     overwrite : bool
@@ -87,7 +87,10 @@ def restoring_file(
     """
     stack = source if isinstance(source, Stack) else read_stack(source)
     chosen = stack.selected(recipe.channels, recipe.times)
-    check_writable(output, overwrite=overwrite, nbytes=math.prod(chosen.shape) * _size(dtype))
+    TileStore.tidy(output)
+    # What is still to come of a run that goes on, its store knows.
+    nbytes = 0 if _is_begun(output) else math.prod(chosen.shape) * _size(dtype)
+    check_writable(output, overwrite=overwrite, nbytes=nbytes)
     is_tiff = output.name.lower().endswith(TIFF_SUFFIXES)
     in_tiles = scheduler is not None or not is_tiff or _is_begun(output)
     held = 4 * math.prod(chosen.shape)
@@ -184,7 +187,7 @@ def _begun_plan(output: Path) -> TilePlan | None:
     try:
         text = (work_folder(output) / "unfinished" / "identity.json").read_text(encoding="utf-8")
         return TilePlan.from_dict(json.loads(text)["plan"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None  # the store says what is wrong with its folder
 
 

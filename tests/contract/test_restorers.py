@@ -13,7 +13,7 @@ from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError
 from napari_deconv.restoration.blur import Edges
 from napari_deconv.restoration.engine import Engine
-from napari_deconv.restoration.restorer import Restorer, observe
+from napari_deconv.restoration.restorer import Observation, Restorer, observe
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Wiener
 
@@ -32,6 +32,11 @@ METHODS: list[Restorer] = [
     RichardsonLucy(12, read_noise=2.0),
     Wiener(),
     Wiener(regularization=0.01, edges="circular"),
+]
+#: Those that sums over the whole image steer, until they are settled.
+STEERED: list[Restorer] = [
+    RichardsonLucy(20, stop_tolerance=0.02),
+    RichardsonLucy(20, acceleration="biggs-andrews", stop_tolerance=0.02),
 ]
 #: Those that reach the input at once: smoothing never does, and with read noise the steps
 #: towards a dim voxel become small.
@@ -216,3 +221,33 @@ def test_negative_values_are_clipped_counted_and_said() -> None:
     seen = observe(image, Psf(np.ones((1, 1, 1))))
     assert seen.image.min() == 0
     assert "3 negative values" in seen.notes[0]
+
+
+@pytest.mark.parametrize("method", [*METHODS, *STEERED], ids=str)
+def test_a_piece_with_its_halo_is_restored_as_in_the_whole(
+    method: Restorer, engine: Engine, asymmetric_psf: MakePsf
+) -> None:
+    """To a thousandth of the maximum: tiles leave no seams."""
+    rng = np.random.default_rng(5)
+    image = rng.poisson(np.where(rng.random((6, 24, 160)) > 0.98, 900, 30)).astype(np.float32)
+    psf = Psf(asymmetric_psf(PSF_SHAPE))
+    seen = observe(image, psf, 10.0)
+    settled = method.settled([seen], engine)
+    halo = settled.halo(psf)
+    assert halo is not None
+    start, stop = 60, 90
+    read = slice(start - halo[-1], stop + halo[-1])
+    assert read.start >= 0
+    assert read.stop <= 160
+    piece = observe(image[..., read], psf, 10.0, whole_mean=float(image.mean()))
+    whole, part = _estimate(settled, seen, engine), _estimate(settled, piece, engine)
+    error = np.abs(part[..., halo[-1] : -halo[-1]] - whole[..., start:stop]).max()
+    assert error < 1e-3 * whole.max()
+
+
+def _estimate(
+    method: Restorer, observation: Observation, engine: Engine
+) -> npt.NDArray[np.float32]:
+    *_, last = method.steps(observation, engine)
+    assert last.estimate is not None
+    return last.estimate

@@ -57,12 +57,12 @@ def gaussian(*sigmas: float) -> Psf:
 
 
 def test_the_halo_follows_the_core_the_iterations_and_the_tolerance() -> None:
-    """For a Gaussian: 1.9 sigmas times the root of the iterations, and where its light ends."""
+    """For a Gaussian: 1.6 sigmas times the root of the iterations, and a share of its light."""
     psf = gaussian(1.5, 3.0)
     usual = RichardsonLucy(49).halo(psf)
     assert usual is not None
-    support = [n // 2 for n in psf.cropped(0.99).shape]
-    expected = [1.9 * 7 * s + half for s, half in zip((1.5, 3.0), support, strict=True)]
+    box = [n // 2 for n in psf.cropped(0.9).shape]
+    expected = [1.6 * 7 * s + 2.4 * half for s, half in zip((1.5, 3.0), box, strict=True)]
     assert usual == pytest.approx(expected, abs=1.5)  # the core's width is read off its samples
     halos = [
         RichardsonLucy(49, "none").halo(psf),

@@ -11,8 +11,11 @@ import pytest
 from scipy import ndimage
 
 from napari_deconv.engines.cpu_engine import CpuEngine
+from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.noise import noise_sigma
+from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
+from napari_deconv.imaging.psf_models import compute_psf
 from napari_deconv.imaging.value import InputError
 from napari_deconv.restoration.blur import transfer_function
 from napari_deconv.restoration.engine import Engine, Float
@@ -208,3 +211,14 @@ def test_a_piece_of_the_continuation_is_that_of_the_whole() -> None:
     whole = continued(image, (8, 11, 9)) - 0.5
     for where in blocks(whole.shape, 40):
         assert np.abs(pieces[where] - whole[where]).max() < 1e-6
+
+
+def test_a_weak_filter_of_a_widefield_psf_has_no_end() -> None:
+    """The slowest changes across a plane pass least, and are amplified most."""
+    grid = Grid(spacing_um=(0.3, 0.15, 0.15))
+    psf = compute_psf(Optics(na=1.2, emission_nm=520, immersion_index=1.33), grid, (15, 41, 41))
+    assert Wiener(3e-4).reaches_beyond_tiles(psf)
+    assert Wiener(0.01).reaches_beyond_tiles(psf)
+    assert not Wiener(0.2).reaches_beyond_tiles(psf)
+    assert not Wiener(3e-4).reaches_beyond_tiles(gaussian_psf(1.5, 15, 3))
+    assert not Wiener().reaches_beyond_tiles(psf)  # nothing is known of it yet

@@ -186,7 +186,7 @@ def test_the_forecast_names_the_tiles(dock: DeconvolveDock, wide: Image, qtbot: 
         dock._settings_changed()
     text = dock.running.forecast.text()
     assert "; in 12 tiles; 51 MB of 51 MB memory; " in text
-    assert "GB read twice" in text
+    assert "B read twice" in text
 
 
 @pytest.mark.usefixtures("in_tiles", "slowly")

@@ -101,7 +101,7 @@ def check_writable(path: str | os.PathLike[str], *, overwrite: bool = False, nby
             free = shutil.disk_usage(folder).free
     except OSError as error:
         raise told(error, target, nbytes) from error
-    require(free >= nbytes + _SPARE_BYTES, disk_full(folder, nbytes, free))
+    require(free >= nbytes + _SPARE_BYTES, disk_full(folder, max(nbytes, _SPARE_BYTES), free))
 
 
 def write_stack(

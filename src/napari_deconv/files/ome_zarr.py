@@ -80,13 +80,13 @@ def _levels(source: Path, *, voxels: bool = True, smaller: bool = False) -> tupl
     group, xml = _image_group(source)
     attrs = dict(group.attrs)
     multiscale = _multiscale(attrs, source.name)
-    array = group[str(multiscale["datasets"][0]["path"])]
+    array = _level(group, multiscale["datasets"][0], source.name)
     axes = "".join(_axes(multiscale, array.ndim, source.name))
     description = _description(attrs, multiscale, list(axes), xml)
     data = _voxels(source, array, axes) if voxels else shadow(array.shape, array.dtype)
     stacks = [stack_of(data, axes, description, stem(source))]
     for index, entry in enumerate(multiscale["datasets"][1:] if smaller else (), start=1):
-        level = group[str(entry["path"])]
+        level = _level(group, entry, source.name)
         if not _is_smaller(level, array, axes):
             break
         array = level
@@ -94,6 +94,18 @@ def _levels(source: Path, *, voxels: bool = True, smaller: bool = False) -> tupl
         grid = _coarser(stacks[0].grid, multiscale, axes, index)
         stacks.append(replace(stacks[0], data=data, grid=grid))
     return tuple(stacks)
+
+
+def _level(group: Any, entry: Plain, name: str) -> Any:
+    """Return the array of a level of the image."""
+    path = str(entry.get("path", ""))
+    level = group.get(path) if path else None
+    require(
+        hasattr(level, "chunks"),
+        f"{name} cannot be read: it says that there are voxels in {path!r}, and no array is "
+        "there; copy or export it again",
+    )
+    return level
 
 
 def _is_smaller(level: Any, than: Any, axes: str) -> bool:

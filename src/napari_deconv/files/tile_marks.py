@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from napari_deconv.imaging.value import InputError
+
 from .intensities import Range
 from .whole import write_lasting
 
@@ -45,8 +47,15 @@ class TileMarks:
     def written(self) -> Iterator[tuple[Slices, Range]]:
         """Yield the place of each tile that is marked, and the range of its intensities."""
         for file in sorted(self.folder.glob("*.json")):
-            mark = json.loads(file.read_text(encoding="utf-8"))
-            yield tuple(slice(*ends) for ends in mark["place"]), Range(*mark["range"])
+            try:
+                mark = json.loads(file.read_text(encoding="utf-8"))
+                written = tuple(slice(*ends) for ends in mark["place"]), Range(*mark["range"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(
+                    f"The mark of a tile {file} is damaged; delete that file, and run again: "
+                    "the tile is then restored anew"
+                ) from error
+            yield written
 
     def _file(self, tile: str) -> Path:
         if not re.fullmatch("[A-Za-z0-9_-]+", tile):

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_deconv.imaging.stack import Stack
-from napari_deconv.imaging.value import InputError, Plain, require
+from napari_deconv.imaging.value import InputError, Plain, first_line, require
 
 from . import ome_zarr, ome_zarr_output, run_lock
 from .export import TIFF_SUFFIXES, ZARR_SUFFIXES, Written, check_writable, output_at
@@ -42,6 +42,10 @@ from .whole import move, remove, replaced_by, told, write_lasting
 
 #: Of the work folder: raised when its files change their meaning.
 FORMAT = 1
+
+#: What a work folder is called after its output's stem, and what its state consists of.
+_WORK_SUFFIX = f".{UNFINISHED}.ome.zarr"
+_OF_A_RUN = frozenset({"identity.json", "lock", "done"})
 
 Slices = tuple[slice, ...]
 
@@ -124,10 +128,7 @@ class TileStore:
         chunks = tuple(min(side, n) for side, n in zip(chunks, stack.shape, strict=True))
         path = cls.folder_of(output)
         store = cls(path, output, stack.shape, chunks, dtype, version, overwrite, known)
-        if (output / UNFINISHED / "identity.json").is_file():
-            # A run was ended right after it had moved its folder there.
-            remove(replaced_by(path))
-            remove(output / UNFINISHED)
+        cls.tidy(output)
         check_writable(output, overwrite=overwrite, nbytes=0)
         with store._told(0):
             store._begin({**identity, "output": store._output()})
@@ -137,7 +138,19 @@ class TileStore:
     def folder_of(target: str | os.PathLike[str]) -> Path:
         """Return the work folder of an output."""
         output, _ = output_at(target)
-        return output.parent / f"{_stem(output.name)}.unfinished.ome.zarr"
+        return output.parent / f"{_stem(output.name)}{_WORK_SUFFIX}"
+
+    @classmethod
+    def tidy(cls, target: str | os.PathLike[str]) -> None:
+        """Remove what a run has left that was ended right after it had moved its folder there."""
+        output, _ = output_at(target)
+        state = output / UNFINISHED
+        # Of an output by such a name it could be a run that goes on.
+        if output.name.endswith(_WORK_SUFFIX) or not state.is_dir():
+            return
+        if {entry.name for entry in state.iterdir()} <= _OF_A_RUN:  # nothing of somebody else
+            remove(replaced_by(cls.folder_of(output)))
+            remove(state)
 
     @property
     def header(self) -> Stack:
@@ -287,14 +300,25 @@ class TileStore:
         self.__dict__["_holds_lock"] = True
         try:
             if self._identity.is_file():
-                begun = json.loads(self._identity.read_text(encoding="utf-8"))
-                require_same(begun, as_plain(identity), self.path)
+                require_same(self._begun(), as_plain(identity), self.path)
             else:
                 self._create(as_plain(identity))
             check_writable(self.target, overwrite=self.overwrite, nbytes=self._bytes_to_come())
         except BaseException:
             self.release()
             raise
+
+    def _begun(self) -> Plain:
+        """Return what the folder was begun for, after a look at whether its array is there."""
+        try:
+            begun: Plain = dict(json.loads(self._identity.read_text(encoding="utf-8")))
+            _ = self._array
+        except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
+            raise InputError(
+                f"{self.path.name} is damaged ({first_line(error)[:160]}); choose another output, "
+                f"or delete the folder {self.path} to begin anew"
+            ) from error
+        return begun
 
     def _create(self, identity: Plain) -> None:
         """Make the folder's array; its identity comes last and says that all is there."""

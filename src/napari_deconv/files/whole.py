@@ -110,7 +110,8 @@ def told(error: OSError, target: Path, nbytes: int) -> InputError:
 
 def disk_full(folder: Path, nbytes: int, free: int) -> str:
     """Return the sentence for a disk on which `nbytes` do not fit."""
+    needed = f"{nbytes / 1e6:,.0f} MB" if nbytes >= 1e6 else f"{nbytes / 1e3:,.0f} kB"
     return (
-        f"The disk of {folder} is too full: {nbytes / 1e6:,.0f} MB are needed and "
+        f"The disk of {folder} is too full: {needed} are needed and "
         f"{free / 1e6:,.0f} MB are free; make room, or choose another disk"
     )

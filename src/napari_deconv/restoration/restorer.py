@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -168,22 +169,50 @@ def observe(
             f"The image holds {bad} NaN or infinite values; replace them (for instance by the "
             "median of their neighbours) before restoring"
         )
-    notes = []
     negative = array < 0
-    if negative.any():
+    count = int(np.count_nonzero(negative))
+    if count:
+        array[negative] = 0
+    fitted = fitted_to(psf, array.ndim)
+    notes = notes_on_image(array.shape, fitted.shape, negative=count, dark=not array.any())
+    return Observation(array, fitted, float(background), (*fitted.notes, *notes), whole_mean)
+
+
+def notes_on_image(
+    shape: tuple[int, ...],
+    psf_shape: tuple[int, ...],
+    *,
+    negative: int,
+    dark: bool = False,
+    images: int = 1,
+) -> tuple[str, ...]:
+    """Return what is to be told of an image, or of some of one shape, before it is restored.
+
+    Parameters
+    ----------
+    shape, psf_shape : tuple of int
+        Of the image, and of the PSF on its voxels.
+    negative : int
+        Number of negative voxels, of all images.
+    dark : bool
+        Whether it is zero everywhere.
+    images : int
+        How many there are.
+    """
+    notes = []
+    if negative:
+        share = 100 * negative / (images * math.prod(shape))
         notes.append(
-            f"{int(negative.sum())} negative values ({100 * negative.mean():.2g} % of the image) "
+            f"{negative} negative values ({share:.2g} % of the image) "
             "were set to 0: photon counts are not negative"
         )
-        array[negative] = 0
-    if not array.any():
+    if dark:
         notes.append("The image is zero everywhere: there is nothing to restore")
-    if array.ndim == 3 and array.shape[0] == 1:
+    if len(shape) == 3 and shape[0] == 1:
         notes.append("The stack has one plane: only y and x can be restored")
-    fitted = fitted_to(psf, array.ndim)
-    if any(p > n for p, n in zip(fitted.shape, array.shape, strict=True)):
+    if any(p > n for p, n in zip(psf_shape, shape, strict=True)):
         notes.append(
-            f"The PSF {fitted.shape} is larger than the image {array.shape}: light from beyond "
+            f"The PSF {psf_shape} is larger than the image {shape}: light from beyond "
             "the image is estimated too"
         )
-    return Observation(array, fitted, float(background), (*fitted.notes, *notes), whole_mean)
+    return tuple(notes)

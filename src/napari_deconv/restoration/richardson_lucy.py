@@ -33,9 +33,11 @@ ROUNDING = 1e-7
 #: Momentum never takes a voxel below a tenth of itself: one that reached 0 would stay there,
 #: since each update multiplies.
 EXTRAPOLATE = "fmax(x + a * (x - q), 0.1f * x)"
-#: How far an error at a cut reaches, in standard deviations of the PSF's core per root of the
-#: iterations, until it is 1e-3 of the maximum; measured (docs/volumes.md).
-REACH = {"none": 1.0, "heavy-ball": 1.9}
+#: How far an error at a cut reaches until it is 1e-3 of the maximum, measured (docs/volumes.md):
+#: in standard deviations of the PSF's core per root of the iterations, and in half sides of the
+#: box that holds `TAILS_HOLD` of its light.
+REACH = {"none": 0.6, "heavy-ball": 1.6}
+TAILS, TAILS_HOLD = 2.4, 0.9
 #: Gradients below this part of the mean count as flat in the total variation; or below the
 #: weight times this for each axis. With less, strong smoothing overshoots where the image is
 #: flat: neighbours swing up and down for ever, and rounding decides which.
@@ -147,11 +149,12 @@ class RichardsonLucy(Value):
             return None
         reach = REACH["none" if self.acceleration == "none" else "heavy-ball"]
         # What an iteration gets wrong at a cut spreads with the root of their number, and fades.
-        widths = reach * math.sqrt(self.iterations) * max(math.log10(1 / tolerance), 0) / 3
-        core, support = _core_sigmas(psf.samples), psf.cropped(0.99).shape
+        widths = reach * math.sqrt(self.iterations)
+        core, box = _core_sigmas(psf.samples), psf.cropped(TAILS_HOLD).shape
+        fading = max(math.log10(1 / tolerance), 0) / 3
         return tuple(
-            math.ceil(widths * sigma) + side // 2 if side > 1 else 0
-            for sigma, side in zip(core, support, strict=True)
+            math.ceil(fading * (widths * sigma + TAILS * (side // 2))) if side > 1 else 0
+            for sigma, side in zip(core, box, strict=True)
         )
 
     def settled(self, samples: Sequence[Observation], engine: Engine) -> RichardsonLucy:

@@ -30,10 +30,12 @@ SAMPLE = 1_000_000
 #: Halvings of the range of weights: to 0.06 %.
 BISECTIONS = 14
 #: Part of the filter that may lie beyond the halo, per tolerance of the seam. Measured: neighbours
-#: of either sign cancel, so that five times the tolerance is still kept (docs/volumes.md).
-TAIL = 5.0
+#: of either sign cancel, so that twice the tolerance is still kept (docs/volumes.md).
+TAIL = 2.0
 #: Lengths of the PSF that the filter is looked at in: its tails are longer than the PSF.
 ROOM = 3
+#: A filter that reaches farther than this part of it on each side may reach anywhere.
+FAR = 0.4
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,17 @@ class Wiener(Value):
             return None
         return _reach(psf.samples, float(self.regularization), min(TAIL * tolerance, 0.5))
 
+    def reaches_beyond_tiles(self, psf: Psf, tolerance: float = SEAM_TOLERANCE) -> bool:
+        """Return whether the filter reaches farther than `halo` can tell.
+
+        Of a widefield PSF a weak weight amplifies the slowest changes across a plane most; they
+        have no end. Along z that does not matter, as tiles have all planes.
+        """
+        halo, room = self.halo(psf, tolerance), _room(psf.shape)
+        return halo is not None and any(
+            reach > FAR * n for reach, n in zip(halo[-2:], room[-2:], strict=True)
+        )
+
     def settled(self, samples: Sequence[Observation], engine: Engine) -> Wiener:
         """Return the method with the weight that the samples ask for, together."""
         # A piece of an image that repeats itself does not.
@@ -135,9 +148,9 @@ class Wiener(Value):
 
 def _reach(psf: Float, weight: float, tail: float) -> tuple[int, ...]:
     """Return beyond how many voxels along each axis less than `tail` of the filter lies."""
-    from scipy.fft import irfftn, next_fast_len
+    from scipy.fft import irfftn
 
-    shape = tuple(next_fast_len(max(ROOM * n, 64), real=True) if n > 1 else 1 for n in psf.shape)
+    shape = _room(psf.shape)
     response = np.abs(irfftn(inverse(transfer_function(psf, shape), weight), s=shape, workers=-1))
     reach = []
     for axis, n in enumerate(shape):
@@ -148,6 +161,13 @@ def _reach(psf: Float, weight: float, tail: float) -> tuple[int, ...]:
         beyond = np.append(sides.sum() - np.cumsum(sides), 0.0)
         reach.append(int(np.argmax(beyond <= tail * sides.sum())) if n > 1 else 0)
     return tuple(reach)
+
+
+def _room(psf_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape on which the reach of a filter is looked at."""
+    from scipy.fft import next_fast_len
+
+    return tuple(next_fast_len(max(ROOM * n, 64), real=True) if n > 1 else 1 for n in psf_shape)
 
 
 def inverse(otf: Complex, weight: float) -> Complex:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,7 @@ class BatchDock(Dock):
         self.running.set_running(True)
         self.panel.setEnabled(False)
         memory = int(self.preferences.memory_fraction * free_memory_bytes())
-        self.job.start(partial(_running, choice, recipe, memory))
+        self.job.start(partial(_running, choice, recipe, memory, self.table.value()))
 
     def cancel(self) -> None:
         """Stop at the next step; what is finished is kept."""
@@ -245,11 +246,20 @@ def _looking(choice: BatchChoice, recipe: Recipe | str | None) -> Generator[Any,
     return (yield from batch.examining(jobs, known, dtype=choice.dtype, overwrite=choice.overwrite))
 
 
-def _running(choice: BatchChoice, recipe: Recipe | str, memory: int) -> Generator[Any, None, Any]:
+def _running(
+    choice: BatchChoice, recipe: Recipe | str, memory: int, seen: tuple[batch.Job, ...]
+) -> Generator[Any, None, Any]:
     """Yield the jobs, then what happens to each; return them as they ended."""
     known = read_recipe(recipe) if isinstance(recipe, str) else recipe
     jobs = _jobs(choice)
-    yield jobs
+    # What was seen of a file stands in the table until its turn comes.
+    headers = {job.source: job for job in seen}
+    yield tuple(
+        replace(job, axes=headers[job.source].axes, shape=headers[job.source].shape)
+        if job.source in headers
+        else job
+        for job in jobs
+    )
     summary = Path(choice.output).expanduser() / SUMMARY
     return (
         yield from batch.running(

@@ -71,7 +71,7 @@ class RunPanel(QWidget):
             tiles,
             f"{size(told.memory_bytes)} of {size(told.free_bytes)} memory",
             f"{duration(told.seconds)} at most",
-            told.read,
+            f"{size(told.read_bytes)} read{' twice' if told.reads_twice else ''}",
         ]
         if too_large_bytes:
             large = size(too_large_bytes)
