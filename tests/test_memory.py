@@ -2,8 +2,8 @@
 
 Each run is a process of its own, which this module is the program of: from an OME-Zarr that would
 take several times the budget in one piece into another one, its pyramid included. What counts is
-the most that the process ever holds, by the system's account, less what it holds once a small
-run has imported everything.
+the most that the process ever holds, by the system's account, less what it holds once it has
+imported the package.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="other systems do not tell the peak of a single process"
 )
 
-BUDGET = 400_000_000
-SHAPE = (128, 720, 720)
+BUDGET = 500_000_000
+SHAPE = (128, 752, 752)
 METHODS: dict[str, RichardsonLucy | Wiener] = {
     "Richardson-Lucy": RichardsonLucy(2),
     "Wiener": Wiener(0.01),
@@ -48,12 +48,12 @@ def psf() -> Psf:
     return Psf(np.exp(-((z / 1.5) ** 2 + y**2 + x**2) / 8))
 
 
-def write_image(path: Path, shape: tuple[int, ...]) -> None:
+def write_image(path: Path) -> None:
     """Write dots on a dim ground: one block, again and again, which is quick to store."""
     rng = np.random.default_rng(0)
     block = rng.poisson(np.where(rng.random((32, 80, 80)) > 0.999, 500, 5)).astype(np.uint16)
-    counts = np.tile(block, [-(-n // side) for n, side in zip(shape, block.shape, strict=True)])
-    counts = counts[tuple(slice(n) for n in shape)]
+    counts = np.tile(block, [-(-n // side) for n, side in zip(SHAPE, block.shape, strict=True)])
+    counts = counts[tuple(slice(n) for n in SHAPE)]
     write_stack(path, Stack(counts, "ZYX", Grid(spacing_um=(0.3, 0.1, 0.1))), dtype="uint16")
 
 
@@ -73,11 +73,8 @@ def restored(image: Path, output: Path, method: Restorer, memory_bytes: int) -> 
 
 def measure(image: Path, method: Restorer) -> dict[str, Any]:
     """Return by how much this process grows at the most while it restores, and its record."""
+    footprint = held("VmRSS")
     with tempfile.TemporaryDirectory(dir=image.parent) as folder:
-        small = Path(folder) / "small.ome.zarr"
-        write_image(small, (8, 300, 300))
-        restored(small, Path(folder) / "first.ome.zarr", method, SPARE_BYTES + 6_000_000)
-        footprint = held("VmRSS")
         record = restored(image, Path(folder) / "out.ome.zarr", method, BUDGET).record
     return {
         "peak": held("VmHWM") - footprint,
@@ -112,7 +109,7 @@ class Measured:
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("memory") / "image.ome.zarr"
-    write_image(path, SHAPE)
+    write_image(path)
     return path
 
 
@@ -125,8 +122,8 @@ def measured(image: Path, request: pytest.FixtureRequest) -> Measured:
 
 def test_a_run_takes_what_its_plan_says_and_never_more_than_it_may(measured: Measured) -> None:
     """Assert that the peak is within 15 % of what was predicted, and below it and the budget."""
-    assert measured.work.whole_bytes > 2 * BUDGET
-    assert measured.tiles == len(measured.work.plan(BUDGET, 1e-3)) > 2
+    assert measured.work.whole_bytes > 3 * BUDGET / 2
+    assert measured.tiles == len(measured.work.plan(BUDGET, 1e-3)) > 1
     assert measured.peak <= measured.predicted <= BUDGET
     assert measured.peak >= 0.85 * measured.predicted
 

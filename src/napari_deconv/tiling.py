@@ -42,7 +42,7 @@ SAMPLES = 4
 #: Voxels that are looked at together while a block is surveyed.
 SURVEYED = (32, 1024, 1024)
 #: Bytes that a run takes beside its volumes: code that is loaded late, buffers of files.
-SPARE_BYTES = 48 * 2**20
+SPARE_BYTES = 96 * 2**20
 
 
 @dataclass(frozen=True)

@@ -418,7 +418,7 @@ def test_a_folder_of_somebody_else_is_not_touched(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "sentence"),
     [
-        (errno.ENOSPC, "is too full: .* MB are needed"),
+        (errno.ENOSPC, "is too full: 2 kB are needed and .* MB are free"),
         (errno.EROFS, "may not be written to"),
         (errno.EIO, "could not be written"),
     ],

@@ -185,7 +185,7 @@ def test_the_forecast_names_the_tiles(dock: DeconvolveDock, wide: Image, qtbot: 
     with qtbot.waitSignal(dock.latest.ready, timeout=15_000):
         dock._settings_changed()
     text = dock.running.forecast.text()
-    assert "; in 12 tiles; 51 MB of 51 MB memory; " in text
+    assert "; in 12 tiles; 102 MB of 102 MB memory; " in text
     assert "B read twice" in text
 
 
@@ -345,7 +345,7 @@ def test_a_result_larger_than_memory_is_sent_into_a_file(
         np.broadcast_to(np.uint16(1), (40, 9, 400, 400)), "TZYX", Grid(spacing_um=(0.3, 0.1, 0.1))
     )
     wanted = runs.Wanted(stack, OPTICS, SHORT)
-    monkeypatch.setattr(runs, "budget_bytes", lambda fraction: 2 * 10**8)
+    monkeypatch.setattr(runs, "budget_bytes", lambda fraction: 3 * 10**8)
     promise = runs.promised(wanted, 1.0)
     assert not promise.fits
     assert promise.result_bytes == 4 * stack.data.size

@@ -21,6 +21,9 @@ from napari_deconv.imaging.stack import Stack
 SMALL_ENOUGH = 256
 
 Factors = tuple[int, ...]
+#: Planes that are averaged at a time: chunks in float64 would take more than a small tile.
+PLANES = 4
+
 Slices = tuple[slice, ...]
 
 
@@ -104,13 +107,24 @@ def halved(block: npt.NDArray[Any], axes: tuple[bool, ...]) -> npt.NDArray[Any]:
     >>> halved(np.array([1, 2, 4, 4, 9], np.uint16), (True,))
     array([2, 4, 9], dtype=uint16)
     """
+    lead = max(block.ndim - 3, 0)
+    step = 2 if axes[lead] else 1
+    shape = tuple(-(-n // (2 if halve else 1)) for n, halve in zip(block.shape, axes, strict=True))
+    result = np.empty(shape, block.dtype)
+    before = (slice(None),) * lead
+    for first in range(0, shape[lead], PLANES):
+        last = min(first + PLANES, shape[lead])
+        part = block[(*before, slice(first * step, last * step))]
+        result[(*before, slice(first, last))] = _means(part, axes)
+    return result
+
+
+def _means(block: npt.NDArray[Any], axes: tuple[bool, ...]) -> npt.NDArray[np.float64]:
     with np.errstate(invalid="ignore", over="ignore"):  # infinities have no mean
         means = block.astype(np.float64)
         for axis in (axis for axis, halve in enumerate(axes) if halve):
             means = _halved(means, axis)
-        if block.dtype.kind in "iub":
-            np.rint(means, out=means)
-        return means.astype(block.dtype)
+        return np.rint(means, out=means) if block.dtype.kind in "iub" else means
 
 
 def _halved(block: npt.NDArray[np.float64], axis: int) -> npt.NDArray[np.float64]:

@@ -33,6 +33,8 @@ def acquire(lock: Path, what: str) -> None:
     OSError
         If it cannot be written.
     """
+    # All that takes time is known before: a run that is killed leaves no lock without a name.
+    owner = json.dumps({"pid": os.getpid(), "host": platform.node(), "started": _started()})
     for _ in range(5):
         try:
             descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
@@ -42,7 +44,7 @@ def acquire(lock: Path, what: str) -> None:
             _take_away(lock, text)
             continue
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump({"pid": os.getpid(), "host": platform.node(), "started": _started()}, file)
+            file.write(owner)
         _HELD.add(lock)
         return
     raise InputError(f"{what} is being taken up by another run; wait for it, or try again")
