@@ -14,7 +14,7 @@ import pytest
 
 from napari_deconv import previewing
 from napari_deconv.engines.cpu_engine import CpuEngine
-from napari_deconv.files.recipe import Method, Recipe
+from napari_deconv.files.recipe import Classical, Recipe
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.region import Region, region_around
 from napari_deconv.imaging.stack import Stack
@@ -36,7 +36,7 @@ REGIONS = {
     "middle": Region((4, 33, 30), (6, 15, 16)),
     "border": Region((8, 65, 30), (6, 16, 16)),
 }
-METHODS: dict[str, Method] = {
+METHODS: dict[str, Classical] = {
     "plain": RichardsonLucy(20, "none"),
     "heavy ball": RichardsonLucy(30),
     "total variation": RichardsonLucy(20, tv_weight=0.002),
@@ -278,7 +278,7 @@ def test_nothing_grows_while_sliders_move(psf: Psf, asymmetric_psf: Make, photon
     """500 times another region, PSF and method, some of them stopped early."""
     preview = Preview(Stack(photons((6, 40, 40)), "ZYX"), engine="cpu", background=2)
     psfs = [psf, Psf(asymmetric_psf((3, 5, 5))), Psf(asymmetric_psf((7, 9, 9)))]
-    methods: list[Method] = [RichardsonLucy(2), Wiener(), RichardsonLucy(3, "none")]
+    methods: list[Classical] = [RichardsonLucy(2), Wiener(), RichardsonLucy(3, "none")]
     settings = list(product((0, 8, 16), psfs, methods))
 
     def move(times: int) -> None:

@@ -23,6 +23,7 @@ from napari_deconv.engines.memory import free_memory_bytes
 from napari_deconv.files.recipe import Recipe
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError, first_line, require
+from napari_deconv.methods import restorer_of
 from napari_deconv.pipeline import (
     Record,
     Restored,
@@ -122,7 +123,13 @@ def restoring_on(
         header = header_of(chosen)
         sink = open_sink(header, begun) if begun else None
         settled = yield from settling(
-            chosen, recipe, psfs, open_engine("cpu"), budget, in_tiles=in_tiles
+            chosen,
+            restorer_of(recipe.method),
+            recipe.background,
+            psfs,
+            open_engine("cpu"),
+            budget,
+            in_tiles=in_tiles,
         )
         extra = max(worker.extra_volumes for worker in workers.values())
         work = work_of(chosen, psfs, settled.methods, extra)

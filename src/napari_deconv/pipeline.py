@@ -31,6 +31,7 @@ from napari_deconv.files.recipe import Recipe
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import Value, require
+from napari_deconv.methods import restorer_of
 from napari_deconv.psf_sources import prepare_psfs
 from napari_deconv.restoration.restorer import Restorer, Step, observe, require_intensities
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
@@ -228,7 +229,13 @@ def restoring(
         if begun and open_sink:  # which tells that it was begun for something else
             sink = open_sink(header, begun)
         settled = yield from settling(
-            chosen, recipe, psfs, device.engine, budget - held, in_tiles=in_tiles
+            chosen,
+            restorer_of(recipe.method),
+            recipe.background,
+            psfs,
+            device.engine,
+            budget - held,
+            in_tiles=in_tiles,
         )
         work = work_of(chosen, psfs, settled.methods, device.engine.extra_volumes)
         plan = begun or work.plan(budget - held, recipe.seam_tolerance)

@@ -16,17 +16,13 @@ from napari_deconv.files.recipe import Recipe
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import Value
+from napari_deconv.methods import about_settled, restorer_of
 from napari_deconv.pipeline import PART_OF_FREE
 from napari_deconv.psf_sources import prepare_psfs
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.restorer import Restorer
-from napari_deconv.restoration.richardson_lucy import RichardsonLucy
-from napari_deconv.restoration.wiener import Wiener
 from napari_deconv.tiles.plan import TilePlan
 from napari_deconv.tiling import Work, work_of
-
-#: Regularization by which the reach of one that is still to be found is planned.
-USUAL_WEIGHT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -97,29 +93,17 @@ def plan(
     chosen = stack.selected(recipe.channels, recipe.times)
     psfs = prepare_psfs(recipe, stack)
     engine = _kept_engine(recipe.engine)
-    method = recipe.method
+    method = restorer_of(recipe.method)
     work = work_of(chosen, psfs, (method,) * len(psfs), engine.extra_volumes)
     budget = memory_bytes or int(PART_OF_FREE * free_memory_bytes())
     held = 0 if into_file else 4 * math.prod(chosen.shape)
     if work.whole_bytes > budget - held:
-        work = replace(work, methods=(_as_if_settled(method),) * len(psfs))
+        work = replace(work, methods=(about_settled(method),) * len(psfs))
     # Where not even the result fits, the sentence of the run says so; here it is a number.
     tiles = work.plan(budget - held, recipe.seam_tolerance) if held < budget else None
     made = _forecast(work, tiles, chosen, method, engine)
     made = replace(made, memory_bytes=made.memory_bytes + held, free_bytes=budget)
     return Plan(psfs[0], engines.reason(engine, recipe.engine), made, tiles)
-
-
-def _as_if_settled(method: Restorer) -> Restorer:
-    """Return the method as it will about be when the data have decided."""
-    if isinstance(method, Wiener):
-        weight = USUAL_WEIGHT if method.regularization == "auto" else method.regularization
-        return replace(method, regularization=weight, edges="non-circulant")
-    if isinstance(method, RichardsonLucy):
-        steered = method.acceleration == "biggs-andrews" and not method.momentum
-        momentum = (0.5,) * method.iterations if steered else method.momentum
-        return replace(method, stop_tolerance=0.0, momentum=momentum, edges="non-circulant")
-    return method
 
 
 @cache

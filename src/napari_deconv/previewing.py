@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from napari_deconv.engines.memory import free_memory_bytes
 from napari_deconv.engines.opened import OpenedEngine
-from napari_deconv.files.recipe import Method
+from napari_deconv.files.recipe import Classical
 from napari_deconv.imaging.noise import noise_sigma
 from napari_deconv.imaging.psf import Psf, fitted_to
 from napari_deconv.imaging.region import Region
@@ -210,7 +210,7 @@ class Preview:
             self._engine.engine.release()
             del self._engine
 
-    def frames(self, region: Region, psf: Psf, method: Method) -> Iterator[Frame]:
+    def frames(self, region: Region, psf: Psf, method: Classical) -> Iterator[Frame]:
         """Restore a region, ever better; the last frame is what a run gives there.
 
         Parameters
@@ -241,7 +241,7 @@ class Preview:
         self._require_within(region)
         return self._frames(region, psf, method)
 
-    def _frames(self, region: Region, psf: Psf, method: Method) -> Iterator[Frame]:
+    def _frames(self, region: Region, psf: Psf, method: Classical) -> Iterator[Frame]:
         yield self.first_frame(region, psf, method)
         done = 0
         for frame in self.quick_frames(region, psf, method):
@@ -251,7 +251,7 @@ class Preview:
             done = frame.iterations
         yield from self.exact_frames(region, psf, method, done)
 
-    def first_frame(self, region: Region, psf: Psf, method: Method) -> Frame:
+    def first_frame(self, region: Region, psf: Psf, method: Classical) -> Frame:
         """Return Wiener's frame; in Richardson-Lucy's place, calmer and not negative."""
         psf = self._fitted(region, psf)
         view = self._quick_view(region, psf, method)
@@ -270,7 +270,7 @@ class Preview:
         note = f"a first look: Wiener, regularization {weight:.2g}"
         return Frame(view.region, data, "wiener", 1, (), note)
 
-    def quick_frames(self, region: Region, psf: Psf, method: Method) -> Iterator[Frame]:
+    def quick_frames(self, region: Region, psf: Psf, method: Classical) -> Iterator[Frame]:
         """Yield some iterations on a small part; none for Wiener, whose first frame shows as much.
 
         Where the region needs no more around it, they are the run's own, and the last frame is
@@ -285,7 +285,7 @@ class Preview:
             yield from self._refined(view, psf, replace(method, edges="circular", iterations=most))
 
     def exact_frames(
-        self, region: Region, psf: Psf, method: Method, seen: int = 0
+        self, region: Region, psf: Psf, method: Classical, seen: int = 0
     ) -> Iterator[Frame]:
         """Yield what a run goes through, from the picture after `seen` iterations on."""
         psf = self._fitted(region, psf)
@@ -312,7 +312,7 @@ class Preview:
             f"image of {self.shape} voxels",
         )
 
-    def _quick_view(self, region: Region, psf: Psf, method: Method) -> _View:
+    def _quick_view(self, region: Region, psf: Psf, method: Classical) -> _View:
         """Return the view of the first frames: exact where that is as quick."""
         part = needed_part(region, self.shape, method.halo(psf))
         voxels = math.prod(method.work_shape(part.shape, psf.shape))
@@ -346,7 +346,7 @@ class Preview:
             self._transformed = kept
         return kept[1]
 
-    def _refined(self, view: _View, psf: Psf, method: Method, seen: int = 0) -> Iterator[Frame]:
+    def _refined(self, view: _View, psf: Psf, method: Classical, seen: int = 0) -> Iterator[Frame]:
         """Run the method on a view; pictures after no more than `seen` iterations are left out."""
         observation = Observation(view.image, psf, self.background, whole_mean=self.mean)
         divergences: list[float] = []

@@ -22,6 +22,7 @@ from napari_deconv.files.recipe import Recipe
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError, Value, first_line
+from napari_deconv.methods import restorer_of
 from napari_deconv.restoration.restorer import Step, observe
 from napari_deconv.tiles.plan import Tile, TilePlan, split
 from napari_deconv.tiling import Settled, read, settling
@@ -226,7 +227,8 @@ class TileRun:
     ) -> Generator[Step, None, Float]:
         shared, shape = self.setting, self.setting.plan.shape
         if not self._settled.means:
-            parts = (shared.stack, shared.recipe, shared.psfs, self.device.engine)
+            wanted = (restorer_of(shared.recipe.method), shared.recipe.background)
+            parts = (shared.stack, *wanted, shared.psfs, self.device.engine)
             self._settled = yield from settling(*parts, 0, in_tiles=True)
             self.notes += self._settled.notes
         channel = shared.stack.channel_of(index)
@@ -246,9 +248,8 @@ class TileRun:
         channel = stack.channel_of(index)
         psf, method = self.setting.psfs[channel], settled.methods[channel]
         counts = read(stack, (*index, *tile.read.slices))
-        observation = observe(
-            counts, psf, settled.backgrounds[channel], whole_mean=settled.means.get(index)
-        )
+        level, mean = settled.backgrounds[channel], settled.means.get(index)
+        observation = observe(counts, psf, level, whole_mean=mean, start=tile.read.start)
         del counts
         dark = not observation.image.any()
         if not dark and not settled.means:  # else the block tells, which may be light elsewhere

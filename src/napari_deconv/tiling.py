@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_deconv.files.reading import read_voxels
-from napari_deconv.files.recipe import Recipe
 from napari_deconv.imaging.noise import SAMPLE, background_level
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.region import Region
@@ -262,7 +261,8 @@ class Settled:
 
 def settling(
     stack: Stack,
-    recipe: Recipe,
+    method: Restorer,
+    background: float | str,
     psfs: tuple[Psf, ...],
     engine: Engine,
     budget_bytes: int,
@@ -275,8 +275,10 @@ def settling(
     ----------
     stack : Stack
         The channels and times that are restored.
-    recipe : Recipe
-        Method and background.
+    method : Restorer
+        As the user wants it.
+    background : float or "auto"
+        As in the recipe.
     psfs : tuple of Psf
         One a channel.
     engine : Engine
@@ -302,8 +304,8 @@ def settling(
         If voxels cannot be read, or are NaN or infinite.
     """
     channels = range(stack.channel_count())
-    backgrounds = tuple(background_of(stack, c, recipe.background) for c in channels)
-    methods: tuple[Restorer, ...] = (recipe.method,) * len(psfs)
+    backgrounds = tuple(background_of(stack, c, background) for c in channels)
+    methods: tuple[Restorer, ...] = (method,) * len(psfs)
     work = work_of(stack, psfs, methods, engine.extra_volumes)
     if work.whole_bytes <= budget_bytes and not in_tiles:
         return Settled(methods, backgrounds, {})
@@ -324,7 +326,7 @@ def settling(
     for channel, psf in enumerate(psfs):
         first = next(index for index in stack.blocks() if stack.channel_of(index) == channel)
         samples = samples_of(stack, first, psf, backgrounds[channel], means[first])
-        settled.append(recipe.method.settled(samples, engine))
+        settled.append(method.settled(samples, engine))
     told = tuple(dict.fromkeys(note for some in notes for note in some))
     return Settled(tuple(settled), backgrounds, means, told)
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 import mmap
 import sys
 import threading
-from collections.abc import Generator
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +23,8 @@ from napari_deconv.engines.opened import OpenedEngine
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError
 from napari_deconv.restoration.engine import Engine
+from napari_deconv.restoration.restorer import ended
 from napari_deconv.tile_task import Setting, TileDone, TileRun, TileTask
-
-Result = TypeVar("Result")
 
 #: One tile at a time is restored in a process: it fills the memory that the plan counts with,
 #: and its engine uses all cores or the whole device.
@@ -124,7 +122,7 @@ def run_tile(task: TileTask, setting: Setting) -> Told:
     with ONE_AT_A_TIME:
         device = device_of(setting.recipe.engine, here())
         run = _run_on(setting, device)
-        kept, done = _drained(run.restoring(task))
+        kept, done = ended(run.restoring(task))
         notes = (*run.notes, *device.notes)
     setting.sink.write(task.name, task.place, kept)
     return Told(done, device.engine.name, device.engine.device, peak_memory_bytes(), notes)
@@ -134,16 +132,6 @@ def run_tile(task: TileTask, setting: Setting) -> Told:
 def _run_on(setting: Setting, device: OpenedEngine) -> TileRun:
     """Return the run that goes on from tile to tile: it knows what the device has refused."""
     return TileRun(setting, device)
-
-
-def _drained(steps: Generator[Any, None, Result]) -> Result:
-    """Run a generator to its end; return its value."""
-    try:
-        while True:
-            next(steps)
-    except StopIteration as end:
-        value: Result = end.value
-        return value
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from .arguments import (
 from .batch import batch
 from .beads import beads
 from .channel_psfs import psfs_of
+from .learning import predict, train
 from .optics_options import with_optics
 from .restoring import restore_file
 from .terminal import fail, has_display, open_viewer, say
@@ -243,6 +244,8 @@ def psf(
 
 app.command()(beads)
 app.command()(batch)
+app.command()(train)
+app.command()(predict)
 
 
 @app.command()

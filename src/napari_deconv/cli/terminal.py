@@ -11,13 +11,16 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 if TYPE_CHECKING:
     from napari_deconv.files.recipe import Recipe
     from napari_deconv.imaging.stack import Stack
     from napari_deconv.restoration.restorer import Step
     from napari_deconv.volumes import Finished
+
+
+Value = TypeVar("Value")
 
 
 def fail(sentence: str, code: int) -> NoReturn:
@@ -33,6 +36,11 @@ def say(text: str) -> None:
 
 def run(steps: Generator[Step, None, Finished], output: Path) -> Finished:
     """Run to the end with progress on stderr; Ctrl-C ends it after the iteration."""
+    return followed(steps, lambda: _stopped(output))
+
+
+def followed(steps: Generator[Step, Any, Value], stopped: Callable[[], str] | str) -> Value:
+    """Run to the end with progress on stderr; return the value. Ctrl-C ends it with a word."""
     try:
         with _progress() as show, closing(steps):
             while True:
@@ -41,7 +49,7 @@ def run(steps: Generator[Step, None, Finished], output: Path) -> Finished:
         return end.value  # type: ignore[no-any-return]
     except KeyboardInterrupt:
         # Told here: the parser of the command line would end without a word.
-        fail(_stopped(output), 130)
+        fail(stopped if isinstance(stopped, str) else stopped(), 130)
 
 
 def _stopped(output: Path) -> str:

@@ -21,7 +21,35 @@ from napari_deconv.restoration.wiener import Wiener
 from .export import TIFF_SUFFIXES, ZARR_SUFFIXES
 from .reading import read_provenance
 
-Method = RichardsonLucy | Wiener
+
+@dataclass(frozen=True)
+class TrainedModel(Value):
+    """A trained network, in the place of a method.
+
+    Parameters
+    ----------
+    path : str
+        Its file.
+    sha256 : str, optional
+        Digest of the file when the recipe was made, so that another content is noticed.
+    """
+
+    path: str
+    sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        require(bool(self.path), "The model's file has no name")
+        object.__setattr__(self, "path", str(self.path))
+
+    @classmethod
+    def of(cls, path: str | os.PathLike[str]) -> Self:
+        """Return the value for an existing file, with its digest and absolute path."""
+        absolute = Path(path).expanduser().absolute()
+        return cls(str(absolute), digest(absolute))
+
+
+Classical = RichardsonLucy | Wiener
+Method = Classical | TrainedModel
 
 
 @dataclass(frozen=True)
@@ -132,8 +160,8 @@ class Recipe(Value):
             "The tolerance of a seam, a part of the maximum,", self.seam_tolerance, above=0
         )
         require(
-            isinstance(self.method, (RichardsonLucy, Wiener)),
-            "The recipe's method must be RichardsonLucy or Wiener",
+            isinstance(self.method, (RichardsonLucy, Wiener, TrainedModel)),
+            "The recipe's method must be RichardsonLucy, Wiener or TrainedModel",
         )
         if self.background != "auto":
             require_number("The background (a number, or 'auto')", self.background)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,8 @@ from napari_deconv.imaging.psf import Psf, fitted_to
 from napari_deconv.imaging.value import InputError, require, require_number
 
 from .engine import Engine, Float
+
+Result = TypeVar("Result")
 
 #: Largest difference between a piece and the whole, as a part of the maximum.
 SEAM_TOLERANCE = 1e-3
@@ -36,6 +38,9 @@ class Observation:
     whole_mean : float, optional
         Mean of the whole image, in counts, where this is a piece of one: a method that starts
         flat starts there, so that the pieces agree with the whole.
+    start : tuple of int, optional
+        Where in the whole image the first voxel lies, where this is a piece of one: a method
+        that works on a grid of its own lays it there.
     """
 
     image: Float
@@ -43,6 +48,7 @@ class Observation:
     background: float
     notes: tuple[str, ...] = ()
     whole_mean: float | None = None
+    start: tuple[int, ...] | None = None
 
     @property
     def level(self) -> float:
@@ -90,6 +96,16 @@ class Step:
     place: tuple[int | slice, ...] | None = None
 
 
+def ended(steps: Generator[Step, None, Result]) -> Result:
+    """Run what yields steps to its end; return its value."""
+    try:
+        while True:
+            next(steps)
+    except StopIteration as end:
+        value: Result = end.value
+        return value
+
+
 class Restorer(Protocol):
     """What is done to a block; tiling, docks and commands know nothing else of it."""
 
@@ -134,7 +150,12 @@ def require_intensities(dtype: np.dtype[Any]) -> None:
 
 
 def observe(
-    image: npt.ArrayLike, psf: Psf, background: float = 0.0, *, whole_mean: float | None = None
+    image: npt.ArrayLike,
+    psf: Psf,
+    background: float = 0.0,
+    *,
+    whole_mean: float | None = None,
+    start: tuple[int, ...] | None = None,
 ) -> Observation:
     """Check an image against its PSF and return the `Observation`.
 
@@ -148,6 +169,8 @@ def observe(
         Counts to be modelled under the image.
     whole_mean : float, optional
         Mean of the whole image where this is a piece of one.
+    start : tuple of int, optional
+        Where in the whole image it begins.
 
     Raises
     ------
@@ -175,7 +198,7 @@ def observe(
         array[negative] = 0
     fitted = fitted_to(psf, array.ndim)
     notes = notes_on_image(array.shape, fitted.shape, negative=count, dark=not array.any())
-    return Observation(array, fitted, float(background), (*fitted.notes, *notes), whole_mean)
+    return Observation(array, fitted, float(background), (*fitted.notes, *notes), whole_mean, start)
 
 
 def notes_on_image(

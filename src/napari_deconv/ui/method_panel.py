@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 from superqt import QLabeledDoubleSlider, QLabeledSlider
 
 from napari_deconv.engines import ENGINES
-from napari_deconv.files.recipe import Method
+from napari_deconv.files.recipe import Classical
 from napari_deconv.restoration.blur import EDGES
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Wiener
@@ -42,7 +42,7 @@ AUTOMATIC_STOP = 1e-3
 class Settings:
     """All of a recipe but its PSF."""
 
-    method: Method = RichardsonLucy(stop_tolerance=AUTOMATIC_STOP)  # noqa: RUF009 - frozen
+    method: Classical = RichardsonLucy(stop_tolerance=AUTOMATIC_STOP)  # noqa: RUF009 - frozen
     background: float | Literal["auto"] = "auto"
     engine: str = "auto"
 
@@ -146,7 +146,7 @@ class MethodPanel(QWidget):
         """Return the settings; `InputError` where they are not usable."""
         acceleration = METHODS[self.method.currentText()]
         edges: Any = self.edges.currentText()
-        method: Method
+        method: Classical
         if acceleration is None:
             automatic = self.automatic_regularization.isChecked()
             weight = float(f"{10 ** self.regularization.value():.3g}")

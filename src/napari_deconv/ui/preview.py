@@ -23,6 +23,7 @@ from napari_deconv.files.recipe import Recipe
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.region import SHOWN, Region, region_around
 from napari_deconv.imaging.stack import Stack
+from napari_deconv.methods import classical
 from napari_deconv.previewing import Frame, Preview
 from napari_deconv.psf_sources import prepare_psf
 
@@ -179,7 +180,7 @@ class LivePreview(QObject):
             recipe = wish.recipe()
             wanted = _Wanted(wish.stack, block, region, recipe, previews.psf(recipe, wish.stack))
             preview = previews.preview("first", wanted)
-            frame = preview.first_frame(region, wanted.psf, recipe.method)
+            frame = preview.first_frame(region, wanted.psf, classical(recipe.method))
             yield _shown(frame, preview, wanted)
             return wanted
 
@@ -196,7 +197,9 @@ class LivePreview(QObject):
 
         def work() -> Generator[Shown | None, None, Frame | None]:
             preview, last = previews.preview("quick", wanted), None
-            for last in preview.quick_frames(wanted.region, wanted.psf, wanted.recipe.method):
+            for last in preview.quick_frames(
+                wanted.region, wanted.psf, classical(wanted.recipe.method)
+            ):
                 yield _shown(last, preview, wanted)
             return last
 
@@ -213,7 +216,8 @@ class LivePreview(QObject):
         wanted, previews, seen = self._wanted, self._previews, self._seen
 
         def work() -> Generator[Shown | None, None, None]:
-            preview, method = previews.preview("exact", wanted), wanted.recipe.method
+            preview = previews.preview("exact", wanted)
+            method = classical(wanted.recipe.method)
             for frame in preview.exact_frames(wanted.region, wanted.psf, method, seen):
                 yield _shown(frame, preview, wanted)
 

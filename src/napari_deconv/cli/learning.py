@@ -1,0 +1,217 @@
+"""The verbs `train` and `predict`: from a PSF to a trained network, and from that to a result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_deconv.imaging.value import InputError
+
+from .arguments import bytes_of, number_or_auto, numbers, optics_of, read_image, require_written
+from .optics_options import with_optics
+from .restoring import restore_file
+from .terminal import followed, say
+
+if TYPE_CHECKING:
+    from napari_deconv.imaging.psf import Psf
+    from napari_deconv.imaging.stack import Stack
+    from napari_deconv.learned.pairs import Light
+
+#: A stack stands for others up to so many times dimmer and brighter.
+SPREAD = 4.0
+
+
+@with_optics
+def train(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File of the model (.safetensors).")
+    ],
+    like: Annotated[
+        Path | None,
+        typer.Option(help="A stack that the network is for: its voxel size, light and background."),
+    ] = None,
+    psf: Annotated[Path | None, typer.Option(help="Image of the PSF, for instance a bead.")] = None,
+    voxel_size: Annotated[
+        str | None, typer.Option("--voxel-size", metavar="Z,Y,X", help="Voxel size in um.")
+    ] = None,
+    photons: Annotated[
+        str | None,
+        typer.Option(metavar="LOW,HIGH", help="Photons in the brightest voxels, from to."),
+    ] = None,
+    background: Annotated[
+        str | None, typer.Option(metavar="LOW,HIGH", help="Counts under everything, from to.")
+    ] = None,
+    read_noise: Annotated[float, typer.Option(help="Camera noise in photons.")] = 1.0,
+    structures: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,...", help="Structures to learn from; all where not given."),
+    ] = None,
+    *,
+    optics: dict[str, Any],
+    preset: Annotated[str, typer.Option(help="quick, standard or thorough.")] = "quick",
+    steps: Annotated[int | None, typer.Option(help="Most steps, in place of the preset's.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same network.")] = 0,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Keep the state here; one that is there is taken up.")
+    ] = None,
+    engine: Annotated[str, typer.Option(help="auto, cpu, opencl or torch.")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model.")] = False,
+) -> None:
+    """Train a network on pairs that are simulated with your own PSF."""
+    from dataclasses import replace
+
+    from napari_deconv.engines import open_engine
+
+    try:
+        from napari_deconv.learned.model_file import SUFFIX, write_model
+        from napari_deconv.learned.training import PRESETS, inverse_design, training
+    except ImportError as error:
+        raise InputError(
+            "Training needs the package torch, which is not installed; run: "
+            'pip install "napari-deconv[learned]"'
+        ) from error
+    if preset not in PRESETS:
+        raise InputError(f"The preset {preset!r} is not known; choose {', '.join(PRESETS)}")
+    if not output.name.lower().endswith(SUFFIX):
+        raise InputError(f"{output.name} does not end in {SUFFIX}, as the file of a model does")
+    if output.exists() and not overwrite:
+        raise InputError(f"{output} exists already; choose another name, or give --overwrite")
+    stack = read_image(like, voxel_size) if like is not None else None
+    prepared = _psf(psf, optics, stack, voxel_size)
+    light = _light(stack, photons, background, read_noise, structures)
+    schedule = replace(PRESETS[preset], seed=seed)
+    if steps is not None:
+        schedule = replace(schedule, steps=steps)
+    say(f"PSF         {' x '.join(map(str, prepared.shape))} voxels")
+    say(f"Photons     {light.photons[0]:.4g} to {light.photons[1]:.4g} in the brightest voxels")
+    say(f"Background  {light.background[0]:.4g} to {light.background[1]:.4g}")
+    run = training(
+        prepared,
+        light,
+        inverse_design(prepared),
+        schedule,
+        open_engine(engine),
+        name=output.name[: -len(SUFFIX)],
+        checkpoint=checkpoint,
+    )
+    model = followed(run, _stopped(checkpoint))
+    write_model(output, model, overwrite=overwrite)
+    card = model.card
+    say(f"Trained     {card.steps} steps in {card.seconds:.0f} s")
+    say(f"Loss        {card.validation:.4g} on the pairs that were left out")
+    say(f"Output      {output}")
+
+
+def _stopped(checkpoint: Path | None) -> str:
+    if checkpoint is None:
+        return "Stopped; nothing was written. Give --checkpoint to go on another time."
+    return f"Stopped; the same command goes on from {checkpoint}, where it was last kept."
+
+
+def _psf(psf: Path | None, optics: dict[str, Any], stack: Stack | None, spacing: str | None) -> Psf:
+    """Return the PSF on the voxels that are trained for."""
+    from napari_deconv.files.recipe import PsfFile
+    from napari_deconv.imaging.grid import Grid
+    from napari_deconv.imaging.psf_models import compute_psf
+    from napari_deconv.psf_sources import psf_of_file
+
+    grid = stack.grid if stack is not None else None
+    if spacing is not None:
+        grid = Grid(spacing_um=numbers(spacing, "--voxel-size"))
+    if grid is None:
+        raise InputError(
+            "The voxel size to train for is unknown; give --voxel-size Z,Y,X, or --like with a "
+            "stack that knows it"
+        )
+    if psf is not None:
+        if optics:
+            raise InputError("Give either the image of a PSF or optics (--na ...), not both")
+        return psf_of_file(PsfFile.of(psf), grid)
+    return compute_psf(optics_of(optics), grid)
+
+
+def _light(
+    stack: Stack | None,
+    photons: str | None,
+    background: str | None,
+    read_noise: float,
+    structures: str | None,
+) -> Light:
+    """Return the light to train for: what was said, else that of the stack, else the usual."""
+    from napari_deconv.learned.pairs import Light
+
+    said: dict[str, Any] = {"read_noise": read_noise}
+    if stack is not None:
+        said |= _light_of(stack)
+    if photons is not None:
+        said["photons"] = numbers(photons, "--photons")
+    if background is not None:
+        said["background"] = numbers(background, "--background")
+    if structures is not None:
+        said["kinds"] = tuple(name.strip() for name in structures.split(","))
+    return Light(**said)
+
+
+def _light_of(stack: Stack) -> dict[str, Any]:
+    """Return photons and background as in a stack, a count taken for a photon."""
+    import numpy as np
+
+    from napari_deconv.tiling import background_of, read, sample_regions
+
+    level = background_of(stack, 0, "auto")
+    first = next(iter(stack.blocks()))
+    counts = np.concatenate(
+        [read(stack, (*first, *r.slices)).ravel() for r in sample_regions(stack.spatial_shape)]
+    )
+    bright = max(float(np.percentile(counts, 99.9)) - level, 1.0)
+    say(f"Light       as in {stack.name}, a count taken for a photon")
+    return {
+        "photons": (bright / SPREAD, bright * SPREAD),
+        "background": (0.8 * level, 1.2 * level),
+    }
+
+
+def predict(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="TIFF, OME-TIFF or OME-Zarr.")],
+    model: Annotated[Path, typer.Option(help="File of a model that `train` has made.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="OME-TIFF (.ome.tif) or OME-Zarr (.ome.zarr).")
+    ],
+    psf: Annotated[
+        Path | None, typer.Option(help="Image of the PSF; the model's own where not given.")
+    ] = None,
+    background: Annotated[str, typer.Option(help="Counts, or auto.")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto, cpu, opencl or torch.")] = "auto",
+    memory: Annotated[
+        str | None, typer.Option(help="Memory that may be taken, such as 2GiB or 500MB.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="Type of the output: float32 or uint16.")] = "float32",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
+) -> None:
+    """Restore a stack with a trained network, in tiles where it is large."""
+    from napari_deconv.files.recipe import PsfFile, Recipe, TrainedModel
+    from napari_deconv.methods import restorer_of
+
+    require_written(dtype, "0.5")
+    stack = read_image(source, None, voxels=False)
+    method = TrainedModel.of(model)
+    learned: Any = restorer_of(method)
+    recipe = Recipe(
+        PsfFile.of(psf) if psf is not None else learned.model.psf,
+        method,
+        number_or_auto(background, "--background"),  # type: ignore[arg-type]
+        engine,
+    )
+    restore_file(
+        stack,
+        output,
+        recipe,
+        source=source,
+        as_json=as_json,
+        memory_bytes=None if memory is None else bytes_of(memory),
+        dtype=dtype,
+        overwrite=overwrite,
+    )

@@ -1,0 +1,154 @@
+"""The U-Net of CARE, in 2D and 3D by one code.
+
+With one channel, depth 2, 32 first channels and kernels of 3 it has the layers of CSBDeep's
+(Weigert et al. 2018, doi 10.1038/s41592-018-0216-7). Pooling may leave z as it is, for stacks
+whose planes lie farther apart than their pixels, and any size from one voxel on is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from napari_deconv.imaging.value import require
+
+#: Smallest scale of a Laplace distribution that the second output gives.
+LEAST_SCALE = 1e-3
+
+
+def pools_for(spacing_um: Sequence[float], depth: int) -> tuple[tuple[int, ...], ...]:
+    """Return by how much each level pools each axis: an axis only while it is not coarser.
+
+    Examples
+    --------
+    >>> pools_for((0.3, 0.1, 0.1), 2)
+    ((1, 2, 2), (1, 2, 2))
+    >>> pools_for((0.2, 0.1, 0.1), 2)
+    ((1, 2, 2), (2, 2, 2))
+    """
+    steps, levels = list(spacing_um), []
+    for _ in range(depth):
+        # A third finer still counts as the same: after it the axis would be the coarser one.
+        pool = tuple(2 if step <= 1.5 * min(steps) else 1 for step in steps)
+        levels.append(pool)
+        steps = [step * by for step, by in zip(steps, pool, strict=True)]
+    return tuple(levels)
+
+
+class UNet(nn.Module):
+    """Channels in, one restored image out: the first channel and what the network adds to it.
+
+    Parameters
+    ----------
+    pools : sequence of tuple of int
+        By how much each level pools each axis; as many as the depth.
+    channels : int
+        That go in.
+    first : int
+        Channels of the first level; each level has twice as many as the one before.
+    kernel : int
+        Odd side of the convolutions.
+    laplace : bool
+        Whether a second output gives the scale of a Laplace distribution around the first.
+    """
+
+    def __init__(
+        self,
+        pools: Sequence[Sequence[int]],
+        *,
+        channels: int = 1,
+        first: int = 32,
+        kernel: int = 3,
+        laplace: bool = False,
+    ) -> None:
+        super().__init__()
+        self.pools = tuple(tuple(pool) for pool in pools)
+        self.kernel, self.laplace = kernel, laplace
+        ndim, depth = len(self.pools[0]), len(self.pools)
+        require(ndim in (2, 3) and kernel % 2 == 1, "A U-Net is 2D or 3D, with odd kernels")
+        convolution = {2: nn.Conv2d, 3: nn.Conv3d}[ndim]
+
+        def pair(sizes: Sequence[int]) -> nn.Sequential:
+            layers: list[nn.Module] = []
+            for before, after in pairwise(sizes):
+                layers += [convolution(before, after, kernel, padding=kernel // 2), nn.ReLU()]
+            return nn.Sequential(*layers)
+
+        sizes = [first * 2**level for level in range(depth)]
+        befores = [channels, *sizes[:-1]]
+        self.down = nn.ModuleList(pair((a, b, b)) for a, b in zip(befores, sizes, strict=True))
+        self.middle = pair((sizes[-1], 2 * sizes[-1], sizes[-1]))
+        self.up = nn.ModuleList(
+            pair((2 * size, size, max(size // 2, first))) for size in reversed(sizes)
+        )
+        self.last = convolution(first, 1 + laplace, 1)
+        # What it adds is nothing at first: it begins where what goes in has come to.
+        for values in self.last.parameters():
+            nn.init.zeros_(values)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Voxels along each axis that make one of the coarsest level: its grid must not move."""
+        return tuple(_product(along) for along in zip(*self.pools, strict=True))
+
+    @property
+    def halo(self) -> tuple[int, ...]:
+        """How far a voxel of the output looks, along each axis."""
+        reach, stride = [0] * len(self.strides), [1] * len(self.strides)
+        for pool in self.pools:
+            for axis, by in enumerate(pool):
+                # Two convolutions down and two up at each level; pooling takes what lies beside.
+                reach[axis] += 4 * (self.kernel // 2) * stride[axis] + (by - 1) * stride[axis]
+                stride[axis] *= by
+        return tuple(
+            far + 2 * (self.kernel // 2) * step for far, step in zip(reach, stride, strict=True)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, 1 or 2, ...) for channels (N, C, ...): the image, and its Laplace scale."""
+        whole = x.shape[2:]
+        first = x[:, :1]
+        x = _padded(x, self.strides)
+        kept = []
+        for level, pool in zip(self.down, self.pools, strict=True):
+            x = level(x)
+            kept.append(x)
+            x = _pooled(x, pool)
+        x = self.middle(x)
+        for level, pool, skip in zip(self.up, reversed(self.pools), reversed(kept), strict=True):
+            scales = [float(by) for by in pool]
+            x = functional.interpolate(x, scale_factor=scales, mode="nearest")
+            x = level(torch.cat([x, skip], dim=1))
+        out = self.last(x)[(..., *(slice(n) for n in whole))]
+        image = out[:, :1] + first
+        if not self.laplace:
+            alone: Tensor = image
+            return alone
+        both: Tensor = torch.cat([image, functional.softplus(out[:, 1:]) + LEAST_SCALE], dim=1)
+        return both
+
+
+def _pooled(x: Tensor, pool: tuple[int, ...]) -> Tensor:
+    pooled = functional.max_pool2d if len(pool) == 2 else functional.max_pool3d
+    result: Tensor = pooled(x, pool)
+    return result
+
+
+def _padded(x: Tensor, strides: Sequence[int]) -> Tensor:
+    """Return x repeated at its far ends until the strides divide it."""
+    ends: list[int] = []
+    for n, stride in zip(reversed(x.shape[2:]), reversed(strides), strict=True):
+        ends += [0, -n % stride]
+    padded: Tensor = functional.pad(x, ends, mode="replicate") if any(ends) else x
+    return padded
+
+
+def _product(numbers: Sequence[int]) -> int:
+    result = 1
+    for number in numbers:
+        result *= number
+    return result

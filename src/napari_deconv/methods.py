@@ -1,0 +1,72 @@
+"""From a recipe's method to what restores: a trained network is loaded, the others are it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from napari_deconv.files.recipe import Classical, Method, TrainedModel, digest
+from napari_deconv.imaging.value import InputError, require
+from napari_deconv.restoration.restorer import Restorer
+from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.restoration.wiener import Wiener
+
+#: Regularization by which the reach of one that is still to be found is planned.
+USUAL_WEIGHT = 1e-3
+
+
+def restorer_of(method: Method) -> Restorer:
+    """Return what restores.
+
+    Raises
+    ------
+    InputError
+        If the file of a trained network is not there, is another than the recipe knows, or torch
+        is not installed.
+    """
+    if not isinstance(method, TrainedModel):
+        return method
+    try:
+        from napari_deconv.learned.network import Learned
+    except ImportError as error:
+        raise InputError(
+            "A trained network needs the package torch, which is not installed; run: "
+            'pip install "napari-deconv[learned]"'
+        ) from error
+    made = Learned(method.path)
+    require(
+        method.sha256 in (None, digest(Path(method.path).expanduser())),
+        f"The model {Path(method.path).name} has changed since the recipe was written; take the "
+        "model of that time, or write the recipe anew",
+    )
+    return made
+
+
+def classical(method: Method) -> Classical:
+    """Return a method that has settings to show.
+
+    Raises
+    ------
+    InputError
+        If it is a trained network, which has none.
+    """
+    if isinstance(method, TrainedModel):
+        raise InputError(
+            "This recipe restores with a trained network, which this dock does not offer; run it "
+            "with the command napari-deconv restore --recipe, or from a script"
+        )
+    return method
+
+
+def about_settled(method: Restorer) -> Restorer:
+    """Return a method as it will about be when the data have decided."""
+    if isinstance(method, Wiener):
+        weight = USUAL_WEIGHT if method.regularization == "auto" else method.regularization
+        return replace(method, regularization=weight, edges="non-circulant")
+    if isinstance(method, RichardsonLucy):
+        steered = method.acceleration == "biggs-andrews" and not method.momentum
+        momentum = (0.5,) * method.iterations if steered else method.momentum
+        return replace(method, stop_tolerance=0.0, momentum=momentum, edges="non-circulant")
+    from napari_deconv.learned.network import Learned
+
+    return replace(method, bright=1.0) if isinstance(method, Learned) else method

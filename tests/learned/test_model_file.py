@@ -1,0 +1,129 @@
+"""A model's file: all of it comes back, and what is no model is refused in a sentence."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from napari_deconv.imaging.psf import Psf
+from napari_deconv.imaging.value import InputError
+from napari_deconv.learned.inputs import INVERSE_CHANNELS
+from napari_deconv.learned.model_file import (
+    CARD,
+    Card,
+    Design,
+    Model,
+    read_card,
+    read_model,
+    write_model,
+)
+from napari_deconv.learned.pairs import Light
+
+
+@pytest.fixture
+def model() -> Model:
+    design = Design(INVERSE_CHANNELS, ((1, 2, 2), (2, 2, 2)), first=2)
+    card = Card("beads", design, Light(photons=(5.0, 90.0)), (0.2, 0.1, 0.1), steps=7)
+    samples = np.random.default_rng(0).random((3, 5, 5))
+    return Model(card, design.network(), Psf(samples, (0.2, 0.1, 0.1)))
+
+
+@pytest.fixture
+def path(model: Model, tmp_path: Path) -> Path:
+    return write_model(tmp_path / "beads.safetensors", model)
+
+
+def test_all_of_it_comes_back(model: Model, path: Path) -> None:
+    found = read_model(path)
+    assert found.card == model.card == read_card(path)
+    assert np.array_equal(found.psf.samples, model.psf.samples)
+    assert found.psf.spacing_um == model.psf.spacing_um
+    x = torch.rand(1, 4, 4, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(found.network(x), model.network(x))
+    assert [entry.name for entry in path.parent.iterdir()] == ["beads.safetensors"]
+
+
+def test_it_is_not_replaced_unasked(model: Model, path: Path) -> None:
+    with pytest.raises(InputError, match="exists already; choose another name"):
+        write_model(path, model)
+    write_model(path, model, overwrite=True)
+    with pytest.raises(InputError, match=r"beads\.pt does not end in \.safetensors"):
+        write_model(path.with_suffix(".pt"), model)
+    with pytest.raises(InputError, match="cannot be written"):
+        write_model(path / "inside.safetensors", model)
+
+
+def test_a_pickle_is_refused_unread(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> Any:
+            return (Path(tmp_path / "run").touch, ())
+
+    for name, data in (("a.safetensors", pickle.dumps(Evil())), ("b.safetensors", b"")):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(InputError, match=r"is no safetensors file, or is cut off, and was not"):
+            read_model(tmp_path / name)
+    torch.save(Evil(), tmp_path / "c.safetensors")
+    with pytest.raises(InputError, match="is no safetensors file"):
+        read_model(tmp_path / "c.safetensors")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.99])
+def test_a_file_that_is_cut_off_is_told(path: Path, part: float) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: int(part * len(data))])
+    with pytest.raises(InputError, match=r"^beads\.safetensors is no safetensors file, or is cut"):
+        read_model(path)
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"There is no model .*none\.safetensors; check the spell"):
+        read_model(tmp_path / "none.safetensors")
+
+
+def rewritten(path: Path, **changes: Any) -> None:
+    """Write the file anew with another card, and its own weights."""
+    from safetensors import safe_open
+
+    with safe_open(str(path), "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        card = json.loads(file.metadata()[CARD])
+    save_file(tensors, str(path), metadata={CARD: json.dumps(card | changes)})
+
+
+def test_a_card_that_does_not_fit_is_told(path: Path) -> None:
+    rewritten(path, design=Design(INVERSE_CHANNELS, ((1, 2, 2),), first=2).to_dict())
+    with pytest.raises(InputError, match="are not those of the network that its card describes"):
+        read_model(path)
+    rewritten(path, format=99)
+    with pytest.raises(InputError, match="was made by a later version of napari-deconv; update it"):
+        read_model(path)
+    rewritten(path, colour="blue")
+    with pytest.raises(InputError, match=r"The card of beads.* cannot be read: Card has no field"):
+        read_model(path)
+
+
+def test_a_file_without_a_card_is_told(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(2)}, str(tmp_path / "a.safetensors"))
+    with pytest.raises(InputError, match="has no card of napari-deconv in it; choose a model"):
+        read_card(tmp_path / "a.safetensors")
+
+
+def test_weights_that_are_not_finite_are_told(model: Model, tmp_path: Path) -> None:
+    torch.nn.init.constant_(next(model.network.parameters()), float("nan"))
+    write_model(tmp_path / "m.safetensors", model)
+    with pytest.raises(InputError, match="are not finite: its training had failed"):
+        read_model(tmp_path / "m.safetensors")
+
+
+def test_an_unknown_channel_is_told() -> None:
+    with pytest.raises(InputError, match="The channel 'colour' of a network is not known"):
+        Design(("colour",), ((2, 2),))

@@ -1,0 +1,110 @@
+"""A network restores like any method: in its place, in tiles as in the whole, from one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_deconv.engines import open_engine
+from napari_deconv.imaging.psf import Psf
+from napari_deconv.learned import network
+from napari_deconv.learned.inputs import INVERSE_CHANNELS, brightness, states
+from napari_deconv.learned.model_file import Card, Design, Model, write_model
+from napari_deconv.learned.network import Learned
+from napari_deconv.learned.pairs import Light
+from napari_deconv.restoration.engine import Engine
+from napari_deconv.restoration.restorer import Observation, ended, observe
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return open_engine("cpu")
+
+
+@pytest.fixture
+def psf() -> Psf:
+    z, y, x = np.ogrid[-1:2, -2:3, -2:3]
+    return Psf(np.exp(-(z**2 + y**2 + (x - 0.3) ** 2) / 2), (0.2, 0.1, 0.1))
+
+
+def written(path: Path, psf: Psf, *, random: bool, **design: object) -> Learned:
+    """Return a model with random weights, or with none: then it returns its first channel."""
+    made = Design(INVERSE_CHANNELS, ((1, 2, 2), (2, 2, 2)), first=3, **design)  # type: ignore[arg-type]
+    torch.manual_seed(0)
+    net = made.network()
+    for values in net.parameters():
+        torch.nn.init.normal_(values, 0, 0.1) if random else torch.nn.init.zeros_(values)
+    write_model(path, Model(Card("test", made, Light(), psf.spacing_um), net, psf))
+    return Learned(str(path))
+
+
+def seen(psf: Psf, shape: tuple[int, ...] = (9, 60, 150)) -> Observation:
+    rng = np.random.default_rng(5)
+    image = rng.poisson(np.where(rng.random(shape) > 0.98, 900, 30)).astype(np.float32)
+    return observe(image, psf, 10.0)
+
+
+def estimate(method: Learned, observation: Observation, engine: Engine) -> np.ndarray:
+    *_, last = method.steps(observation, engine)
+    assert last.estimate is not None
+    return last.estimate
+
+
+def test_without_weights_it_is_richardson_lucy(tmp_path: Path, psf: Psf, engine: Engine) -> None:
+    method, observation = written(tmp_path / "m.safetensors", psf, random=False), seen(psf)
+    expected = ended(states(INVERSE_CHANNELS, observation, engine))[INVERSE_CHANNELS[0]]
+    found = estimate(method, observation, engine)
+    assert found == pytest.approx(expected, rel=1e-5, abs=1e-3)
+
+
+def test_blocks_are_the_whole(
+    tmp_path: Path, psf: Psf, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method, observation = written(tmp_path / "m.safetensors", psf, random=True), seen(psf)
+    monkeypatch.setattr(network, "BLOCK", (64, 256, 256))
+    whole = estimate(method, observation, engine)
+    monkeypatch.setattr(network, "BLOCK", (4, 24, 40))
+    assert np.abs(estimate(method, observation, engine) - whole).max() < 1e-5 * whole.max()
+
+
+@pytest.mark.parametrize("start", [40, 41, 43])
+def test_a_piece_with_its_halo_is_restored_as_in_the_whole(
+    tmp_path: Path, psf: Psf, engine: Engine, start: int
+) -> None:
+    """Wherever it begins: the grid of the network is that of the whole."""
+    method, observation = (
+        written(tmp_path / "m.safetensors", psf, random=True),
+        seen(psf, (9, 24, 240)),
+    )
+    settled = method.settled([observation], engine)
+    halo = settled.halo(psf)
+    assert halo is not None
+    begin = 100 - halo[-1] + start - 40
+    image = observation.image[..., begin : 140 + halo[-1]]
+    piece = observe(
+        image, psf, 10.0, whole_mean=float(observation.image.mean()), start=(0, 0, begin)
+    )
+    whole = estimate(settled, observation, engine)
+    part = estimate(settled, piece, engine)[..., 103 - begin : 140 - begin]
+    assert np.abs(part - whole[..., 103:140]).max() < 1e-3 * whole.max()
+
+
+def test_what_decides_for_all_tiles_is_settled(tmp_path: Path, psf: Psf, engine: Engine) -> None:
+    method, observation = written(tmp_path / "m.safetensors", psf, random=True), seen(psf)
+    assert method.halo(psf) is None
+    settled = method.settled([observation], engine)
+    first = ended(states(INVERSE_CHANNELS, observation, engine))[INVERSE_CHANNELS[0]]
+    assert settled.bright == pytest.approx(brightness([first]))
+    assert np.array_equal(
+        estimate(settled, observation, engine), estimate(method, observation, engine)
+    )
+
+
+def test_an_image_of_zeros_and_one_plane(tmp_path: Path, psf: Psf, engine: Engine) -> None:
+    method = written(tmp_path / "m.safetensors", psf, random=False)
+    assert not estimate(method, observe(np.zeros((5, 9, 8)), psf), engine).any()
+    thin = observe(np.random.default_rng(0).poisson(50, (1, 33, 35)).astype(np.float32), psf)
+    assert estimate(method, thin, engine).shape == (1, 33, 35)

@@ -1,0 +1,198 @@
+"""Training: it learns, the same each time, goes on from a checkpoint, and ends in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from napari_deconv.engines import open_engine
+from napari_deconv.imaging.psf import Psf
+from napari_deconv.imaging.value import InputError
+from napari_deconv.learned import training as module
+from napari_deconv.learned.inputs import INVERSE_CHANNELS
+from napari_deconv.learned.model_file import Model
+from napari_deconv.learned.pairs import Light, simulated_pair, simulated_pairs
+from napari_deconv.learned.training import (
+    Sample,
+    Schedule,
+    inverse_design,
+    loss_of,
+    sample_of,
+    training,
+)
+from napari_deconv.restoration.engine import Engine
+from napari_deconv.restoration.restorer import Step, ended
+
+SHORT = Schedule(
+    pairs=3, left_out=1, shape=(6, 24, 24), patch=(4, 16, 16), batch=2, steps=12, seed=3
+)
+LIGHT = Light(photons=(50.0, 200.0), background=(5.0, 10.0))
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return open_engine("cpu")
+
+
+@pytest.fixture
+def psf() -> Psf:
+    z, y, x = np.ogrid[-1:2, -3:4, -3:4]
+    return Psf(np.exp(-(z**2 + y**2 + (x - 0.3) ** 2) / 3), (0.2, 0.1, 0.1))
+
+
+def run(psf: Psf, engine: Engine, schedule: Schedule, **more: Any) -> Generator[Step, Any, Model]:
+    design = inverse_design(psf, first=4, laplace=more.pop("laplace", False))
+    return training(psf, LIGHT, design, schedule, engine, **more)
+
+
+def weights(model: Model) -> torch.Tensor:
+    return torch.cat([value.flatten() for value in model.network.state_dict().values()])
+
+
+def followed(steps: Generator[Step, Any, Model]) -> tuple[list[Step], Model]:
+    seen = []
+    try:
+        while True:
+            seen.append(next(steps))
+    except StopIteration as end:
+        return seen, end.value
+
+
+def test_a_pair_is_blurred_truth_with_its_photons(psf: Psf) -> None:
+    light = Light(photons=(1e6, 1e6), background=(0.0, 0.0), read_noise=0.0)
+    pair = simulated_pair((8, 40, 40), psf, light, np.random.default_rng(1))
+    assert pair.counts.max() == pytest.approx(1e6, rel=0.01)
+    inner = np.s_[1:-1, 3:-3, 3:-3]
+    from scipy.ndimage import convolve
+
+    blurred = convolve(pair.truth, psf.samples, mode="constant")
+    assert np.abs(blurred - pair.counts)[inner].max() < 0.01 * 1e6
+
+
+def test_pairs_do_not_depend_on_how_many_there_are(psf: Psf) -> None:
+    few, many = (list(simulated_pairs(n, (4, 9, 9), psf, LIGHT, 7)) for n in (2, 4))
+    for one, other in zip(few, many, strict=False):
+        assert np.array_equal(one.counts, other.counts)
+    assert not np.array_equal(many[0].counts, many[1].counts)
+
+
+@pytest.mark.parametrize(
+    ("light", "sentence"),
+    [
+        ({"photons": (9.0, 3.0)}, "The range of the photons must be two numbers from 0.001 on"),
+        ({"background": (-1.0, 3.0)}, "The range of the background must be two numbers from 0 on"),
+        ({"read_noise": -1.0}, "The read noise"),
+        ({"kinds": ("trees",)}, "The structure 'trees' is not known; choose of shells,"),
+    ],
+)
+def test_light_is_checked(light: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        Light(**light)
+
+
+def test_a_network_sees_channels_of_one_scale(psf: Psf, engine: Engine) -> None:
+    design = inverse_design(psf)
+    (pair,) = simulated_pairs(1, (6, 24, 24), psf, LIGHT, 0)
+    sample = sample_of(pair, psf, design, engine)
+    assert sample.channels.shape == (len(INVERSE_CHANNELS), 6, 24, 24)
+    assert 0.9 < sample.channels[0].max() < 3
+    noise = sample.channels[INVERSE_CHANNELS.index("noise")]
+    assert np.ptp(noise) == 0
+
+
+def test_it_learns(psf: Psf, engine: Engine) -> None:
+    """What was left out is restored better than by what the network starts from."""
+    schedule = Schedule(pairs=20, left_out=4, shape=(8, 40, 40), patch=(8, 24, 24), steps=150)
+    design, light = inverse_design(psf, first=6), replace(LIGHT, photons=(10.0, 20.0))
+    steps, model = followed(training(psf, light, design, schedule, engine))
+    losses = [step.divergence for step in steps if step.divergence is not None]
+    assert model.card.validation == pytest.approx(min(losses))
+    pairs = list(simulated_pairs(24, schedule.shape, psf, light, schedule.seed))[20:]
+    before = np.mean([_loss_before(sample_of(pair, psf, design, engine)) for pair in pairs])
+    assert model.card.validation < 0.95 * before
+
+
+def _loss_before(sample: Sample) -> float:
+    first, truth = torch.tensor(sample.channels[None, :1]), torch.tensor(sample.truth[None, None])
+    return float(loss_of(first, truth))
+
+
+@pytest.mark.parametrize("laplace", [False, True])
+def test_the_same_seed_gives_the_same_weights(psf: Psf, engine: Engine, laplace: bool) -> None:
+    first, again = (ended(run(psf, engine, SHORT, laplace=laplace)) for _ in range(2))
+    assert torch.equal(weights(first), weights(again))
+    other = ended(run(psf, engine, replace(SHORT, seed=4), laplace=laplace))
+    assert not torch.equal(weights(first), weights(other))
+
+
+def test_an_ended_training_goes_on_as_if_it_had_not_been(
+    psf: Psf, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "KEEP_EVERY_S", 0.0)
+    monkeypatch.setattr(module, "LOOK_EVERY", 3)
+    whole = ended(run(psf, engine, SHORT))
+    path = tmp_path / "training.safetensors"
+    steps = run(psf, engine, SHORT, checkpoint=path)
+    while next(steps).done < 8:
+        pass
+    steps.close()  # as a kill does: nothing is written any more
+    seen, resumed = followed(run(psf, engine, SHORT, checkpoint=path))
+    assert min(step.done for step in seen if step.done) == 8
+    assert torch.equal(weights(resumed), weights(whole))
+    assert resumed.card.validation == whole.card.validation
+    with pytest.raises(InputError, match=r"training\.safetensors is of a training with other sett"):
+        ended(run(psf, engine, replace(SHORT, steps=13), checkpoint=path))
+
+
+def test_to_stop_keeps_the_best(psf: Psf, engine: Engine) -> None:
+    steps = run(psf, engine, SHORT)
+    while next(steps).done < 4:
+        pass
+    with pytest.raises(StopIteration) as end:
+        steps.send(True)
+    assert end.value.value.card.steps == 4
+
+
+def test_it_stops_where_it_gets_no_better(
+    psf: Psf, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_EVERY", 1)
+    monkeypatch.setattr(module, "loss_of", _worse_each_time())
+    steps, model = followed(run(psf, engine, replace(SHORT, patience=3)))
+    assert steps[-1].note == "stopped: no better since 3 steps"
+    assert model.card.steps == 4
+
+
+def _worse_each_time() -> Callable[..., torch.Tensor]:
+    values = iter(range(1, 1000))
+
+    def loss(out: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        return out.sum() * 0 + float(next(values))
+
+    return loss
+
+
+def test_a_loss_that_is_no_number_is_told(
+    psf: Psf, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_EVERY", 1)
+    losses = iter([1.0, 1.0, 1.0, 1.0, math.nan])
+    monkeypatch.setattr(module, "loss_of", lambda out, truth: out.sum() * 0 + next(losses))
+    steps, model = followed(run(psf, engine, SHORT))
+    assert steps[-1].note.startswith("the loss is no number any more: stopped, the best before")
+    assert model.card.steps == 2
+    monkeypatch.setattr(module, "loss_of", lambda out, truth: out.sum() * math.nan)
+    with pytest.raises(InputError, match="The loss is no number before anything was learned"):
+        ended(run(psf, engine, SHORT))
+
+
+def test_a_patch_must_fit() -> None:
+    with pytest.raises(InputError, match=r"A patch of .* does not fit into a pair of"):
+        Schedule(shape=(8, 8, 8), patch=(9, 8, 8))
