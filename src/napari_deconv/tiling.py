@@ -42,6 +42,8 @@ SAMPLES = 4
 SURVEYED = (32, 1024, 1024)
 #: Bytes that a run takes beside its volumes: code that is loaded late, buffers of files.
 SPARE_BYTES = 96 * 2**20
+#: And what it takes more than its volumes come to: pages, and the rows that cores work on.
+ROUNDING_UP = 1.05
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,7 @@ class Work:
         reading = max(2 * self.itemsize, self.itemsize + 5) * seen
         # The estimate, and what is kept of it as bytes, before and after they are compressed.
         writing = 4 * seen + 8 * kept
-        return int(max(taken, reading, writing)) + SPARE_BYTES
+        return int(ROUNDING_UP * max(taken, reading, writing)) + SPARE_BYTES
 
     @property
     def whole_bytes(self) -> int:
