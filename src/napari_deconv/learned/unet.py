@@ -16,6 +16,8 @@ from torch.nn import functional
 
 from napari_deconv.imaging.value import require
 
+#: Steps of an axis up to so many times those of the finest count as the same.
+SAME = 1.25
 #: Smallest scale of a Laplace distribution that the second output gives.
 LEAST_SCALE = 1e-3
 
@@ -32,8 +34,7 @@ def pools_for(spacing_um: Sequence[float], depth: int) -> tuple[tuple[int, ...],
     """
     steps, levels = list(spacing_um), []
     for _ in range(depth):
-        # A third finer still counts as the same: after it the axis would be the coarser one.
-        pool = tuple(2 if step <= 1.5 * min(steps) else 1 for step in steps)
+        pool = tuple(2 if step <= SAME * min(steps) else 1 for step in steps)
         levels.append(pool)
         steps = [step * by for step, by in zip(steps, pool, strict=True)]
     return tuple(levels)

@@ -159,9 +159,11 @@ def size(count: int) -> str:
 
     Examples
     --------
-    >>> size(3_400_000), size(850_000_000), size(4_200_000_000), size(64_000_000_000)
-    ('3 MB', '850 MB', '4.2 GB', '64 GB')
+    >>> size(240_000), size(3_400_000), size(850_000_000), size(4_200_000_000), size(64 * 10**9)
+    ('240 kB', '3 MB', '850 MB', '4.2 GB', '64 GB')
     """
+    if count < 1e6:
+        return f"{count / 1e3:.0f} kB"
     if count < 1e9:
         return f"{count / 1e6:.0f} MB"
     return f"{count / 1e9:.1f} GB" if count < 1e10 else f"{count / 1e9:.0f} GB"
