@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_deconv.engines import open_engine
     from napari_deconv.files.export import write_stack
     from napari_deconv.files.reading import read_provenance, read_stack
-    from napari_deconv.files.recipe import PsfFile, Recipe, read_recipe, write_recipe
+    from napari_deconv.files.recipe import PsfFile, Recipe, TrainedModel, read_recipe, write_recipe
     from napari_deconv.imaging.beads import Bead, MeasuredPsf, find_beads, measure_psf
     from napari_deconv.imaging.fitting import OpticsFit, fit_optics
     from napari_deconv.imaging.grid import Grid
@@ -50,6 +50,7 @@ _HOMES = {
     "Recipe": "files.recipe",
     "RichardsonLucy": "restoration.richardson_lucy",
     "Stack": "imaging.stack",
+    "TrainedModel": "files.recipe",
     "Wiener": "restoration.wiener",
     "compute_psf": "imaging.psf_models",
     "find_beads": "imaging.beads",
@@ -80,6 +81,7 @@ __all__ = [
     "Recipe",
     "RichardsonLucy",
     "Stack",
+    "TrainedModel",
     "Wiener",
     "compute_psf",
     "find_beads",
