@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_deconv import cli, cluster
+from napari_deconv import cli, cluster, connection
 from napari_deconv.files import ome_zarr
 from napari_deconv.files.export import write_stack
 from napari_deconv.files.recipe import Recipe, read_recipe, write_recipe
@@ -288,15 +288,15 @@ def stranger(request: pytest.FixtureRequest) -> Iterator[str]:
         yield f"tcp://127.0.0.1:{door.getsockname()[1]}"
         door.shutdown(socket.SHUT_RDWR)
         thread.join(5)
-    for connection in heard:
-        connection.close()
+    for heard_one in heard:
+        heard_one.close()
 
 
 def test_what_listens_but_is_no_scheduler_is_not_waited_for(
     run: Run, image: Path, stranger: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("distributed")
-    monkeypatch.setattr(cluster, "ANSWER_S", 0.5)
+    monkeypatch.setattr(connection, "ANSWER_S", 0.5)
     started = time.monotonic()
     said = last_line(run(*restoring(image, "--scheduler", stranger)))
     assert f"No dask scheduler answers at {stranger} (" in said
@@ -385,10 +385,10 @@ def test_so_are_tiles_larger_than_the_memory_of_the_workers(
     image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended_after_a_tile(steps_of(image))
-    worker = cluster._Means(extra_volumes=0.0, free_bytes=LITTLE)
+    worker = connection.Means(extra_volumes=0.0, free_bytes=LITTLE)
     monkeypatch.setattr(cluster, "connected", lambda _: nullcontext())
     monkeypatch.setattr(cluster, "require_same_version", lambda _: None)
-    monkeypatch.setattr(cluster, "_asked", lambda *_: {"tcp://b:2": worker})
+    monkeypatch.setattr(cluster, "means_of", lambda *_: {"tcp://b:2": worker})
     with pytest.raises(InputError, match=r"was begun with tiles of .* delete its folder"):
         drained(restoring_file(image, OUT, recipe(), scheduler="tcp://a:1"))
     assert kept() == ["0-0"]

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_deconv import __version__, cluster, engines, worker
+from napari_deconv import __version__, connection, engines, worker
 from napari_deconv.files.export import write_stack
 from napari_deconv.files.reading import read_stack
 from napari_deconv.files.recipe import Recipe
@@ -136,7 +136,7 @@ def test_a_tile_that_fails_is_told(image: Path, tmp_path: Path, local_cluster: A
 def test_an_address_that_does_not_answer(
     image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "ANSWER_S", 1.0)
+    monkeypatch.setattr(connection, "ANSWER_S", 1.0)
     started = time.monotonic()
     with pytest.raises(InputError, match=r"No dask scheduler answers at tcp://127\.0\.0\.1:9 "):
         drained(run_of(image, tmp_path / "out.ome.zarr", scheduler="tcp://127.0.0.1:9"))
@@ -151,7 +151,7 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Any]:
 
     def make(answer: Any) -> Any:
         answers = {} if answer is None else {"tcp://b:2": answer}
-        monkeypatch.setattr(cluster, "_each", lambda *_: answers)
+        monkeypatch.setattr(connection, "_each", lambda *_: answers)
         scheduler = type("Scheduler", (), {"address": "tcp://a:1"})
         return type("Client", (), {"scheduler": scheduler})
 
@@ -171,7 +171,7 @@ def test_workers_must_have_this_version(
     answering: Callable[[Any], Any], answer: Any, sentence: str
 ) -> None:
     with pytest.raises(InputError, match=sentence):
-        cluster.require_same_version(answering(answer))
+        connection.require_same_version(answering(answer))
 
 
 def test_workers_must_see_image_and_folder(answering: Callable[[Any], Any]) -> None:
@@ -180,26 +180,26 @@ def test_workers_must_see_image_and_folder(answering: Callable[[Any], Any]) -> N
     with pytest.raises(
         InputError, match=r"cannot take part: image\.tif: .* same path on a file sys"
     ):
-        cluster._asked(answering(error), "cpu", stack)
+        connection.means_of(answering(error), "cpu", stack)
     sink: Any = type("Sink", (), {"path": Path("/far/away")})
     with pytest.raises(InputError, match="cannot see the folder /far/away; choose an output on"):
-        cluster._require_seen(answering(False), sink)
+        connection.require_seen(answering(False), sink)
     with pytest.raises(InputError, match="A cluster writes into an OME-Zarr"):
-        cluster._require_seen(answering(True), object())  # type: ignore[arg-type]
+        connection.require_seen(answering(True), object())  # type: ignore[arg-type]
 
 
 def test_the_version_is_asked_by_value() -> None:
     # A worker that lacks this package could not load a function of it.
     from distributed.protocol.pickle import dumps
 
-    sent = dumps(cluster._asking_version())
+    sent = dumps(connection._asking_version())
     command = (
         "import sys, pickle; sys.modules['napari_deconv'] = None\n"
         "print(repr(pickle.loads(sys.stdin.buffer.read())()))"
     )
     told = subprocess.run([sys.executable, "-c", command], input=sent, capture_output=True)
     assert told.stdout.split() == [b"''"], told.stderr
-    assert cluster._asking_version()() == __version__
+    assert connection._asking_version()() == __version__
 
 
 def test_mapped_voxels_travel_as_the_name_of_their_file(tmp_path: Path) -> None:

@@ -6,32 +6,26 @@ the result, and only names travel. A tile on a worker that is lost is restored b
 
 from __future__ import annotations
 
-import socket
 import time
-from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from napari_deconv.connection import connected, means_of, require_same_version, require_seen
 from napari_deconv.engines import open_engine
-from napari_deconv.engines.memory import free_memory_bytes
 from napari_deconv.files.recipe import Recipe
 from napari_deconv.imaging.stack import Stack
-from napari_deconv.imaging.value import InputError, first_line, require
-from napari_deconv.methods import restorer_of
+from napari_deconv.imaging.value import InputError, first_line
 from napari_deconv.pipeline import (
     Record,
     Restored,
     check_stack,
-    goes_on_in_tiles,
     header_of,
     notes_of,
 )
+from napari_deconv.planning import planning_tiles, require_room_for
 from napari_deconv.psf_sources import prepare_psfs
 from napari_deconv.restoration.restorer import Step
 from napari_deconv.tile_task import (
@@ -47,22 +41,13 @@ from napari_deconv.tile_task import (
     tasks_of,
 )
 from napari_deconv.tiles.plan import TilePlan
-from napari_deconv.tiling import notes_on_seams, read, settling, work_of
 from napari_deconv.version import __version__
-from napari_deconv.worker import Told, device_of, here, run_tile, travelling
+from napari_deconv.worker import Told, run_tile, travelling
 
-#: Seconds after which a scheduler that does not answer is given up.
-ANSWER_S = 8.0
-#: Bytes that the greeting of a scheduler may have; another program's reads as a larger number.
-MOST_GREETING = 2**16
-#: Seconds that a worker may take to open its engine, and to be done with what it does.
-ASKED_S = 300.0
 #: Tiles at a worker: one being restored, and one on its way, so that no worker waits.
 TILES_A_WORKER = 2
 #: How often a tile is tried again after it failed; losing its worker does not count.
 RETRIES = 3
-#: Part of its limit that a worker's tile may take: a nanny pauses it at 0.8, and ends it at 0.95.
-PART_OF_LIMIT = 0.6
 
 
 def restoring_on(
@@ -114,29 +99,25 @@ def restoring_on(
     yield Step(0, 1, f"asking the cluster at {address}")
     with connected(address) as client:
         require_same_version(client)
-        workers = _asked(client, recipe.engine, travelling(chosen))
+        workers = means_of(client, recipe.engine, travelling(chosen))
         yield Step(0, 1, f"preparing the PSF for {len(workers)} workers")
         psfs = prepare_psfs(recipe, stack)
         budget = memory_bytes or min(worker.free_bytes for worker in workers.values())
-        # Decided here and on few voxels: the workers may have an engine that this machine lacks.
-        in_tiles = goes_on_in_tiles(begun, budget)
+        require_room_for(begun, budget)
         header = header_of(chosen)
         sink = open_sink(header, begun) if begun else None
-        settled = yield from settling(
+        # Decided here and on few voxels: the workers may have an engine that this machine lacks.
+        settled, plan = yield from planning_tiles(
             chosen,
-            restorer_of(recipe.method),
-            recipe.background,
+            recipe,
             psfs,
             open_engine("cpu"),
             budget,
-            in_tiles=in_tiles,
+            extra_volumes=max(worker.extra_volumes for worker in workers.values()),
+            begun=begun,
         )
-        extra = max(worker.extra_volumes for worker in workers.values())
-        work = work_of(chosen, psfs, settled.methods, extra)
-        plan = begun or work.plan(budget, recipe.seam_tolerance)
-        seams = notes_on_seams(settled.methods, psfs, plan, recipe.seam_tolerance)
         sink = sink or open_sink(header, plan)
-        _require_seen(client, sink)
+        require_seen(client, sink)
         setting = Setting(travelling(chosen), recipe, psfs, settled, plan, sink)
         heard = _Heard(setting)
         yield from heard.all(client)
@@ -147,7 +128,7 @@ def restoring_on(
         peak_memory_bytes=heard.peak_bytes,
         psf_shape=psfs[0].shape,
         blocks=heard.blocks(),
-        notes=notes_of(psfs, seams, settled.notes, heard.notes, notes_on_dark(setting, heard.done)),
+        notes=notes_of(psfs, settled.notes, heard.notes, notes_on_dark(setting, heard.done)),
         version=__version__,
         predicted_bytes=plan.bytes,
     )
@@ -182,153 +163,6 @@ class _Heard:
     def blocks(self) -> tuple[BlockRecord, ...]:
         """Return what happened to each block."""
         return block_records(self.setting, self.done)
-
-
-@contextmanager
-def connected(address: str) -> Iterator[Any]:
-    """Connect to a dask scheduler; `InputError` where it does not answer."""
-    try:
-        from distributed import Client
-        from distributed.comm import get_address_host_port
-    except ImportError as error:
-        raise InputError(
-            "A cluster needs the package distributed, which is not installed; "
-            'run: pip install "napari-deconv[cluster]"'
-        ) from error
-    try:
-        # A client that could not connect lingers until Python collects it, which has stopped the
-        # next one from starting, and it waits forever where another program or a scheduler that
-        # hangs listens: none is made unless somebody greets as a scheduler does.
-        _require_greeting(get_address_host_port(address))
-        client = Client(address, timeout=ANSWER_S / 2, set_as_default=False)
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(
-            f"No dask scheduler answers at {address} ({first_line(error)[:160]}); check the "
-            "address, and that the scheduler runs and can be reached from here"
-        ) from error
-    try:
-        yield client
-    finally:
-        client.close(timeout=ANSWER_S)
-
-
-def _require_greeting(place: tuple[str, int]) -> None:
-    """Raise OSError unless a scheduler greets whoever connects: with a length, then a message."""
-    with socket.create_connection(place, timeout=ANSWER_S / 2) as connection:
-        said = connection.recv(8)
-    if not 0 < int.from_bytes(said, "little") < MOST_GREETING:
-        raise OSError("what listens there is no scheduler")
-
-
-def require_same_version(client: Any) -> None:
-    """Raise `InputError` unless there are workers and all have this version of napari-deconv."""
-    found = _each(client, _asking_version())
-    require(
-        bool(found),
-        f"The scheduler at {client.scheduler.address} has no workers; start some, then run again",
-    )
-    for worker, version in found.items():
-        if isinstance(version, BaseException):
-            raise InputError(
-                f"The worker {worker} cannot be asked ({first_line(version)[:160]}); give it the "
-                "same Python and packages as here"
-            )
-        has = f"napari-deconv {version}" if version else "no napari-deconv"
-        require(
-            version == __version__,
-            f"The worker {worker} has {has}, and here it is {__version__}; install the same "
-            "version on all workers",
-        )
-
-
-def _each(client: Any, ask: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
-    """Return what each worker answers, or the error that it has instead."""
-    asked = {
-        worker: client.submit(ask, *arguments, workers=[worker], pure=False)
-        for worker in client.nthreads()
-    }
-    answers = {}
-    for worker, future in asked.items():
-        try:
-            answers[worker] = future.result(timeout=ASKED_S)
-        except Exception as error:  # whatever it is, this worker cannot take part
-            answers[worker] = error
-    return answers
-
-
-def _asking_version() -> Callable[[], str]:
-    """Return a function that travels by value: a worker may lack this package."""
-
-    def version() -> str:
-        from importlib import import_module
-
-        try:
-            return str(import_module("napari_deconv").__version__)
-        except ImportError:
-            return ""
-
-    return version
-
-
-@dataclass(frozen=True)
-class _Means:
-    """What a worker has for a tile."""
-
-    extra_volumes: float
-    free_bytes: int
-
-
-def _asked(client: Any, engine: str, stack: Stack) -> dict[str, _Means]:
-    """Return what each worker has, after it has opened its engine and read a voxel."""
-    in_memory = isinstance(stack.data, np.ndarray)
-    found = _each(client, _means, engine, None if in_memory else stack)
-    for worker, answer in found.items():
-        if isinstance(answer, BaseException):
-            raise InputError(
-                f"The worker {worker} cannot take part: {first_line(answer)}; it needs the engine, "
-                "and the image under the same path on a file system that all workers share"
-            ) from answer
-    # Workers of one machine share what is free there.
-    together = Counter(_host(worker) for worker in found)
-    return {
-        worker: replace(means, free_bytes=min(means.free_bytes // together[_host(worker)], limit))
-        for worker, (means, limit) in found.items()
-    }
-
-
-def _host(worker: str) -> str:
-    return worker.rpartition(":")[0]
-
-
-def _means(engine: str, stack: Stack | None) -> tuple[_Means, int]:
-    """Return what this worker has, and what of its limit a tile may take."""
-    from distributed import get_worker
-
-    device = device_of(engine, here())
-    if stack is not None:
-        read(stack, (0,) * (stack.data.ndim - 1) + (slice(0, 1),))
-    free = free_memory_bytes()
-    limit = get_worker().memory_manager.memory_limit
-    return _Means(device.engine.extra_volumes, free), int(PART_OF_LIMIT * limit) if limit else free
-
-
-def _require_seen(client: Any, sink: Sink) -> None:
-    """Raise unless the workers see the folder that tiles are written to."""
-    folder: Path | None = getattr(sink, "path", None)
-    require(
-        folder is not None,
-        "A cluster writes into an OME-Zarr on a file system that all workers share; give an output",
-    )
-    for worker, sees in _each(client, _sees, str(folder)).items():
-        require(
-            sees is True,
-            f"The worker {worker} cannot see the folder {folder}; choose an output on a file "
-            "system that all workers share, under the same path",
-        )
-
-
-def _sees(folder: str) -> bool:
-    return Path(folder).is_dir()
 
 
 def running_on(

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from napari_deconv import engines
 from napari_deconv.engines.memory import (
+    PART_OF_FREE,
     free_memory_bytes,
     peak_memory_bytes,
     return_freed_memory,
@@ -31,7 +32,7 @@ from napari_deconv.files.recipe import Recipe
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import Value, require
-from napari_deconv.methods import restorer_of
+from napari_deconv.planning import planning_tiles, require_room, require_room_for
 from napari_deconv.psf_sources import prepare_psfs
 from napari_deconv.restoration.restorer import Restorer, Step, observe, require_intensities
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
@@ -49,11 +50,7 @@ from napari_deconv.tile_task import (
     tasks_of,
 )
 from napari_deconv.tiles.plan import TilePlan
-from napari_deconv.tiling import notes_on_seams, settling, work_of
 from napari_deconv.version import __version__
-
-#: Of the free memory a run takes no more: other programs need some, too.
-PART_OF_FREE = 0.8
 
 Float = npt.NDArray[np.float32]
 Finished = TypeVar("Finished")
@@ -222,26 +219,15 @@ def restoring(
         budget = memory_bytes or int(memory_fraction * free)
         in_memory = (sink is None and open_sink is None) or isinstance(sink, ArraySink)
         held = 4 * math.prod(chosen.shape) if in_memory else 0
-        _require_room(budget, held)
+        require_room(budget, held)
         # What other programs take changes from run to run: that is no reason to begin anew.
-        in_tiles = goes_on_in_tiles(begun, (memory_bytes or free) - held)
+        require_room_for(begun, (memory_bytes or free) - held)
         header = header_of(chosen)
         if begun and open_sink:  # which tells that it was begun for something else
             sink = open_sink(header, begun)
-        settled = yield from settling(
-            chosen,
-            restorer_of(recipe.method),
-            recipe.background,
-            psfs,
-            device.engine,
-            budget - held,
-            in_tiles=in_tiles,
+        settled, plan = yield from planning_tiles(
+            chosen, recipe, psfs, device.engine, budget - held, begun=begun
         )
-        work = work_of(chosen, psfs, settled.methods, device.engine.extra_volumes)
-        plan = begun or work.plan(budget - held, recipe.seam_tolerance)
-        if len(plan) > 1:
-            yield Step(0, 1, _in_tiles(plan, chosen, budget))
-        seams = notes_on_seams(settled.methods, psfs, plan, recipe.seam_tolerance)
         if open_sink and not begun:
             sink = open_sink(header, plan)
         into = sink or ArraySink(chosen.shape)
@@ -249,7 +235,7 @@ def restoring(
         run = TileRun(setting, device)
         done: list[TileDone] = []
         yield from _restoring_tiles(run, done)
-        told = (seams, settled.notes, run.notes, notes_on_dark(setting, done), device.notes)
+        told = (settled.notes, run.notes, notes_on_dark(setting, done), device.notes)
         record = Record(
             engine=device.engine.name,
             device=device.engine.device,
@@ -294,15 +280,6 @@ def _counting(
         steps.close()
 
 
-def _in_tiles(plan: TilePlan, stack: Stack, budget_bytes: int) -> str:
-    """Return what a run in tiles will do, in words."""
-    count, largest = len(plan) * len(list(stack.blocks())), plan.tile(0).keep.shape
-    return (
-        f"{count} tiles of {' x '.join(map(str, largest))} voxels, {plan.bytes / 1e9:.2f} GB of "
-        f"memory of {budget_bytes / 1e9:.2f} GB that may be used"
-    )
-
-
 def header_of(stack: Stack) -> Stack:
     """Return the restored stack without its voxels."""
     data = shadow(stack.shape, "float32")
@@ -332,36 +309,6 @@ class ArraySink:
     def voxels(self) -> Float:
         """Return the array."""
         return self.array
-
-
-def _require_room(budget: int, held: int) -> None:
-    """Raise unless the result leaves room in memory to work in."""
-    require(
-        held < budget,
-        f"Restoring needs {held / 1e9:.2f} GB of memory for its result, but {budget / 1e9:.2f} GB "
-        "may be used; write it into an OME-Zarr file, which is filled tile by tile, choose fewer "
-        "channels or times, or close other programs",
-    )
-
-
-def goes_on_in_tiles(begun: TilePlan | None, budget: int) -> bool:
-    """Return whether a run that goes on has cut its blocks, however much memory there is now.
-
-    Raises
-    ------
-    InputError
-        If a tile of the plan that it was begun with takes more than `budget` bytes.
-    """
-    if begun is None:
-        return False
-    # Rounded so that what is asked for suffices.
-    require(
-        begun.bytes <= budget,
-        f"The unfinished result was begun with tiles of {math.ceil(begun.bytes / 1e7) / 100:.2f} "
-        f"GB, but {max(budget, 0) // 10**7 / 100:.2f} GB of memory may be used; give it that much "
-        "memory, or delete its folder beside the output to begin anew",
-    )
-    return len(begun) > 1
 
 
 def export(

@@ -1,28 +1,31 @@
-"""What a run will take, said before it starts: engine, tiles, memory, seconds."""
+"""What a run will take: its tiles, and before it starts its engine, memory and seconds.
+
+`plan` says it without looking at a voxel; `planning_tiles` looks at the image and decides.
+"""
 
 from __future__ import annotations
 
 import math
 import time
 import warnings
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 
 from napari_deconv import engines
-from napari_deconv.engines.memory import free_memory_bytes
+from napari_deconv.engines.memory import PART_OF_FREE, free_memory_bytes
 from napari_deconv.files.recipe import Recipe
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
-from napari_deconv.imaging.value import Value
+from napari_deconv.imaging.value import Value, require
 from napari_deconv.methods import about_settled, restorer_of
-from napari_deconv.pipeline import PART_OF_FREE
 from napari_deconv.psf_sources import prepare_psfs
 from napari_deconv.restoration.engine import Engine
-from napari_deconv.restoration.restorer import Restorer
+from napari_deconv.restoration.restorer import Restorer, Step
 from napari_deconv.tiles.plan import TilePlan
-from napari_deconv.tiling import Work, work_of
+from napari_deconv.tiling import Settled, Work, notes_on_seams, settling, work_of
 
 
 @dataclass(frozen=True)
@@ -155,3 +158,86 @@ def _seconds_per_work(engine: Engine) -> float:
         engine.pull(y, (1, 1, 1))
         _TIMED[engine.device] = (time.perf_counter() - started) / (4 * voxels * math.log2(voxels))
     return _TIMED[engine.device]
+
+
+def planning_tiles(
+    stack: Stack,
+    recipe: Recipe,
+    psfs: tuple[Psf, ...],
+    engine: Engine,
+    budget_bytes: int,
+    *,
+    extra_volumes: float | None = None,
+    begun: TilePlan | None = None,
+) -> Generator[Step, None, tuple[Settled, TilePlan]]:
+    """Decide what all tiles share, and which there are.
+
+    Parameters
+    ----------
+    stack : Stack
+        The channels and times that are restored.
+    recipe : Recipe
+        How.
+    psfs : tuple of Psf
+        One a channel.
+    engine : Engine
+        That samples are restored on.
+    budget_bytes : int
+        What a tile may take.
+    extra_volumes : float, optional
+        What the engines of the tiles hold; that of `engine` where not given.
+    begun : TilePlan, optional
+        Of a run that goes on, whose tiles are the same.
+
+    Yields
+    ------
+    Step
+        While the image is looked at, and what will be done.
+
+    Returns
+    -------
+    tuple of Settled and TilePlan
+        The value of the generator.
+    """
+    method, cut = restorer_of(recipe.method), begun is not None and len(begun) > 1
+    settled = yield from settling(
+        stack, method, recipe.background, psfs, engine, budget_bytes, in_tiles=cut
+    )
+    extra = engine.extra_volumes if extra_volumes is None else extra_volumes
+    work = work_of(stack, psfs, settled.methods, extra)
+    plan = begun or work.plan(budget_bytes, recipe.seam_tolerance)
+    if len(plan) > 1:
+        yield Step(0, 1, _in_words(plan, stack, budget_bytes))
+    seams = notes_on_seams(settled.methods, psfs, plan, recipe.seam_tolerance)
+    return replace(settled, notes=(*seams, *settled.notes)), plan
+
+
+def _in_words(plan: TilePlan, stack: Stack, budget_bytes: int) -> str:
+    """Return what a run in tiles will do."""
+    count, largest = len(plan) * len(list(stack.blocks())), plan.tile(0).keep.shape
+    return (
+        f"{count} tiles of {' x '.join(map(str, largest))} voxels, {plan.bytes / 1e9:.2f} GB of "
+        f"memory of {budget_bytes / 1e9:.2f} GB that may be used"
+    )
+
+
+def require_room(budget: int, held: int) -> None:
+    """Raise unless the result leaves room in memory to work in."""
+    require(
+        held < budget,
+        f"Restoring needs {held / 1e9:.2f} GB of memory for its result, but {budget / 1e9:.2f} GB "
+        "may be used; write it into an OME-Zarr file, which is filled tile by tile, choose fewer "
+        "channels or times, or close other programs",
+    )
+
+
+def require_room_for(begun: TilePlan | None, budget: int) -> None:
+    """Raise unless `budget` bytes are enough for the tiles of a run that goes on."""
+    # Rounded so that what is asked for suffices.
+    require(
+        begun is None or begun.bytes <= budget,
+        f"The unfinished result was begun with tiles of "
+        f"{math.ceil((begun.bytes if begun else 0) / 1e7) / 100:.2f} "
+        f"GB, but {max(budget, 0) // 10**7 / 100:.2f} GB of memory may be used; give it that much "
+        "memory, or delete its folder beside the output to begin anew",
+    )

@@ -17,7 +17,7 @@ import numpy as np
 from napari_deconv import pipeline
 from napari_deconv.engines.memory import free_memory_bytes
 from napari_deconv.files.export import TIFF_SUFFIXES, Written, check_writable, write_stack
-from napari_deconv.files.origin import origin_of
+from napari_deconv.files.origin import Origin, origin_of
 from napari_deconv.files.reading import read_stack
 from napari_deconv.files.recipe import Recipe
 from napari_deconv.files.tile_store import TileStore
@@ -91,73 +91,103 @@ def restoring_file(
     # What is still to come of a run that goes on, its store knows.
     nbytes = 0 if _is_begun(output) else math.prod(chosen.shape) * _size(dtype)
     check_writable(output, overwrite=overwrite, nbytes=nbytes)
-    is_tiff = output.name.lower().endswith(TIFF_SUFFIXES)
-    in_tiles = scheduler is not None or not is_tiff or _is_begun(output)
+    file = _File(
+        stack, output, recipe, origin_of(source), memory_bytes, dtype, overwrite, ome_zarr_version
+    )
     held = 4 * math.prod(chosen.shape)
     lazy = not isinstance(stack.data, np.ndarray) or isinstance(stack.data, np.memmap)
-    in_tiles = in_tiles or held > (memory_bytes or free_memory_bytes()) // 4 or lazy
-    origin = origin_of(source)
-    if not in_tiles:
-        restored = yield from pipeline.restoring(stack, recipe, memory_bytes=memory_bytes)
-        result = replace(restored.stack, name=stack.name)
-        record = replace(restored.record, source=origin)
-        yield Step(1, 1, "writing the file")
-        written = write_stack(
-            output,
-            result,
-            dtype=dtype,
-            recipe=recipe.to_dict(),
-            record=record.to_dict(),
-            overwrite=overwrite,
-        )
-        return Finished(written, recipe, record, restored.psf)
-    as_zarr = not is_tiff and dtype == "float32"
-    opened: list[TileStore] = []
+    large = lazy or held > (memory_bytes or free_memory_bytes()) // 4
+    if scheduler is None and file.is_tiff and not _is_begun(output) and not large:
+        return (yield from file.at_once())
+    return (yield from file.tile_by_tile(scheduler))
 
-    def open_sink(header: Stack, plan: TilePlan) -> TileStore:
-        store = TileStore.opened(
-            output,
-            replace(header, name=stack.name),
+
+@dataclass(frozen=True, eq=False)
+class _File:
+    """A result that is to be written; see `restoring_file`."""
+
+    stack: Stack
+    output: Path
+    recipe: Recipe
+    origin: Origin
+    memory_bytes: int | None
+    dtype: str
+    overwrite: bool
+    version: str
+
+    @property
+    def is_tiff(self) -> bool:
+        return self.output.name.lower().endswith(TIFF_SUFFIXES)
+
+    @property
+    def is_store(self) -> bool:
+        """Whether the store of the tiles becomes the output as it is."""
+        return not self.is_tiff and self.dtype == "float32"
+
+    def at_once(self) -> Generator[Step, None, Finished]:
+        """Restore into memory, and write what is there."""
+        restored = yield from pipeline.restoring(
+            self.stack, self.recipe, memory_bytes=self.memory_bytes
+        )
+        record = replace(restored.record, source=self.origin)
+        yield Step(1, 1, "writing the file")
+        written = self._written(replace(restored.stack, name=self.stack.name), record)
+        return Finished(written, self.recipe, record, restored.psf)
+
+    def tile_by_tile(self, scheduler: str | None) -> Generator[Step, None, Finished]:
+        """Restore into a store beside the output, and make the output of it."""
+        opened: list[TileStore] = []
+
+        def open_sink(header: Stack, plan: TilePlan) -> TileStore:
+            opened.append(self._store(header, plan))
+            return opened[0]
+
+        try:
+            restored = yield from _run(scheduler)(
+                self.stack,
+                self.recipe,
+                memory_bytes=self.memory_bytes,
+                open_sink=open_sink,
+                begun=_begun_plan(self.output),
+            )
+            (store,) = opened
+            record = replace(restored.record, source=self.origin)
+            yield Step(1, 1, "writing the pyramid" if self.is_store else "writing the file")
+            if self.is_store:
+                written = store.finish(recipe=self.recipe.to_dict(), record=record.to_dict())
+            else:
+                written = self._written(replace(store.header, data=store.voxels()), record)
+                store.remove()
+        finally:
+            for store in opened:
+                store.release()
+        return Finished(replace(written, path=self.output), self.recipe, record, restored.psf)
+
+    def _store(self, header: Stack, plan: TilePlan) -> TileStore:
+        seen = {"shape": self.stack.shape, "dtype": str(self.stack.data.dtype)}
+        return TileStore.opened(
+            self.output,
+            replace(header, name=self.stack.name),
             chunks=(1,) * (len(header.axes) - len(plan.chunks)) + plan.chunks,
             identity={
-                "recipe": recipe.to_dict(),
-                "input": {**origin.to_dict(), "shape": stack.shape, "dtype": str(stack.data.dtype)},
+                "recipe": self.recipe.to_dict(),
+                "input": {**self.origin.to_dict(), **seen},
                 "plan": plan.to_dict(),
             },
-            version=ome_zarr_version if as_zarr else "0.5",
-            overwrite=overwrite,
+            version=self.version if self.is_store else "0.5",
+            overwrite=self.overwrite,
         )
-        opened.append(store)
-        return store
 
-    try:
-        restored = yield from _run(scheduler)(
-            stack,
-            recipe,
-            memory_bytes=memory_bytes,
-            open_sink=open_sink,
-            begun=_begun_plan(output),
+    def _written(self, result: Stack, record: Record) -> Written:
+        return write_stack(
+            self.output,
+            result,
+            dtype=self.dtype,
+            recipe=self.recipe.to_dict(),
+            record=record.to_dict(),
+            overwrite=self.overwrite,
+            ome_zarr_version=self.version,
         )
-        (store,) = opened
-        record = replace(restored.record, source=origin)
-        yield Step(1, 1, "writing the pyramid" if as_zarr else "writing the file")
-        if as_zarr:
-            written = store.finish(recipe=recipe.to_dict(), record=record.to_dict())
-        else:
-            written = write_stack(
-                output,
-                replace(store.header, data=store.voxels()),
-                dtype=dtype,
-                recipe=recipe.to_dict(),
-                record=record.to_dict(),
-                overwrite=overwrite,
-                ome_zarr_version=ome_zarr_version,
-            )
-            store.remove()
-    finally:
-        for store in opened:
-            store.release()
-    return Finished(replace(written, path=output), recipe, record, restored.psf)
 
 
 def _run(scheduler: str | None) -> Callable[..., Generator[Step, None, pipeline.Restored]]:

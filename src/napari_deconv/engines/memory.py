@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from functools import cache
 
+#: Of the free memory a run takes no more: other programs need some, too.
+PART_OF_FREE = 0.8
 #: Arrays that the system gets back when they are freed; smaller ones come and go too often.
 RETURNED_FROM_BYTES = 4 * 2**20
 

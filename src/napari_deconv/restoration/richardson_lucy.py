@@ -20,6 +20,7 @@ from napari_deconv.imaging.value import Value, require, require_number
 from .blur import Edges, Share, require_edges, transfer_function, work_shape
 from .engine import Array, Engine, Filter
 from .pieces import Cores, Float, Where, blocks
+from .reach import core_sigmas
 from .restorer import SEAM_TOLERANCE, Observation, Step
 
 Acceleration = Literal["heavy-ball", "biggs-andrews", "none"]
@@ -150,7 +151,7 @@ class RichardsonLucy(Value):
         reach = REACH["none" if self.acceleration == "none" else "heavy-ball"]
         # What an iteration gets wrong at a cut spreads with the root of their number, and fades.
         widths = reach * math.sqrt(self.iterations)
-        core, box = _core_sigmas(psf.samples), psf.cropped(TAILS_HOLD).shape
+        core, box = core_sigmas(psf.samples), psf.cropped(TAILS_HOLD).shape
         fading = max(math.log10(1 / tolerance), 0) / 3
         return tuple(
             math.ceil(fading * (widths * sigma + TAILS * (side // 2))) if side > 1 else 0
@@ -393,24 +394,3 @@ def _momentum(method: RichardsonLucy, x: Array, engine: Engine) -> _NoMomentum:
         return _Given(x, engine, method.momentum)
     kinds = {"none": _NoMomentum, "heavy-ball": _HeavyBall, "biggs-andrews": _BiggsAndrews}
     return kinds[method.acceleration](x, engine)
-
-
-def _core_sigmas(psf: Float) -> tuple[float, ...]:
-    """Return the standard deviation of the PSF's core along each axis, from its half maximum."""
-    peak = np.unravel_index(int(psf.argmax()), psf.shape)
-    sigmas = []
-    for axis in range(psf.ndim):
-        line = psf[tuple(slice(None) if a == axis else i for a, i in enumerate(peak))]
-        sides = (_half_width(line[peak[axis] :]), _half_width(line[peak[axis] :: -1]))
-        sigmas.append(sum(sides) / 2.3548)
-    return tuple(sigmas)
-
-
-def _half_width(line: Float) -> float:
-    """Return where a line falls to half of its first value; its length where it does not."""
-    below = np.flatnonzero(line < line[0] / 2)
-    if not below.size:
-        return float(len(line))
-    first = int(below[0])
-    above, under = float(line[first - 1]), float(line[first])
-    return first - 1 + (above - float(line[0]) / 2) / (above - under)

@@ -1,0 +1,28 @@
+"""How wide the core of a PSF is: what is restored near a cut goes wrong in steps of that."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .engine import Float
+
+
+def core_sigmas(psf: Float) -> tuple[float, ...]:
+    """Return the standard deviation of the PSF's core along each axis, from its half maximum."""
+    peak = np.unravel_index(int(psf.argmax()), psf.shape)
+    sigmas = []
+    for axis in range(psf.ndim):
+        line = psf[tuple(slice(None) if a == axis else i for a, i in enumerate(peak))]
+        sides = (_half_width(line[peak[axis] :]), _half_width(line[peak[axis] :: -1]))
+        sigmas.append(sum(sides) / 2.3548)
+    return tuple(sigmas)
+
+
+def _half_width(line: Float) -> float:
+    """Return where a line falls to half of its first value; its length where it does not."""
+    below = np.flatnonzero(line < line[0] / 2)
+    if not below.size:
+        return float(len(line))
+    first = int(below[0])
+    above, under = float(line[first - 1]), float(line[first])
+    return first - 1 + (above - float(line[0]) / 2) / (above - under)
