@@ -1,6 +1,6 @@
 """A network trained by a preset, held against Richardson-Lucy that was stopped at its best.
 
-    python benchmarks/learned_quality.py [--preset quick] [--volumes 4] [--folder DIR]
+    python benchmarks/learned_quality.py [--preset quick] [--steps N] [--volumes 4] [--folder DIR]
 
 The PSF is a widefield one of 31 x 31 x 31 voxels (NA 1.2, 520 nm, water). The volumes, 40 x 128 x
 128, are of other seeds than those of the training, once of all kinds of structure, and once of
@@ -31,7 +31,7 @@ from napari_deconv.imaging.structures import KINDS
 from napari_deconv.learned.model_file import Model, read_model, write_model
 from napari_deconv.learned.network import Learned
 from napari_deconv.learned.pairs import Light, Pair, simulated_pair
-from napari_deconv.learned.training import PRESETS, inverse_design, training
+from napari_deconv.learned.training import PRESETS, Schedule, inverse_design, training
 from napari_deconv.restoration.restorer import ended, observe
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 
@@ -70,25 +70,30 @@ def pairs(psf: Psf, light: Light, photons: float, count: int) -> Iterator[Pair]:
         yield simulated_pair(SHAPE, psf, light, random, photons=photons)
 
 
-def trained(psf: Psf, light: Light, preset: str, path: Path, engine: Any) -> Model:
+def trained(psf: Psf, light: Light, schedule: Schedule, path: Path, engine: Any) -> Model:
     if path.exists():
         return read_model(path)
     started = time.perf_counter()
     design = inverse_design(psf)
-    model: Model = ended(training(psf, light, design, PRESETS[preset], engine, name=path.stem))
+    model: Model = ended(training(psf, light, design, schedule, engine, name=path.stem))
     write_model(path, model)
-    print(f"{path.stem}: {preset}, {model.card.steps} steps, {time.perf_counter() - started:.0f} s")
+    seconds = time.perf_counter() - started
+    print(f"{path.stem}: {model.card.steps} steps, {seconds:.0f} s", flush=True)
     return model
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--preset", default="quick", choices=list(PRESETS))
+    parser.add_argument("--steps", type=int)
     parser.add_argument("--volumes", type=int, default=4)
     parser.add_argument("--folder", type=Path, default=Path("learned_quality"))
     options = parser.parse_args()
     options.folder.mkdir(exist_ok=True)
     engine, psf = open_engine("cpu"), psf_of_benchmark()
+    schedule = PRESETS[options.preset]
+    if options.steps is not None:
+        schedule = replace(schedule, steps=options.steps)
     light = Light(photons=(10.0, 2000.0), background=(5.0, 15.0), read_noise=1.0)
     others = tuple(kind for kind in KINDS if kind != WITHOUT)
     cases = (
@@ -98,7 +103,7 @@ def main() -> None:
     rows = []
     for number, (name, learned_from, asked) in enumerate(cases):
         path = options.folder / f"{options.preset}-{number}.safetensors"
-        trained(psf, learned_from, options.preset, path, engine)
+        trained(psf, learned_from, schedule, path, engine)
         network = Learned(str(path.resolve()))
         for photons in PHOTONS:
             found = []

@@ -26,7 +26,7 @@ from napari_deconv.ui.psf_panel import PsfLayer
 from napari_deconv.ui.samples import light_sheet_cell
 
 #: Memory that is not enough to restore the bundled stack as a whole.
-LITTLE_BYTES = 85_000_000
+LITTLE_BYTES = 122_000_000
 IMAGES = Path(__file__).parent / "images"
 SIZE = (1280, 860)
 

@@ -41,9 +41,10 @@ SAMPLES = 4
 #: Voxels that are looked at together while a block is surveyed.
 SURVEYED = (32, 1024, 1024)
 #: Bytes that a run takes beside its volumes: code that is loaded late, buffers of files.
-SPARE_BYTES = 96 * 2**20
-#: And what it takes more than its volumes come to: pages, and the rows that cores work on.
-ROUNDING_UP = 1.05
+SPARE_BYTES = 80 * 2**20
+#: And how much more it takes than its volumes come to, measured up to 2 GB: pages, chunks that
+#: are read and written, and the rows that cores work on.
+ROUNDING_UP = 1.08
 
 
 @dataclass(frozen=True)
