@@ -37,10 +37,11 @@ from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.psf_models import compute_psf
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.psf_sources import prepare_psf
-from napari_deconv.restoration.restorer import SEAM_TOLERANCE, Restorer, observe
+from napari_deconv.restoration.restorer import SEAM_TOLERANCE, Restorer, ended, observe
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Wiener
-from napari_deconv.tiling import background_of
+from napari_deconv.restoration.wiener_in_tiles import WienerInTiles, for_tiles
+from napari_deconv.tiling import background_of, looking_through
 
 PARTS = (0.25, 0.5, 0.75, 1.0, 1.5)
 TV_WEIGHT = 0.002
@@ -93,18 +94,21 @@ def differences(method: Restorer, stack: Stack, psf: Psf, engine: Any) -> tuple[
     image, level = np.asarray(stack.data), background_of(stack, 0, "auto")
     whole_observation = observe(image, psf, level)
     settled = method.settled([whole_observation], engine)
+    whole = restored(settled, whole_observation, engine)
+    settled = for_tiles(settled, psf, image.shape, SEAM_TOLERANCE)
+    if isinstance(settled, WienerInTiles):
+        settled = ended(looking_through(stack, (), settled, psf, level))
     halo = settled.halo(psf, SEAM_TOLERANCE)
     assert halo is not None
-    whole = restored(settled, whole_observation, engine)
     mean = float(np.maximum(image, 0).mean(dtype=np.float64))
-    rim = halo[1] if isinstance(settled, Wiener) else psf.shape[1] // 2
+    rim = psf.shape[1] // 2 if isinstance(settled, RichardsonLucy) else 2 * halo[1]
     cut, found = image.shape[1] // 2, []
     for part in PARTS:
         stop = cut + math.ceil(part * halo[1])
         if stop >= image.shape[1]:
             found.append(math.nan)
             continue
-        piece = observe(image[:, :stop], psf, level, whole_mean=mean)
+        piece = observe(image[:, :stop], psf, level, whole_mean=mean, start=(0, 0, 0))
         kept = restored(settled, piece, engine)[:, :cut]
         error = np.abs(kept - whole[:, :cut])[:, rim:]
         found.append(float(error.max() / whole.max()))

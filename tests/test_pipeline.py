@@ -33,6 +33,7 @@ from napari_deconv.pipeline import (
     restore_stack,
     restoring,
 )
+from napari_deconv.restoration import wiener_in_tiles
 from napari_deconv.restoration.engine import Complex, Filter, Float
 from napari_deconv.restoration.restorer import Step
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
@@ -647,12 +648,12 @@ def test_negative_values_are_told_once_for_all_tiles(monkeypatch: pytest.MonkeyP
 
 
 def test_tiles_that_cannot_agree_with_the_whole_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wiener through a widefield PSF; not where one tile is all, nor with Richardson-Lucy."""
+    """Wiener through a widefield PSF, where the image is too large to know its slow changes."""
     monkeypatch.setattr(tiling, "SPARE_BYTES", 0)
     optics = Optics(na=1.2, emission_nm=520, immersion_index=1.33)
     grid = Grid(spacing_um=(0.3, 0.15, 0.15))
     psf = compute_psf(optics, grid, (9, 25, 25))
-    image = np.random.default_rng(0).poisson(20, (4, 64, 300)).astype(np.uint16)
+    image = np.random.default_rng(0).poisson(20, (4, 64, 500)).astype(np.uint16)
     stack = Stack(image, "ZYX", grid)
 
     def notes(method: Any, budget: int | None) -> list[str]:
@@ -661,10 +662,28 @@ def test_tiles_that_cannot_agree_with_the_whole_are_told(monkeypatch: pytest.Mon
         assert (record.blocks[0].tiles > 1) == (budget is not None)
         return [note for note in record.notes if "looks through the whole image" in note]
 
-    less = 4 * image.size + 1_000_000
+    less = 4 * image.size + 2_000_000
+    assert notes(Wiener(0.01), less) == []
+    monkeypatch.setattr(wiener_in_tiles, "WAVES", ())
     assert len(notes(Wiener(0.01), less)) == 1
     assert notes(Wiener(0.01), None) == []
     assert notes(RichardsonLucy(2), less) == []
+
+
+def test_wiener_through_a_widefield_psf_leaves_no_seams(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiling, "SPARE_BYTES", 0)
+    optics, grid = Optics(na=1.2, emission_nm=520, immersion_index=1.33), Grid((0.3, 0.15, 0.15))
+    psf = compute_psf(optics, grid, (9, 25, 25))
+    rng = np.random.default_rng(0)
+    shading = np.linspace(0.3, 2, 500)[:, np.newaxis]
+    image = rng.poisson(20 * shading, (4, 500, 90)).astype(np.uint16)
+    recipe = Recipe(psf, Wiener(1e-3), 5.0, "cpu")
+    whole = restore_stack(Stack(image, "ZYX", grid), recipe).stack.data
+    run = restoring(Stack(image, "ZYX", grid), recipe, memory_bytes=4 * image.size + 4_800_000)
+    restored = drained(run, lambda step: None)
+    assert restored.record.blocks[0].tiles > 1
+    apart = np.abs(restored.stack.data - whole)[:, 100:-100]
+    assert apart.max() < 1e-3 * whole.max()
 
 
 def test_too_little_memory_is_refused_before_it_is_taken(

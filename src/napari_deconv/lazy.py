@@ -16,9 +16,11 @@ from napari_deconv.imaging.noise import SAMPLE, background_level
 from napari_deconv.imaging.psf import Psf, fitted_to
 from napari_deconv.imaging.region import Region
 from napari_deconv.imaging.value import Value, require, require_number
+from napari_deconv.restoration.lattice import Lattice
 from napari_deconv.restoration.restorer import Restorer, observe, require_intensities
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import LEAST, Wiener
+from napari_deconv.restoration.wiener_in_tiles import WienerInTiles, for_tiles
 from napari_deconv.tile_task import checked
 from napari_deconv.tiles.lazy import in_tiles
 from napari_deconv.tiling import Work, sample_regions
@@ -100,13 +102,22 @@ def restore_lazy(
     _check(image, background, engine, seam_tolerance)
     given = fitted_to(psf if isinstance(psf, Psf) else Psf(np.asarray(psf)), image.ndim)
     extra = 0.0 if engine == "cpu" else MOST_EXTRA_VOLUMES
-    work = Work(image.shape, image.dtype.itemsize, (given,), (_farthest_looking(method),), extra)
+    farthest = for_tiles(_farthest_looking(method), given, image.shape, seam_tolerance)
+    work = Work(image.shape, image.dtype.itemsize, (given,), (farthest,), extra)
     budget = int(PART_OF_FREE * free_memory_bytes()) if memory is None else memory
     plan = work.plan(budget, seam_tolerance)
     tiled = len(plan) > 1
     samples = sample_regions(image.shape) if tiled and method.halo(given) is None else []
     dark = _of_background(image.shape) if background == "auto" else []
-    decide = partial(_decided, background=background, method=method, dark=len(dark), engine=engine)
+    through = farthest if tiled and isinstance(farthest, WienerInTiles) else None
+    decide = partial(
+        _decided,
+        background=background,
+        method=method,
+        through=through,
+        dark=len(dark),
+        engine=engine,
+    )
     return in_tiles(
         image,
         given,
@@ -114,6 +125,7 @@ def restore_lazy(
         regions=[*dark, *samples],
         decide=decide,
         restore_tile=partial(_restored, engine=engine),
+        part=partial(_gathered, lattice=through.lattice(given)) if through else None,
     )
 
 
@@ -158,10 +170,12 @@ def _of_background(shape: tuple[int, ...]) -> list[Region]:
 def _decided(
     mean: float,
     voxels: list[Voxels],
+    gathered: Float | None,
     psf: Psf,
     *,
     background: float | str,
     method: Restorer,
+    through: WienerInTiles | None,
     dark: int,
     engine: str,
 ) -> Decided:
@@ -179,12 +193,25 @@ def _decided(
     if samples:
         with ONE_AT_A_TIME:
             method = method.settled(samples, device_of(engine, here()).engine)
+    if through is not None and gathered is not None and isinstance(method, Wiener):
+        through = replace(through, regularization=float(method.regularization))
+        method = through.knowing(np.array(gathered), psf, level)
     return Decided(mean, level, method)
 
 
-def _restored(block: Voxels, psf: Psf, decided: Decided, *, engine: str) -> Float:
-    """Restore the voxels that a tile reads."""
-    observation = observe(block, psf, decided.background, whole_mean=decided.mean)
+def _gathered(voxels: Voxels, region: Region, *, lattice: Lattice) -> Float:
+    """Return what a part of the image comes to at the nodes of a lattice over the whole."""
+    nodes = np.zeros(lattice.node_shape, np.float32)
+    lattice.gather(voxels, region, nodes)
+    return nodes
+
+
+def _restored(
+    block: Voxels, start: tuple[int, ...], psf: Psf, decided: Decided, *, engine: str
+) -> Float:
+    """Restore the voxels that a tile reads, which begin at `start`."""
+    level, mean = decided.background, decided.mean
+    observation = observe(block, psf, level, whole_mean=mean, start=start)
     with ONE_AT_A_TIME:
         try:
             *_, last = device_of(engine, here()).steps(decided.method, observation)

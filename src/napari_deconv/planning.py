@@ -24,6 +24,7 @@ from napari_deconv.methods import about_settled, restorer_of
 from napari_deconv.psf_sources import prepare_psfs
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.restorer import Restorer, Step
+from napari_deconv.restoration.wiener_in_tiles import for_tiles
 from napari_deconv.tiles.plan import TilePlan
 from napari_deconv.tiling import Settled, Work, notes_on_seams, settling, work_of
 
@@ -101,7 +102,9 @@ def plan(
     budget = memory_bytes or int(PART_OF_FREE * free_memory_bytes())
     held = 0 if into_file else 4 * math.prod(chosen.shape)
     if work.whole_bytes > budget - held:
-        work = replace(work, methods=(about_settled(method),) * len(psfs))
+        about = about_settled(method)
+        shape, seam = chosen.spatial_shape, recipe.seam_tolerance
+        work = replace(work, methods=tuple(for_tiles(about, psf, shape, seam) for psf in psfs))
     # Where not even the result fits, the sentence of the run says so; here it is a number.
     tiles = work.plan(budget - held, recipe.seam_tolerance) if held < budget else None
     made = _forecast(work, tiles, chosen, method, engine)
@@ -201,7 +204,14 @@ def planning_tiles(
     """
     method, cut = restorer_of(recipe.method), begun is not None and len(begun) > 1
     settled = yield from settling(
-        stack, method, recipe.background, psfs, engine, budget_bytes, in_tiles=cut
+        stack,
+        method,
+        recipe.background,
+        psfs,
+        engine,
+        budget_bytes,
+        recipe.seam_tolerance,
+        in_tiles=cut,
     )
     extra = engine.extra_volumes if extra_volumes is None else extra_volumes
     work = work_of(stack, psfs, settled.methods, extra)

@@ -32,8 +32,9 @@ from napari_deconv.imaging.region import Region
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import require, require_number
 from napari_deconv.restoration.blur import transfer_function
+from napari_deconv.restoration.continued import continued
 from napari_deconv.restoration.restorer import Observation, observe, require_intensities
-from napari_deconv.restoration.wiener import Transformed, Wiener, continued, transformed
+from napari_deconv.restoration.wiener import Transformed, Wiener, transformed
 from napari_deconv.tile_task import checked
 from napari_deconv.tiling import background_of
 

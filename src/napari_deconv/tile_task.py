@@ -23,9 +23,10 @@ from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError, Value, first_line
 from napari_deconv.methods import restorer_of
-from napari_deconv.restoration.restorer import Step, observe
+from napari_deconv.restoration.restorer import Restorer, Step, observe
+from napari_deconv.restoration.wiener_in_tiles import WienerInTiles
 from napari_deconv.tiles.plan import Tile, TilePlan, split
-from napari_deconv.tiling import Settled, read, settling
+from napari_deconv.tiling import Settled, looking_through, read, settling
 
 Float = npt.NDArray[np.float32]
 
@@ -184,6 +185,7 @@ class TileRun:
         self.notes: list[str] = []
         self._settled = setting.settled
         self._pieces: list[Piece] = []
+        self._of_block: tuple[tuple[int, ...], Restorer] | None = None
         self._halvings = 0
 
     def restoring(self, task: TileTask) -> Generator[Step, None, tuple[Float, TileDone]]:
@@ -229,7 +231,9 @@ class TileRun:
         if not self._settled.means:
             wanted = (restorer_of(shared.recipe.method), shared.recipe.background)
             parts = (shared.stack, *wanted, shared.psfs, self.device.engine)
-            self._settled = yield from settling(*parts, 0, in_tiles=True)
+            tolerance = shared.recipe.seam_tolerance
+            self._settled = yield from settling(*parts, 0, tolerance, in_tiles=True)
+            self._of_block = None
             self.notes += self._settled.notes
         channel = shared.stack.channel_of(index)
         method, psf = self._settled.methods[channel], shared.psfs[channel]
@@ -240,15 +244,31 @@ class TileRun:
             kept[half.keep.within(tile.keep)] = part
         return kept
 
+    def _method_for(self, index: tuple[int, ...]) -> Generator[Step, None, Restorer]:
+        """Return the method for tiles of a block, once it knows what it must of the whole."""
+        if self._of_block is None or self._of_block[0] != index:
+            self._of_block = None  # else what is known of two blocks lies in memory
+            channel = self.setting.stack.channel_of(index)
+            method, psf = self._settled.methods[channel], self.setting.psfs[channel]
+            if isinstance(method, WienerInTiles):
+                level = self._settled.backgrounds[channel]
+                method = yield from looking_through(self.setting.stack, index, method, psf, level)
+            self._of_block = index, method
+        return self._of_block[1]
+
     def _at_once(
         self, index: tuple[int, ...], tile: Tile, *, may_cut: bool
     ) -> Generator[Step, None, Float]:
         """Read and restore a tile in one piece; return the kept voxels."""
         stack, settled = self.setting.stack, self._settled
         channel = stack.channel_of(index)
-        psf, method = self.setting.psfs[channel], settled.methods[channel]
+        psf, level, mean = (
+            self.setting.psfs[channel],
+            settled.backgrounds[channel],
+            settled.means.get(index),
+        )
+        method = yield from self._method_for(index)
         counts = read(stack, (*index, *tile.read.slices))
-        level, mean = settled.backgrounds[channel], settled.means.get(index)
         observation = observe(counts, psf, level, whole_mean=mean, start=tile.read.start)
         del counts
         dark = not observation.image.any()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from typing import Any
 
@@ -31,6 +32,7 @@ from napari_deconv.restoration.restorer import (
     observe,
 )
 from napari_deconv.restoration.wiener import Wiener
+from napari_deconv.restoration.wiener_in_tiles import WienerInTiles, for_tiles
 from napari_deconv.tiles.plan import MOST_CHUNK, TilePlan, plan_tiles
 
 Place = tuple[int | slice, ...]
@@ -188,7 +190,21 @@ class Work:
         reading = max(2 * self.itemsize, self.itemsize + 5) * seen
         # The estimate, and what is kept of it as bytes, before and after they are compressed.
         writing = 4 * seen + 8 * kept
-        return int(ROUNDING_UP * max(taken, reading, writing)) + SPARE_BYTES
+        most = max(taken, reading, writing)
+        if read_shape != self.shape:
+            slow, kept_slow = self._bytes_of_slow
+            most = max(slow, most + kept_slow)
+        return int(ROUNDING_UP * most) + SPARE_BYTES
+
+    @cached_property
+    def _bytes_of_slow(self) -> tuple[int, int]:
+        """Bytes of what tiles know of the whole: while it is made, and from then on."""
+        known = [
+            (method.bytes_of_slow(psf), 4 * math.prod(method.lattice(psf).node_shape))
+            for method, psf in zip(self.methods, self.psfs, strict=True)
+            if isinstance(method, WienerInTiles)
+        ]
+        return max((peak for peak, _ in known), default=0), max((b for _, b in known), default=0)
 
     @property
     def whole_bytes(self) -> int:
@@ -269,6 +285,7 @@ def settling(
     psfs: tuple[Psf, ...],
     engine: Engine,
     budget_bytes: int,
+    seam_tolerance: float,
     *,
     in_tiles: bool = False,
 ) -> Generator[Step, None, Settled]:
@@ -288,6 +305,8 @@ def settling(
         That the samples are restored on.
     budget_bytes : int
         What a tile may take.
+    seam_tolerance : float
+        How much the tiles may differ from the whole, as a part of its maximum.
     in_tiles : bool
         Whether the blocks are cut even where they fit.
 
@@ -329,9 +348,23 @@ def settling(
     for channel, psf in enumerate(psfs):
         first = next(index for index in stack.blocks() if stack.channel_of(index) == channel)
         samples = samples_of(stack, first, psf, backgrounds[channel], means[first])
-        settled.append(method.settled(samples, engine))
+        decided = method.settled(samples, engine)
+        settled.append(for_tiles(decided, psf, stack.spatial_shape, seam_tolerance))
     told = tuple(dict.fromkeys(note for some in notes for note in some))
     return Settled(tuple(settled), backgrounds, means, told)
+
+
+def looking_through(
+    stack: Stack, index: tuple[int, ...], method: WienerInTiles, psf: Psf, background: float
+) -> Generator[Step, None, WienerInTiles]:
+    """Look at a whole block once more, piece by piece; return the method that knows it."""
+    lattice = method.lattice(psf)
+    gathered = np.zeros(lattice.node_shape, np.float32)
+    for region in pieces(stack.spatial_shape):
+        counts = read(stack, (*index, *region.slices))
+        lattice.gather(counts, region, gathered)
+        yield Step(0, 1, "reading the whole image for its slow changes")
+    return method.knowing(gathered, psf, background)
 
 
 def notes_on_seams(

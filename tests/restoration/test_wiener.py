@@ -18,6 +18,7 @@ from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.psf_models import compute_psf
 from napari_deconv.imaging.value import InputError
 from napari_deconv.restoration.blur import transfer_function
+from napari_deconv.restoration.continued import Continued, continued
 from napari_deconv.restoration.engine import Engine, Float
 from napari_deconv.restoration.pieces import blocks
 from napari_deconv.restoration.restorer import Step, observe
@@ -25,9 +26,7 @@ from napari_deconv.restoration.wiener import (
     LEAST,
     MOST,
     SAMPLE,
-    Continued,
     Wiener,
-    continued,
     transformed,
 )
 

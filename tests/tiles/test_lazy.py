@@ -19,7 +19,10 @@ from scipy.signal import fftconvolve
 
 from napari_deconv import restore_lazy
 from napari_deconv.files.recipe import Recipe
+from napari_deconv.imaging.grid import Grid
+from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
+from napari_deconv.imaging.psf_models import compute_psf
 from napari_deconv.imaging.region import Region
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError
@@ -165,12 +168,13 @@ def _holds(task: Any, psf: Psf) -> bool:
     return psf.samples.tobytes()[:4000] in pickle.dumps(task)
 
 
-def _decide(mean: float, voxels: list[Any], psf: Psf) -> float:
+def _decide(mean: float, voxels: list[Any], total: Any, psf: Psf) -> float:
+    assert total is None
     assert len(voxels) == 0 or voxels[0].shape == (2, 3)
     return float(mean)
 
 
-def _restore(block: Any, psf: Psf, decided: float) -> Any:
+def _restore(block: Any, start: tuple[int, ...], psf: Psf, decided: float) -> Any:
     return block.astype(np.float32) * np.float32(decided)
 
 
@@ -215,3 +219,49 @@ def test_values_that_are_not_finite_are_told_before_any_tile(psf: Psf) -> None:
     image[3, 80, 90] = math.nan
     with pytest.raises(InputError, match="The image holds NaN or infinite values; replace them"):
         tiled(da.from_array(image, chunks=50), psf).compute(scheduler="synchronous")
+
+
+def test_what_is_needed_of_all_chunks_is_added_up(psf: Psf) -> None:
+    """And each tile is told where it begins."""
+    image = np.arange(17 * 23).reshape(17, 23).astype(np.uint16)
+    plan = TilePlan(image.shape, (1, 1), (5, 6), (5, 6), 0)
+    lazy = in_tiles(
+        da.from_array(image, chunks=(4, 7)),
+        psf,
+        plan,
+        regions=[],
+        decide=_sums_of_rows,
+        restore_tile=_rows,
+        part=_of_rows,
+    )
+    expected = np.broadcast_to(image.sum(axis=1)[:, np.newaxis], image.shape)
+    assert np.array_equal(lazy.compute(scheduler="threads"), expected)
+
+
+def _of_rows(voxels: Any, region: Region) -> Any:
+    total = np.zeros(17, np.float32)
+    total[region.slices[0]] = voxels.sum(axis=1)
+    return total
+
+
+def _sums_of_rows(mean: float, voxels: list[Any], total: Any, psf: Psf) -> Any:
+    return total
+
+
+def _rows(block: Any, start: tuple[int, ...], psf: Psf, decided: Any) -> Any:
+    rows = decided[start[0] : start[0] + len(block), np.newaxis]
+    return np.broadcast_to(rows, block.shape).astype(np.float32)
+
+
+def test_wiener_through_a_widefield_psf_knows_the_whole() -> None:
+    optics = Optics(na=1.2, emission_nm=520, immersion_index=1.33)
+    psf = compute_psf(optics, Grid(spacing_um=(0.3, 0.15, 0.15)), (9, 25, 25))
+    shading = np.linspace(0.3, 2, 500)[:, np.newaxis]
+    image = np.random.default_rng(0).poisson(20 * shading, (10, 500, 90)).astype(np.uint16)
+    method, chunks = Wiener(1e-3), da.from_array(image, chunks=(10, 64, 90))
+    memory = SPARE_BYTES + 9_500_000
+    lazy = restore_lazy(chunks, psf, method=method, background=5.0, engine="cpu", memory=memory)
+    assert lazy.npartitions > 1
+    whole = restore(image, psf, method=method, background=5.0, engine="cpu")
+    found = lazy.compute(scheduler="threads")
+    assert np.abs(found - whole)[:, 100:-100].max() < 1e-3 * whole.max()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -15,9 +15,10 @@ from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import Value, require_number
 
 from .blur import Edges, require_edges, transfer_function, work_shape
+from .continued import Continued
 from .engine import Engine
 from .fourier import PIECE, Complex, Room, columns_of
-from .pieces import Cores, Float, Values, Where, cut
+from .pieces import Cores, Float, Values, cut
 from .restorer import SEAM_TOLERANCE, Observation, Step
 
 #: Bounds of an automatic regularization. The filter amplifies by 1/(2 sqrt(l)) at the most:
@@ -34,6 +35,8 @@ BISECTIONS = 14
 TAIL = 2.0
 #: Lengths of the PSF that the filter is looked at in: its tails are longer than the PSF.
 ROOM = 3
+#: And voxels at the least: a PSF cut short leaves long tails.
+LEAST_ROOM = 128
 #: A filter that reaches farther than this part of it on each side may reach anywhere.
 FAR = 0.4
 
@@ -93,7 +96,7 @@ class Wiener(Value):
         """
         if self.regularization == "auto" or self.edges == "circular":
             return None
-        return _reach(psf.samples, float(self.regularization), min(TAIL * tolerance, 0.5))
+        return reach(psf.samples, float(self.regularization), min(TAIL * tolerance, 0.5))
 
     def reaches_beyond_tiles(self, psf: Psf, tolerance: float = SEAM_TOLERANCE) -> bool:
         """Return whether the filter reaches farther than `halo` can tell.
@@ -138,7 +141,7 @@ class Wiener(Value):
         if weight == "auto":
             weight = self._weight_of(observation)
         otf = transfer_function(psf, shape)
-        _invert(otf, weight)
+        invert(otf, weight)
         inverted = engine.filter(otf, shape, image.shape)
         estimate = inverted.forward(engine.hold(whole))
         del otf, inverted
@@ -146,28 +149,37 @@ class Wiener(Value):
         yield Step(1, 1, note, None, engine.pull(estimate, image.shape))
 
 
-def _reach(psf: Float, weight: float, tail: float) -> tuple[int, ...]:
-    """Return beyond how many voxels along each axis less than `tail` of the filter lies."""
+def reach(
+    psf: Float, weight: float, tail: float, part: Callable[[tuple[int, ...]], Float] | None = None
+) -> tuple[int, ...]:
+    """Return beyond how many voxels along each axis less than `tail` of the filter lies.
+
+    `part` says for the (y, x) frequencies of a shape how much of the filter is meant.
+    """
     from scipy.fft import irfftn
 
     shape = _room(psf.shape)
-    response = np.abs(irfftn(inverse(transfer_function(psf, shape), weight), s=shape, workers=-1))
-    reach = []
+    spectrum = inverse(transfer_function(psf, shape), weight)
+    if part is not None:
+        spectrum *= part(shape)
+    response = np.abs(irfftn(spectrum, s=shape, workers=-1))
+    ends = []
     for axis, n in enumerate(shape):
         others = tuple(other for other in range(len(shape)) if other != axis)
         along = response.sum(axis=others, dtype=np.float64)
         sides = along[: n // 2 + 1].copy()  # the centre is at 0
         sides[1 : (n + 1) // 2] += along[: n // 2 : -1]
         beyond = np.append(sides.sum() - np.cumsum(sides), 0.0)
-        reach.append(int(np.argmax(beyond <= tail * sides.sum())) if n > 1 else 0)
-    return tuple(reach)
+        ends.append(int(np.argmax(beyond <= tail * sides.sum())) if n > 1 else 0)
+    return tuple(ends)
 
 
 def _room(psf_shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the shape on which the reach of a filter is looked at."""
     from scipy.fft import next_fast_len
 
-    return tuple(next_fast_len(max(ROOM * n, 64), real=True) if n > 1 else 1 for n in psf_shape)
+    sides = (max(ROOM * n, LEAST_ROOM) if n > 1 else 1 for n in psf_shape)
+    return tuple(next_fast_len(side, real=True) for side in sides)
 
 
 def inverse(otf: Complex, weight: float) -> Complex:
@@ -180,7 +192,7 @@ def inverse(otf: Complex, weight: float) -> Complex:
     return inverted
 
 
-def _invert(otf: Complex, weight: float) -> None:
+def invert(otf: Complex, weight: float) -> None:
     """Put the filter `inverse` in place of the transfer function."""
     flat = otf.reshape(-1)
 
@@ -292,58 +304,3 @@ def transformed(image: Values, sigma: float) -> Transformed:
 
 def _squared(values: Complex) -> Float:
     return np.square(values.real) + np.square(values.imag)
-
-
-def continued(image: Float, shape: tuple[int, ...]) -> Float:
-    """Return `image` continued to `shape` so that it repeats without a jump."""
-    return Continued(image, shape)[tuple(slice(0, n) for n in shape)]
-
-
-class Continued:
-    """An image continued so that it repeats without a jump; see `pieces.Values`.
-
-    Along each axis the padding fades from the image mirrored at its end into the image
-    mirrored at its start, which comes next around the end.
-
-    Parameters
-    ----------
-    image : ndarray of float32
-        It lies at the low end of each axis.
-    shape : tuple of int
-        With the padding.
-    background : float
-        Taken away.
-    """
-
-    def __init__(self, image: Float, shape: tuple[int, ...], background: float = 0.0) -> None:
-        self.shape, self._image, self._background = shape, image, np.float32(background)
-
-    def __getitem__(self, where: Where) -> Float:
-        """Return the values in a box."""
-        result = self._image
-        # First along the axis that leaves the least: the others then continue no more than that.
-        sizes = [(part.stop - part.start) / n for part, n in zip(where, result.shape, strict=True)]
-        for axis in sorted(range(len(where)), key=sizes.__getitem__):
-            result = self._along(result, axis, where[axis])
-        return result - self._background if self._background else result
-
-    def _along(self, image: Float, axis: int, part: slice) -> Float:
-        """Return part of the image continued along one axis."""
-        n, gap = image.shape[axis], self.shape[axis] - image.shape[axis]
-        inside = image[(slice(None),) * axis + (slice(part.start, min(part.stop, n)),)]
-        lead = np.arange(max(part.start - n, 0), part.stop - n)
-        if not len(lead):
-            return inside
-        after_end = np.take(image, _mirrored(n + lead, n), axis)
-        before_start = np.take(image, _mirrored(lead - gap, n), axis)
-        fade = ((lead + 1) / (gap + 1)).astype(np.float32)
-        fade = fade.reshape([-1 if other == axis else 1 for other in range(image.ndim)])
-        return np.concatenate([inside, after_end * (1 - fade) + before_start * fade], axis)
-
-
-def _mirrored(
-    index: np.ndarray[tuple[int], np.dtype[np.int64]], n: int
-) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Return indices folded into 0..n-1 by mirrors at both ends."""
-    folded = index % (2 * n)
-    return np.where(folded < n, folded, 2 * n - 1 - folded)

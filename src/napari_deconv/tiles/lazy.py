@@ -20,10 +20,13 @@ from .plan import Tile, TilePlan
 Float = npt.NDArray[np.float32]
 Voxels = npt.NDArray[Any]
 
-#: (mean of the counts, voxels of each region, PSF) -> what all tiles are restored by.
-Decide = Callable[[float, list[Voxels], Psf], Any]
-#: (voxels that a tile reads, PSF, what was decided) -> the same voxels restored.
-RestoreTile = Callable[[Voxels, Psf, Any], Float]
+#: (mean of the counts, voxels of each region, sum of the parts or None, PSF) -> what all tiles are
+#: restored by.
+Decide = Callable[[float, list[Voxels], Float | None, Psf], Any]
+#: (voxels that a tile reads, where they begin, PSF, what was decided) -> the voxels restored.
+RestoreTile = Callable[[Voxels, tuple[int, ...], Psf, Any], Float]
+#: (voxels of a region, the region) -> what is added up over a whole image.
+Part = Callable[[Voxels, Region], Float]
 
 
 def in_tiles(
@@ -34,6 +37,7 @@ def in_tiles(
     regions: Sequence[Region],
     decide: Decide,
     restore_tile: RestoreTile,
+    part: Part | None = None,
 ) -> Any:
     """Return an image restored in tiles, as a dask array.
 
@@ -49,6 +53,8 @@ def in_tiles(
         What `decide` looks at.
     decide, restore_tile : callable
         Functions of a module, or partial ones: they travel to workers.
+    part : callable, optional
+        Where `decide` needs the sum of something over all chunks of the image.
 
     Returns
     -------
@@ -67,7 +73,8 @@ def in_tiles(
     # No two tasks hold the PSF, nor is it copied where tasks are fused.
     shared = delayed(psf, pure=True)
     samples = [looked_at[region.slices] for region in regions]
-    decided = delayed(decide, pure=True)(mean, samples, shared)
+    total = _total(looked_at, part) if part else None
+    decided = delayed(decide, pure=True)(mean, samples, total, shared)
     restored = delayed(_kept, pure=True)
     blocks = np.empty(plan.counts, dtype=object)
     for place, tile in zip(np.ndindex(plan.counts), plan.tiles(), strict=True):
@@ -78,4 +85,22 @@ def in_tiles(
 
 def _kept(block: Voxels, psf: Psf, decided: Any, tile: Tile, restore_tile: RestoreTile) -> Float:
     """Return what a tile keeps, in memory of its own."""
-    return restore_tile(block, psf, decided)[tile.keep.within(tile.read)].copy()
+    return restore_tile(block, tile.read.start, psf, decided)[tile.keep.within(tile.read)].copy()
+
+
+def _total(image: Any, part: Part) -> Any:
+    """Return the sum of the parts of all chunks, delayed."""
+    from dask import delayed
+    from dask.array.core import slices_from_chunks
+
+    chunks = image.to_delayed().ravel().tolist()
+    regions = [
+        Region(tuple(s.start for s in place), tuple(s.stop - s.start for s in place))
+        for place in slices_from_chunks(image.chunks)
+    ]
+    found = [delayed(part, pure=True)(*pair) for pair in zip(chunks, regions, strict=True)]
+    # Two by two, so that few of them wait in memory.
+    while len(found) > 1:
+        pairs = [found[i : i + 2] for i in range(0, len(found), 2)]
+        found = [delayed(sum, pure=True)(pair) for pair in pairs]
+    return found[0]
