@@ -45,7 +45,7 @@ def test_all_of_it_comes_back(model: Model, path: Path) -> None:
     assert found.card == model.card == read_card(path)
     assert np.array_equal(found.psf.samples, model.psf.samples)
     assert found.psf.spacing_um == model.psf.spacing_um
-    x = torch.rand(1, 4, 4, 8, 8)
+    x = torch.rand(1, len(model.card.design.channels), 4, 8, 8)
     with torch.no_grad():
         assert torch.equal(found.network(x), model.network(x))
     assert [entry.name for entry in path.parent.iterdir()] == ["beads.safetensors"]

@@ -11,7 +11,7 @@ import torch
 from napari_deconv.engines import open_engine
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.learned import network
-from napari_deconv.learned.inputs import INVERSE_CHANNELS, brightness, states
+from napari_deconv.learned.inputs import ESTIMATES, INVERSE_CHANNELS, brightness, states
 from napari_deconv.learned.model_file import Card, Design, Model, write_model
 from napari_deconv.learned.network import Learned
 from napari_deconv.learned.pairs import Light
@@ -53,9 +53,15 @@ def estimate(method: Learned, observation: Observation, engine: Engine) -> np.nd
     return last.estimate
 
 
-def test_without_weights_it_is_richardson_lucy(tmp_path: Path, psf: Psf, engine: Engine) -> None:
-    method, observation = written(tmp_path / "m.safetensors", psf, random=False), seen(psf)
-    expected = ended(states(INVERSE_CHANNELS, observation, engine))[INVERSE_CHANNELS[0]]
+@pytest.mark.parametrize("mixed", [1, len(ESTIMATES)])
+def test_without_weights_it_is_richardson_lucy(
+    tmp_path: Path, psf: Psf, engine: Engine, mixed: int
+) -> None:
+    """Its first state, or all of them in equal shares."""
+    method = written(tmp_path / "m.safetensors", psf, random=False, mixed=mixed)
+    observation = seen(psf)
+    channels = ended(states(INVERSE_CHANNELS, observation, engine))
+    expected = np.mean([channels[name] for name in ESTIMATES[:mixed]], axis=0)
     found = estimate(method, observation, engine)
     assert found == pytest.approx(expected, rel=1e-5, abs=1e-3)
 
@@ -97,7 +103,9 @@ def test_what_decides_for_all_tiles_is_settled(tmp_path: Path, psf: Psf, engine:
     assert method.halo(psf) is None
     settled = method.settled([observation], engine)
     first = ended(states(INVERSE_CHANNELS, observation, engine))[INVERSE_CHANNELS[0]]
-    assert settled.bright == pytest.approx(brightness([first]))
+    assert settled.bright == pytest.approx(
+        brightness(INVERSE_CHANNELS, {INVERSE_CHANNELS[0]: first})
+    )
     assert np.array_equal(
         estimate(settled, observation, engine), estimate(method, observation, engine)
     )

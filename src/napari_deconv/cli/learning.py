@@ -15,12 +15,10 @@ from .restoring import restore_file
 from .terminal import followed, say
 
 if TYPE_CHECKING:
+    from napari_deconv.imaging.camera import Camera
     from napari_deconv.imaging.psf import Psf
     from napari_deconv.imaging.stack import Stack
     from napari_deconv.learned.pairs import Light
-
-#: A stack stands for others up to so many times dimmer and brighter.
-SPREAD = 4.0
 
 
 @with_optics
@@ -31,6 +29,12 @@ def train(
     like: Annotated[
         Path | None,
         typer.Option(help="A stack that the network is for: its voxel size, light and background."),
+    ] = None,
+    raw: Annotated[
+        Path | None, typer.Option(help="Folder of recorded images, in place of simulated ones.")
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="Folder of what they should become, by the same names.")
     ] = None,
     psf: Annotated[Path | None, typer.Option(help="Image of the PSF, for instance a bead.")] = None,
     voxel_size: Annotated[
@@ -44,6 +48,12 @@ def train(
         str | None, typer.Option(metavar="LOW,HIGH", help="Counts under everything, from to.")
     ] = None,
     read_noise: Annotated[float, typer.Option(help="Camera noise in photons.")] = 1.0,
+    gain: Annotated[
+        float | None, typer.Option(help="Counts a photon; of the stack's noise where not given.")
+    ] = None,
+    offset: Annotated[
+        float | None, typer.Option(help="Counts without light; of the stack's noise, too.")
+    ] = None,
     structures: Annotated[
         str | None,
         typer.Option(metavar="NAME,...", help="Structures to learn from; all where not given."),
@@ -60,41 +70,38 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model.")] = False,
 ) -> None:
     """Train a network on pairs that are simulated with your own PSF."""
-    from dataclasses import replace
-
+    from napari_deconv import learning
     from napari_deconv.engines import open_engine
 
-    try:
-        from napari_deconv.learned.model_file import SUFFIX, write_model
-        from napari_deconv.learned.training import PRESETS, inverse_design, training
-    except ImportError as error:
-        raise InputError(
-            "Training needs the package torch, which is not installed; run: "
-            'pip install "napari-deconv[learned]"'
-        ) from error
-    if preset not in PRESETS:
-        raise InputError(f"The preset {preset!r} is not known; choose {', '.join(PRESETS)}")
+    schedule = learning.schedule_of(preset, seed=seed, steps=steps)
+    from napari_deconv.learned.model_file import SUFFIX, write_model
+
     if not output.name.lower().endswith(SUFFIX):
         raise InputError(f"{output.name} does not end in {SUFFIX}, as the file of a model does")
     if output.exists() and not overwrite:
         raise InputError(f"{output} exists already; choose another name, or give --overwrite")
+    if (raw is None) != (truth is None):
+        raise InputError("Recorded pairs need both --raw and --truth, two folders")
+    files = learning.pairs_in(raw, truth) if raw is not None and truth is not None else []
+    like = files[0][0] if files and like is None else like
     stack = read_image(like, voxel_size) if like is not None else None
     prepared = _psf(psf, optics, stack, voxel_size)
-    light = _light(stack, photons, background, read_noise, structures)
-    schedule = replace(PRESETS[preset], seed=seed)
-    if steps is not None:
-        schedule = replace(schedule, steps=steps)
+    light = _light(stack, _camera(gain, offset, read_noise), photons, background, structures)
+    pairs = [learning.pair_of(*pair) for pair in files]
+    if pairs:
+        say(f"Pairs       {len(pairs)}, recorded")
     say(f"PSF         {' x '.join(map(str, prepared.shape))} voxels")
+    say(f"Camera      {light.gain:.3g} counts a photon, offset {light.offset:.4g}")
     say(f"Photons     {light.photons[0]:.4g} to {light.photons[1]:.4g} in the brightest voxels")
     say(f"Background  {light.background[0]:.4g} to {light.background[1]:.4g}")
-    run = training(
+    run = learning.train(
         prepared,
         light,
-        inverse_design(prepared),
         schedule,
         open_engine(engine),
         name=output.name[: -len(SUFFIX)],
         checkpoint=checkpoint,
+        pairs=pairs,
     )
     model = followed(run, _stopped(checkpoint))
     write_model(output, model, overwrite=overwrite)
@@ -132,45 +139,43 @@ def _psf(psf: Path | None, optics: dict[str, Any], stack: Stack | None, spacing:
     return compute_psf(optics_of(optics), grid)
 
 
+def _camera(gain: float | None, offset: float | None, read_noise: float) -> Camera | None:
+    """Return the camera that was described; None where it is to be estimated."""
+    from napari_deconv.imaging.camera import Camera
+
+    if gain is None and offset is None:
+        return None
+    return Camera(1.0 if gain is None else gain, 0.0 if offset is None else offset, read_noise)
+
+
 def _light(
     stack: Stack | None,
+    camera: Camera | None,
     photons: str | None,
     background: str | None,
-    read_noise: float,
     structures: str | None,
 ) -> Light:
     """Return the light to train for: what was said, else that of the stack, else the usual."""
-    from napari_deconv.learned.pairs import Light
+    from dataclasses import replace
 
-    said: dict[str, Any] = {"read_noise": read_noise}
+    from napari_deconv.learned.pairs import Light
+    from napari_deconv.learning import light_like
+
+    light = Light()
+    if camera is not None:
+        light = Light(read_noise=camera.read_noise, gain=camera.gain, offset=camera.offset)
     if stack is not None:
-        said |= _light_of(stack)
+        told = light_like(stack, camera)
+        light = told.light
+        say(f"Light       as in {stack.name}: {told.in_words()}")
+    said: dict[str, Any] = {}
     if photons is not None:
         said["photons"] = numbers(photons, "--photons")
     if background is not None:
         said["background"] = numbers(background, "--background")
     if structures is not None:
         said["kinds"] = tuple(name.strip() for name in structures.split(","))
-    return Light(**said)
-
-
-def _light_of(stack: Stack) -> dict[str, Any]:
-    """Return photons and background as in a stack, a count taken for a photon."""
-    import numpy as np
-
-    from napari_deconv.tiling import background_of, read, sample_regions
-
-    level = background_of(stack, 0, "auto")
-    first = next(iter(stack.blocks()))
-    counts = np.concatenate(
-        [read(stack, (*first, *r.slices)).ravel() for r in sample_regions(stack.spatial_shape)]
-    )
-    bright = max(float(np.percentile(counts, 99.9)) - level, 1.0)
-    say(f"Light       as in {stack.name}, a count taken for a photon")
-    return {
-        "photons": (bright / SPREAD, bright * SPREAD),
-        "background": (0.8 * level, 1.2 * level),
-    }
+    return replace(light, **said)
 
 
 def predict(

@@ -33,7 +33,7 @@ def noise_sigma(image: npt.ArrayLike) -> float:
     >>> round(noise_sigma(rng.normal(100, 5, (8, 64, 64))), 1)
     5.0
     """
-    array = _sampled(np.asarray(image), planes_only=True)
+    array = sampled_planes(np.asarray(image))
     for axis in (-1, -2):
         if array.shape[axis] > 1:
             array = np.diff(array, axis=axis) / np.sqrt(2)
@@ -68,15 +68,14 @@ def background_level(image: npt.ArrayLike) -> float:
     return max(float(values.mean()), 0.0)
 
 
-def _sampled(
-    array: npt.NDArray[np.generic], *, planes_only: bool = False
-) -> npt.NDArray[np.float64]:
-    """Return about `SAMPLE` voxels of `array`, whole planes if asked."""
+def sampled_planes(array: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
+    """Return about `SAMPLE` voxels of an image, in whole planes."""
     if array.size <= SAMPLE:
         return array.astype(np.float64)
-    if planes_only:
-        plane = int(np.prod(array.shape[-2:]))
-        flat = array.reshape(-1, *array.shape[-2:])
-        step = max(len(flat) * plane // SAMPLE, 1)
-        return flat[::step].astype(np.float64)
-    return array.ravel()[:: array.size // SAMPLE].astype(np.float64)
+    planes = array.reshape(-1, *array.shape[-2:])
+    return planes[:: max(array.size // SAMPLE, 1)].astype(np.float64)
+
+
+def _sampled(array: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
+    """Return about `SAMPLE` voxels of `array`."""
+    return array.ravel()[:: max(array.size // SAMPLE, 1)].astype(np.float64)

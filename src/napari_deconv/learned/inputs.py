@@ -20,35 +20,43 @@ from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 
 Float = npt.NDArray[np.float32]
 
-IMAGE, NOISE, STATE = "image", "noise", "richardson-lucy "
-#: Of a network that cleans up what Richardson-Lucy has undone.
-INVERSE_CHANNELS = (f"{STATE}40", f"{STATE}10", IMAGE, NOISE)
+IMAGE, NOISE = "image", "noise"
+#: Channels that are estimates: Richardson-Lucy after so many iterations, plain or with momentum.
+PLAIN, FAST = "richardson-lucy ", "heavy-ball "
+#: Of a network that cleans up what Richardson-Lucy has undone: hardly begun, where it often stops,
+#: and further than the noise allows. It mixes them, and adds to the mixture.
+ESTIMATES = (f"{FAST}3", f"{FAST}12", f"{FAST}50")
+INVERSE_CHANNELS = (*ESTIMATES, IMAGE, NOISE)
 #: Part of the voxels that may be brighter than the brightness of an image.
 BRIGHTEST = 1e-3
-#: Brightness is no less than this, in photons: of noise alone nothing is to be made large.
+#: Brightness is no less than this: of noise alone nothing is to be made large.
 LEAST_BRIGHTNESS = 1.0
 
 
 def require_channels(channels: Sequence[str]) -> None:
-    """Raise `InputError` unless all channels are known."""
+    """Raise `InputError` unless all channels are known, and made by one run."""
     for channel in channels:
-        known = channel in (IMAGE, NOISE) or _iterations(channel) > 0
         require(
-            known,
+            channel in (IMAGE, NOISE) or _iterations(channel) > 0,
             f"The channel {channel!r} of a network is not known; there are {IMAGE!r}, {NOISE!r} "
-            f"and {STATE + '10'!r} or another number of iterations",
+            f"and {PLAIN + '10'!r} or {FAST + '10'!r} or another number of iterations",
         )
+    kinds = {kind for kind in (PLAIN, FAST) for channel in channels if channel.startswith(kind)}
+    require(len(kinds) < 2, f"A network's channels are either {PLAIN!r} or {FAST!r}, not both")
 
 
 def _iterations(channel: str) -> int:
-    number = channel.removeprefix(STATE)
-    return int(number) if channel.startswith(STATE) and number.isdecimal() else 0
+    number = channel.removeprefix(PLAIN).removeprefix(FAST)
+    return int(number) if channel.startswith((PLAIN, FAST)) and number.isdecimal() else 0
 
 
 def method_of(channels: Sequence[str]) -> RichardsonLucy | None:
     """Return the method whose states are channels; None where there are none."""
     most = max(map(_iterations, channels), default=0)
-    return RichardsonLucy(most, "none") if most else None
+    if not most:
+        return None
+    is_plain = any(channel.startswith(PLAIN) for channel in channels)
+    return RichardsonLucy(most, "none" if is_plain else "heavy-ball")
 
 
 def states(
@@ -74,17 +82,23 @@ def states(
     return found
 
 
-def brightness(images: Sequence[Float]) -> float:
-    """Return what most voxels of some images are darker than: all are divided by it."""
-    values = np.concatenate([np.asarray(image).reshape(-1) for image in images])
+def brightness(channels: Sequence[str], found: dict[str, Float]) -> float:
+    """Return what most voxels of the first channel are darker than: all are divided by it."""
+    values = found[channels[0]].reshape(-1)
     rank = min(int(values.size * (1 - BRIGHTEST)), values.size - 1)
     return max(float(np.partition(values, rank)[rank]), LEAST_BRIGHTNESS)
 
 
-def stacked(channels: Sequence[str], found: dict[str, Float], bright: float) -> Float:
-    """Return the channels in their order, (C, Z, Y, X) or (C, Y, X)."""
+def stacked(
+    channels: Sequence[str], found: dict[str, Float], bright: float, gain: float = 1.0
+) -> Float:
+    """Return the channels in their order, (C, Z, Y, X) or (C, Y, X).
+
+    They are divided by the brightness `bright`, in counts, of which `gain` are a photon.
+    """
     shape = next(iter(found.values())).shape
     result = np.empty((len(channels), *shape), np.float32)
     for place, channel in zip(result, channels, strict=True):
-        place[...] = math.log10(bright) / 3 if channel == NOISE else found[channel] / bright
+        light = math.log10(max(bright / gain, LEAST_BRIGHTNESS)) / 3
+        place[...] = light if channel == NOISE else found[channel] / bright
     return result

@@ -42,13 +42,15 @@ class Design(Value):
     Parameters
     ----------
     channels : tuple of str
-        See `learned.inputs`; the output is the first one and what the network adds to it.
+        See `learned.inputs`; what the network adds is added to the first of them.
     pools : tuple of tuple of int
         By how much each level pools each axis.
     first, kernel : int
         Channels of the first level, and the side of its convolutions.
     laplace : bool
         Whether it says how sure it is.
+    mixed : int
+        So many of the first channels are mixed, voxel by voxel; of one the network starts.
     """
 
     channels: tuple[str, ...]
@@ -56,10 +58,15 @@ class Design(Value):
     first: int = 12
     kernel: int = 3
     laplace: bool = False
+    mixed: int = 1
 
     def __post_init__(self) -> None:
         require(bool(self.channels) and bool(self.pools), "A network needs channels and levels")
         require_channels(self.channels)
+        require(
+            1 <= self.mixed <= len(self.channels),
+            f"Of {len(self.channels)} channels, {self.mixed} cannot be mixed",
+        )
 
     def network(self) -> UNet:
         """Return the network with new weights, drawn by torch's generator."""
@@ -69,6 +76,7 @@ class Design(Value):
             first=self.first,
             kernel=self.kernel,
             laplace=self.laplace,
+            mixed=self.mixed,
         )
 
 

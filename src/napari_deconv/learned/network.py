@@ -108,7 +108,7 @@ class Learned(Value):
         """Return the method with the brightness of the brightest sample."""
         channels = self.card.design.channels
         found = [ended(states(channels, sample, engine)) for sample in samples]
-        return replace(self, bright=max(brightness([some[channels[0]]]) for some in found))
+        return replace(self, bright=max(brightness(channels, some) for some in found))
 
     def work_shape(
         self, image_shape: tuple[int, ...], psf_shape: tuple[int, ...]
@@ -124,9 +124,10 @@ class Learned(Value):
         blocks = list(_blocks(observation, network))
         total = before + len(blocks)
         found = yield from _counted(states(channels, observation, engine), total)
-        bright = self.bright or brightness([found[channels[0]]])
+        bright = self.bright or brightness(channels, found)
         result = np.empty(observation.image.shape, np.float32)
-        inputs = torch.from_numpy(stacked(channels, found, bright))
+        gain = self.card.light.gain
+        inputs = torch.from_numpy(stacked(channels, found, bright, gain))
         del found
         device = _device()
         network.to(device)
@@ -148,10 +149,11 @@ class Learned(Value):
         """Return where an image lies outside of what the network has learned from, in numbers."""
         found, card, psf = [], self.card, observation.psf
         low, high = card.light.photons
+        photons = bright / card.light.gain
         # An undone image is brighter than its counts: by a few times where it is thin.
-        if not low / MARGIN <= bright <= high * MARGIN:
+        if not low / MARGIN <= photons <= high * MARGIN:
             found.append(
-                f"outside its training: a brightness of {bright:.3g} photons, it has seen "
+                f"outside its training: a brightness of {photons:.3g} photons, it has seen "
                 f"{low:.3g} to {high:.3g}"
             )
         known, here = card.spacing_um, psf.spacing_um

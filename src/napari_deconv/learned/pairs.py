@@ -30,13 +30,16 @@ class Light(Value):
     Parameters
     ----------
     photons : (float, float)
-        Range of the brightest expected count above the background; each pair draws its own.
+        Range of the most photons expected in a voxel above the background; each pair draws its
+        own.
     background : (float, float)
-        Range of the counts under everything.
+        Range of the counts under everything, the camera's offset included.
     read_noise : float
         Standard deviation of the camera's noise, in photons.
     kinds : tuple of str
         Structures to draw, of `imaging.structures.KINDS`.
+    gain, offset : float
+        Counts a photon, and counts without any light.
 
     Raises
     ------
@@ -48,6 +51,8 @@ class Light(Value):
     background: tuple[float, ...] = (0.0, 20.0)
     read_noise: float = 1.0
     kinds: tuple[str, ...] = tuple(KINDS)
+    gain: float = 1.0
+    offset: float = 0.0
 
     def __post_init__(self) -> None:
         for name, least in (("photons", 1e-3), ("background", 0.0)):
@@ -58,6 +63,8 @@ class Light(Value):
                 f"first, not {values}",
             )
         require_number("The read noise", self.read_noise, least=0)
+        require_number("The gain in counts a photon", self.gain, above=0)
+        require_number("The offset in counts", self.offset)
         for kind in self.kinds:
             require(
                 kind in KINDS,
@@ -74,17 +81,50 @@ class Pair:
     counts : ndarray of float32
         As a camera records them, the background included.
     truth : ndarray of float32
-        Photons of each voxel before the blur.
+        Counts above the background that each voxel would have without the blur.
     background : float
         In counts.
     photons : float
-        Brightest expected count above the background.
+        Most photons expected in a voxel above the background; of a pair that was recorded, the
+        brightest count.
     """
 
     counts: Float
     truth: Float
     background: float
     photons: float
+
+
+def given_pair(counts: Float, truth: Float, background: float, truth_background: float) -> Pair:
+    """Return a pair that was recorded: the same sample twice, the truth in whatever units.
+
+    Parameters
+    ----------
+    counts, truth : array, (Z, Y, X) or (Y, X)
+        Of one shape.
+    background, truth_background : float
+        Of each, in its own units.
+
+    Raises
+    ------
+    InputError
+        If the shapes differ, or one of them has no light above its background.
+    """
+    require(
+        counts.shape == truth.shape,
+        f"A pair must be of one shape, not {counts.shape} and {truth.shape}; crop or register "
+        "the two",
+    )
+    lit = np.maximum(np.asarray(truth, np.float32) - np.float32(truth_background), 0)
+    light = float((np.asarray(counts, np.float64) - background).sum())
+    require(
+        light > 0 and bool(lit.any()) and bool(np.ptp(counts) > 0),
+        "A pair is constant, or darker than its background: there is nothing to learn from it",
+    )
+    # A deblurred image has as much light as the blurred one.
+    factor = light / float(lit.sum(dtype=np.float64))
+    found = np.asarray(counts, np.float32)
+    return Pair(found, lit * np.float32(factor), background, float(found.max()) - background)
 
 
 def simulated_pair(
@@ -108,7 +148,7 @@ def simulated_pair(
     random : numpy.random.Generator
         The same state gives the same pair.
     photons : float, optional
-        Brightest expected count, in the place of one drawn from the range.
+        Most expected in a voxel, in the place of a number drawn from the range.
     """
     from scipy.signal import fftconvolve
 
@@ -126,9 +166,12 @@ def simulated_pair(
     peak = drawn if photons is None else photons
     factor = peak / max(float(blurred.max()), 1e-6)
     background = float(random.uniform(light.background[0], light.background[1]))
-    counts = random.poisson(blurred * factor + background).astype(np.float32)
-    counts += random.normal(0, light.read_noise, shape).astype(np.float32)
-    return Pair(counts, (truth[inside] * factor).astype(np.float32), background, peak)
+    # Of the background, the camera's offset is no light and has no noise.
+    dark = max((background - light.offset) / light.gain, 0)
+    caught = random.poisson(blurred * factor + dark) + random.normal(0, light.read_noise, shape)
+    counts = (background + light.gain * (caught - dark)).astype(np.float32)
+    wanted = (truth[inside] * (factor * light.gain)).astype(np.float32)
+    return Pair(counts, wanted, background, peak)
 
 
 def simulated_pairs(

@@ -9,8 +9,9 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ from torch import Tensor
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError, Value, require, require_number
 from napari_deconv.restoration.engine import Engine
-from napari_deconv.restoration.restorer import Step, ended, observe
+from napari_deconv.restoration.restorer import Observation, Step, ended, observe
 
-from .inputs import INVERSE_CHANNELS, brightness, stacked, states
+from .inputs import ESTIMATES, INVERSE_CHANNELS, brightness, stacked, states
 from .model_file import Card, Design, Model, read_tensors, write_tensors
 from .pairs import Light, Pair, simulated_pairs
 from .unet import UNet, pools_for
@@ -92,7 +93,8 @@ PRESETS = {
 def inverse_design(psf: Psf, *, first: int = 12, depth: int = 2, laplace: bool = False) -> Design:
     """Return the U-Net that cleans up what Richardson-Lucy has undone."""
     spacing = psf.spacing_um or (1.0,) * psf.samples.ndim
-    return Design(INVERSE_CHANNELS, pools_for(spacing, depth), first=first, laplace=laplace)
+    pools = pools_for(spacing, depth)
+    return Design(INVERSE_CHANNELS, pools, first=first, laplace=laplace, mixed=len(ESTIMATES))
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,12 +105,12 @@ class Sample:
     truth: Float
 
 
-def sample_of(pair: Pair, psf: Psf, design: Design, engine: Engine) -> Sample:
+def sample_of(pair: Pair, psf: Psf, design: Design, engine: Engine, gain: float = 1.0) -> Sample:
     """Return what a network sees of a pair."""
     observation = observe(np.maximum(pair.counts, 0), psf, pair.background)
     found = ended(states(design.channels, observation, engine))
-    bright = brightness([found[design.channels[0]]])
-    return Sample(stacked(design.channels, found, bright), pair.truth / np.float32(bright))
+    bright = brightness(design.channels, found)
+    return Sample(stacked(design.channels, found, bright, gain), pair.truth / np.float32(bright))
 
 
 def training(
@@ -121,8 +123,10 @@ def training(
     name: str = "model",
     checkpoint: Path | None = None,
     device: str = "cpu",
+    shown: Observation | None = None,
+    pairs: Sequence[Pair] = (),
 ) -> Generator[Step, None, Model]:
-    """Train a network on pairs simulated with a PSF.
+    """Train a network on pairs: those that are given, else simulated with a PSF.
 
     Parameters
     ----------
@@ -142,12 +146,18 @@ def training(
         Where the state is kept each minute; one that is there is taken up.
     device : str
         Of torch, to train on.
+    shown : Observation, optional
+        A region of a real stack, restored now and then on the way.
+    pairs : sequence of Pair
+        Recorded pairs, two at the least, in the place of simulated ones; the last tenth of them
+        is left out.
 
     Yields
     ------
     Step
-        One a step; its `divergence` is the newest loss on the pairs that were left out. To stop
-        and keep the best, send True.
+        One a step; its `divergence` is the newest loss on the pairs that were left out, and its
+        `peek`, where these have just been looked at, restores what is to be shown. To stop and
+        keep the best, send True.
 
     Returns
     -------
@@ -161,11 +171,17 @@ def training(
         learned.
     """
     started = time.perf_counter()
-    count = schedule.pairs + schedule.left_out
-    samples: list[Sample] = []
-    for pair in simulated_pairs(count, schedule.shape, psf, light, schedule.seed):
-        samples.append(sample_of(pair, psf, design, engine))
-        yield Step(0, schedule.steps, f"simulating pair {len(samples)} of {count}")
+    schedule = _fitted(schedule, pairs) if pairs else schedule
+    count, samples = schedule.pairs + schedule.left_out, []
+    simulated = simulated_pairs(count, schedule.shape, psf, light, schedule.seed)
+    for pair in pairs or simulated:
+        samples.append(sample_of(pair, psf, design, engine, light.gain))
+        verb = "undoing the blur of" if pairs else "simulating"
+        yield Step(0, schedule.steps, f"{verb} pair {len(samples)} of {count}")
+    seen = None
+    if shown is not None:
+        yield Step(0, schedule.steps, "undoing the blur of the region that is shown")
+        seen = _Seen.of(shown, design, engine, light.gain)
     card = Card(name, design, light, psf.spacing_um, schedule.seed)
     run = _Training(design, schedule, samples, device)
     key = _Key(design, light, schedule)
@@ -175,7 +191,9 @@ def training(
     note = ""
     while run.done < schedule.steps and not note:
         note = run.step()
-        wish = yield Step(run.done, schedule.steps, note or run.told(), run.left_out_loss)
+        peek = partial(run.restored, seen) if seen is not None and run.has_looked else None
+        told = note or run.told()
+        wish = yield Step(run.done, schedule.steps, told, run.left_out_loss, peek=peek)
         note = note or ("stopped, the best is kept" if wish else "")
         if checkpoint is not None and time.monotonic() - kept > KEEP_EVERY_S:
             run.keep(checkpoint, key)
@@ -183,6 +201,32 @@ def training(
     seconds = round(time.perf_counter() - started, 1)
     card = replace(card, steps=run.done, seconds=seconds, validation=run.best_loss)
     return Model(card, run.best(), psf)
+
+
+def _fitted(schedule: Schedule, pairs: Sequence[Pair]) -> Schedule:
+    """Return a schedule for so many pairs of these shapes."""
+    require(len(pairs) > 1, "One pair is not enough: one is learned from and another one looked at")
+    least = tuple(map(min, zip(*(pair.counts.shape for pair in pairs), strict=True)))
+    patch = schedule.patch[-len(least) :]
+    sides = tuple(min(side, n) for side, n in zip(patch, least, strict=True))
+    left_out = max(len(pairs) // 10, 1)
+    return replace(
+        schedule, pairs=len(pairs) - left_out, left_out=left_out, shape=least, patch=sides
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """A region as a network sees it, and what it was divided by."""
+
+    channels: Float
+    bright: float
+
+    @classmethod
+    def of(cls, observation: Observation, design: Design, engine: Engine, gain: float) -> _Seen:
+        found = ended(states(design.channels, observation, engine))
+        bright = brightness(design.channels, found)
+        return cls(stacked(design.channels, found, bright, gain), bright)
 
 
 @dataclass(frozen=True)
@@ -227,9 +271,20 @@ class _Training:
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
         self.done += 1
-        if self.done % LOOK_EVERY == 0 or self.done == self.schedule.steps:
-            return self._look()
-        return ""
+        return self._look() if self.has_looked else ""
+
+    @property
+    def has_looked(self) -> bool:
+        """Whether the last step was followed by a look at what was left out."""
+        return self.done % LOOK_EVERY == 0 or self.done == self.schedule.steps
+
+    def restored(self, seen: _Seen) -> Float:
+        """Return a region as the network restores it now."""
+        self.network.eval()
+        with torch.no_grad():
+            out = self.network(torch.from_numpy(seen.channels)[None].to(self.device))
+        found: Float = np.maximum(out[0, 0].cpu().numpy(), 0) * np.float32(seen.bright)
+        return found
 
     def told(self) -> str:
         """Return the losses in words."""

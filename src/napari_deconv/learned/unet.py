@@ -55,6 +55,9 @@ class UNet(nn.Module):
         Odd side of the convolutions.
     laplace : bool
         Whether a second output gives the scale of a Laplace distribution around the first.
+    mixed : int
+        So many of the first channels are estimates of the image already. With more than one the
+        network mixes them, voxel by voxel, and adds to the mixture.
     """
 
     def __init__(
@@ -65,10 +68,11 @@ class UNet(nn.Module):
         first: int = 32,
         kernel: int = 3,
         laplace: bool = False,
+        mixed: int = 1,
     ) -> None:
         super().__init__()
         self.pools = tuple(tuple(pool) for pool in pools)
-        self.kernel, self.laplace = kernel, laplace
+        self.kernel, self.laplace, self.mixed = kernel, laplace, mixed
         ndim, depth = len(self.pools[0]), len(self.pools)
         require(ndim in (2, 3) and kernel % 2 == 1, "A U-Net is 2D or 3D, with odd kernels")
         convolution = {2: nn.Conv2d, 3: nn.Conv3d}[ndim]
@@ -86,7 +90,8 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(
             pair((2 * size, size, max(size // 2, first))) for size in reversed(sizes)
         )
-        self.last = convolution(first, 1 + laplace, 1)
+        shares = mixed if mixed > 1 else 0
+        self.last = convolution(first, 1 + laplace + shares, 1)
         # What it adds is nothing at first: it begins where what goes in has come to.
         for values in self.last.parameters():
             nn.init.zeros_(values)
@@ -112,7 +117,7 @@ class UNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, 1 or 2, ...) for channels (N, C, ...): the image, and its Laplace scale."""
         whole = x.shape[2:]
-        first = x[:, :1]
+        estimates = x[:, : self.mixed]
         x = _padded(x, self.strides)
         kept = []
         for level, pool in zip(self.down, self.pools, strict=True):
@@ -125,11 +130,15 @@ class UNet(nn.Module):
             x = functional.interpolate(x, scale_factor=scales, mode="nearest")
             x = level(torch.cat([x, skip], dim=1))
         out = self.last(x)[(..., *(slice(n) for n in whole))]
-        image = out[:, :1] + first
+        if self.mixed > 1:
+            shares = out[:, -self.mixed :].softmax(dim=1)
+            estimates = (shares * estimates).sum(dim=1, keepdim=True)
+        image = out[:, :1] + estimates
         if not self.laplace:
             alone: Tensor = image
             return alone
-        both: Tensor = torch.cat([image, functional.softplus(out[:, 1:]) + LEAST_SCALE], dim=1)
+        scale = functional.softplus(out[:, 1:2]) + LEAST_SCALE
+        both: Tensor = torch.cat([image, scale], dim=1)
         return both
 
 

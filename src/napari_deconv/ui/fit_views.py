@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from qtpy.QtCore import QRectF, QSize, Qt
-from qtpy.QtGui import QImage, QPainter, QPaintEvent
+from qtpy.QtGui import QPainter, QPaintEvent
 from qtpy.QtWidgets import QWidget
 
 from napari_deconv.imaging.fitting import OpticsFit
 from napari_deconv.imaging.psf import Psf
 
-from .psf_views import brightness, color_map
+from .psf_views import brightness, color_map, picture
 
 Plane = npt.NDArray[np.floating[Any]]
 
@@ -131,10 +131,10 @@ class FitViews(QWidget):
         top = float(HEAD)
         for name, measured, model, high_um, wide_um in views:
             pictures = (_colored(measured), _colored(model), signed(measured - model))
-            for column, picture in enumerate(pictures):
+            for column, colors in enumerate(pictures):
                 left = column * (width + GAP) + (width - zoom * wide_um) / 2
                 place = QRectF(left, top, zoom * wide_um, zoom * high_um)
-                painter.drawImage(place, _image(picture))
+                painter.drawImage(place, picture(colors))
                 if column == 0:
                     _write(painter, place, name)
             top += zoom * high_um + GAP
@@ -143,13 +143,6 @@ class FitViews(QWidget):
 
 def _colored(part: Plane) -> npt.NDArray[np.uint8]:
     return color_map()[brightness(part, 1.0, "gamma 0.5")]
-
-
-def _image(colors: npt.NDArray[np.uint8]) -> QImage:
-    rows, columns, _ = colors.shape
-    kept = np.ascontiguousarray(colors).tobytes()
-    image = QImage(kept, columns, rows, 3 * columns, QImage.Format.Format_RGB888)
-    return image.copy()  # The copy owns its pixels.
 
 
 def _write(painter: QPainter, place: QRectF, text: str) -> None:

@@ -19,7 +19,8 @@ from qtpy.QtWidgets import (
 from superqt import QLabeledDoubleSlider, QLabeledSlider
 
 from napari_deconv.engines import ENGINES
-from napari_deconv.files.recipe import Classical
+from napari_deconv.files.recipe import Classical, Method
+from napari_deconv.methods import classical
 from napari_deconv.restoration.blur import EDGES
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Wiener
@@ -42,7 +43,7 @@ AUTOMATIC_STOP = 1e-3
 class Settings:
     """All of a recipe but its PSF."""
 
-    method: Classical = RichardsonLucy(stop_tolerance=AUTOMATIC_STOP)  # noqa: RUF009 - frozen
+    method: Method = RichardsonLucy(stop_tolerance=AUTOMATIC_STOP)  # noqa: RUF009 - frozen
     background: float | Literal["auto"] = "auto"
     engine: str = "auto"
 
@@ -167,7 +168,7 @@ class MethodPanel(QWidget):
     def setValue(self, value: Settings) -> None:
         """Show `value`."""
         self.blockSignals(True)
-        method = value.method
+        method = classical(value.method)
         if isinstance(method, RichardsonLucy):
             self._show_richardson_lucy(method)
         else:

@@ -110,6 +110,14 @@ def color_map() -> npt.NDArray[np.uint8]:
     return np.stack(channels, axis=1).round().astype(np.uint8)
 
 
+def picture(colors: npt.NDArray[np.uint8]) -> QImage:
+    """Return colours, (Y, X, 3), as an image to paint."""
+    rows, columns, _ = colors.shape
+    kept = np.ascontiguousarray(colors).tobytes()
+    image = QImage(kept, columns, rows, 3 * columns, QImage.Format.Format_RGB888)
+    return image.copy()  # The copy owns its pixels.
+
+
 def brightness(plane: Plane, peak: float, scale: str) -> npt.NDArray[np.uint8]:
     """Return a plane as brightness, 255 at `peak`, on one of `SCALES`.
 

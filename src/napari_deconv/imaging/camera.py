@@ -1,0 +1,122 @@
+"""What a count is: the camera's gain and offset, estimated from a stack itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from .noise import sampled_planes
+from .value import Value, require_number
+
+#: Groups of like brightness that the noise is looked at in, and least squares of 3 x 3 in one.
+GROUPS, LEAST = 48, 400
+#: Rounds in which groups that hold structure beside noise come to weigh less.
+ROUNDS = 20
+#: The brightest group must be so many times noisier than the darkest to tell a gain.
+LEAST_RANGE = 1.5
+
+
+@dataclass(frozen=True)
+class Camera(Value):
+    """How counts come from photons: counts = offset + gain x photons, and some read noise.
+
+    Parameters
+    ----------
+    gain : float
+        Counts a photon.
+    offset : float
+        Counts without any light.
+    read_noise : float
+        Standard deviation, in photons.
+
+    Raises
+    ------
+    InputError
+        If a number is out of range.
+    """
+
+    gain: float = 1.0
+    offset: float = 0.0
+    read_noise: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_number("The gain in counts a photon", self.gain, above=0)
+        require_number("The offset in counts", self.offset)
+        require_number("The read noise in photons", self.read_noise, least=0)
+
+
+def camera_of(image: npt.ArrayLike, read_noise: float = 1.0) -> Camera | None:
+    """Return the camera that the noise of an image tells of; None where it does not.
+
+    Parameters
+    ----------
+    image : array, (Z, Y, X) or (Y, X)
+        Counts as they were recorded: not restored, not filtered, not stretched.
+    read_noise : float
+        In photons: a single image does not tell it apart from the offset.
+
+    Notes
+    -----
+    Photon transfer (Janesick 2007): the variance of counts grows with their mean, by the gain. The
+    noise is that of the finest detail in squares of 3 x 3 pixels, of which structure that is
+    slow has none, grouped by their mean; structure only ever adds to it, so that groups above the
+    line come to weigh less.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> light = np.linspace(2, 80, 512) * np.ones((4, 512, 1))
+    >>> found = camera_of(100 + 2.5 * rng.poisson(light), read_noise=0)
+    >>> round(found.gain, 1), abs(found.offset - 100) < 5
+    (2.5, True)
+    """
+    means, variances, counts = _groups(np.asarray(image))
+    if len(means) < 3 or variances[-1] < LEAST_RANGE * max(variances[0], 1e-12):
+        return None
+    weights = counts / np.square(np.maximum(variances, 1e-3 * variances.max()))
+    doubt = np.ones_like(weights)
+    for _ in range(ROUNDS):
+        slope, level = np.polyfit(means, variances, 1, w=np.sqrt(weights * doubt))
+        above = np.maximum(variances - (slope * means + level), 0) * np.sqrt(weights / 2)
+        doubt = 1 / (1 + np.square(above / 2))
+    if slope <= 0:
+        return None
+    gain = float(slope)
+    return Camera(gain, float(-level / slope) + read_noise**2 * gain, read_noise)
+
+
+def _groups(
+    image: npt.NDArray[np.generic],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return mean, variance of the noise and number of squares of groups, darkest first."""
+    planes = sampled_planes(image)
+    if min(planes.shape[-2:]) < 3:
+        return np.empty(0), np.empty(0), np.empty(0)
+    mean = _weighed(_weighed(planes, (1, 2, 1), -1), (1, 2, 1), -2).ravel() / 16
+    # The squares of 1, -2, 1 sum up to 6, along each of two axes.
+    detail = _weighed(_weighed(planes, (1, -2, 1), -1), (1, -2, 1), -2).ravel() / 6
+    if mean.size < 3 * LEAST:
+        return np.empty(0), np.empty(0), np.empty(0)
+    order = np.argsort(mean, kind="stable")
+    # The bright squares are few: groups grow smaller towards them.
+    parts = 1 - np.geomspace(1, LEAST / mean.size, GROUPS)
+    edges = np.unique(np.append((parts * mean.size).astype(int), mean.size))
+    groups = [order[a:b] for a, b in pairwise(edges) if b - a >= LEAST / 2]
+    return (
+        np.array([mean[group].mean() for group in groups]),
+        np.array([np.square(detail[group]).mean() for group in groups]),
+        np.array([float(len(group)) for group in groups]),
+    )
+
+
+def _weighed(
+    planes: npt.NDArray[np.float64], weights: tuple[int, int, int], axis: int
+) -> npt.NDArray[np.float64]:
+    """Return sums of three neighbours along an axis, every second one."""
+    moved = np.moveaxis(planes, axis, -1)
+    n = moved.shape[-1] - 2
+    total = sum(weight * moved[..., first : first + n : 2] for first, weight in enumerate(weights))
+    return np.moveaxis(np.asarray(total), -1, axis)

@@ -1,0 +1,296 @@
+"""The dock "Learn": a network trained for one stack and one PSF, beside Richardson-Lucy."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from threading import Event
+
+from napari.viewer import Viewer
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from napari_deconv.files.recipe import TrainedModel
+from napari_deconv.imaging.value import InputError, require
+
+from . import layers, runs
+from .block_panel import BlockPanel
+from .column import ScrollingColumn
+from .dock import Dock
+from .exchange import LEARN, exchange_of
+from .filling import Filling
+from .jobs import Job, Latest
+from .learn_panel import LearnPanel
+from .learn_runs import Learnt, Lesson, Moment, Promise, card_in_words, learning_from, promised
+from .learn_views import Losses, LossView, Pictures, PicturesView
+from .method_panel import Settings
+from .preferences import read_preferences
+from .psf_panel import PsfLayer, PsfPanel
+from .run_panel import RunPanel, duration
+
+#: Milliseconds of quiet after which what is promised follows the settings.
+PROMISE_DELAY_MS = 600
+TITLES = ("raw", "Richardson-Lucy", "network")
+STARTING, STOPPING = "getting ready", "stopping: the best so far is kept"
+
+
+class LearnDock(Dock):
+    """Train a network and restore with it: choose, train, watch, stop, restore, compare."""
+
+    def __init__(self, napari_viewer: Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.viewer = napari_viewer
+        self.exchange = exchange_of(napari_viewer)
+        self.preferences = read_preferences()
+        self.job, self.restoring = Job(self), Job(self)
+        self.latest = Latest(PROMISE_DELAY_MS, self)
+        self.filling = Filling(napari_viewer, self)
+        self.image = BlockPanel(napari_viewer, layers.may_be_restored)
+        self.psf, self.panel, self.running = PsfPanel(), LearnPanel(), RunPanel()
+        self.losses, self.pictures = LossView(), PicturesView()
+        self._stopping, self._twin_next = Event(), False
+        self._lay_out()
+        self._connect()
+        self._layers_changed()
+
+    def _lay_out(self) -> None:
+        self.image.layer.setToolTip("A stack as it was recorded, of the kind the network is for")
+        self.running.run_button.setText("Train")
+        self.running.run_button.setToolTip(
+            "Simulate pairs with this PSF and the light of this stack, and learn from them"
+        )
+        self.running.cancel_button.setText("Stop")
+        self.running.cancel_button.setToolTip("End the training; the best network so far is kept")
+        self.running.file_button.hide()
+        self.restore_button = QPushButton("Restore the stack")
+        self.restore_button.setToolTip(
+            "With the network, and with Richardson-Lucy beside it, to compare"
+        )
+        self.verdict = QLabel()
+        self.verdict.setWordWrap(True)
+        settings = (
+            self.image,
+            QLabel("<b>PSF</b>"),
+            self.psf,
+            QLabel("<b>Network</b>"),
+            self.panel,
+        )
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(4, 0, 4, 4)
+        outer.addWidget(ScrollingColumn(*settings), 1)
+        for widget in (self.pictures, self.losses, self.running):
+            outer.addWidget(widget)
+        row = QHBoxLayout()
+        row.addWidget(self.restore_button)
+        outer.addLayout(row)
+        outer.addWidget(self.verdict)
+        for label in (self.running.forecast, self.running.state, self.verdict, self.panel.told):
+            label.setMinimumWidth(1)
+
+    def _connect(self) -> None:
+        events = self.viewer.layers.events
+        for event in (events.inserted, events.removed, events.reordered, events.renamed):
+            event.connect(self._layers_changed)
+        self.image.layerChosen.connect(self._layer_chosen)
+        for panel in (self.image, self.psf, self.panel):
+            panel.valueChanged.connect(self._changed)
+        self.psf.editAsked.connect(self._edit_psf)
+        self.panel.modelChosen.connect(self._show_card)
+        self.latest.ready.connect(self._show_promise)
+        self.running.runAsked.connect(self.train)
+        self.running.cancelAsked.connect(self.end)
+        self.restore_button.clicked.connect(self.restore)
+        self.job.stepped.connect(self._stepped)
+        self.job.finished.connect(self._learned)
+        self.job.failed.connect(self._ended)
+        self.job.cancelled.connect(lambda: self._ended("cancelled"))
+        self.restoring.stepped.connect(self._restoring_stepped)
+        self.restoring.finished.connect(self._restored)
+        self.restoring.failed.connect(self._ended)
+        self.restoring.cancelled.connect(lambda: self._ended("cancelled"))
+        self.exchange.opticsWished.connect(self.psf.setValue)
+        self.exchange.announce(LEARN, self)
+
+    # -- what is chosen -------------------------------------------------------------------
+
+    def _layers_changed(self, event: object = None) -> None:
+        names = [layer.name for layer in self.viewer.layers if not layers.is_preview(layer)]
+        self.psf.set_layers(names)
+        self._changed()
+
+    def _layer_chosen(self, name: str) -> None:
+        if name in self.viewer.layers:
+            self.psf.show_known(layers.known_optics(self.viewer.layers[name]))
+            if not self.panel.path.text():
+                stem = re.sub(r"\W+", "_", name).strip("_") or "model"
+                self.panel.path.setText(str(Path.home() / f"{stem}.safetensors"))
+
+    def _edit_psf(self) -> None:
+        from .exchange import wish_edit
+        from .keeping import told
+
+        told(lambda: wish_edit(self.viewer, self.psf.optics.value(), self.image.value().grid))
+
+    def _changed(self) -> None:
+        """Say what a training will be, once the settings rest."""
+        if self.job.running or self.restoring.running:
+            return
+        try:
+            lesson = self._lesson()
+        except (InputError, KeyError) as error:
+            self.latest.stop()
+            self.running.forecast.setText(str(error).strip("'"))
+            self._offer(False)
+            return
+        self.running.forecast.setText("...")
+        self._offer(True)
+        self.latest.request(partial(promised, lesson))
+
+    def _lesson(self) -> Lesson:
+        """Return what the panels describe; `InputError` where it is not usable."""
+        choice = self.image.value()
+        require(choice.name in self.viewer.layers, "Open or choose an image layer first")
+        layer = self.viewer.layers[choice.name]
+        stack = layers.stack_of_layer(layer, choice.axes, choice.grid)
+        require(choice.grid is not None, "Give the voxel size of the image")
+        wish = self.psf.value()
+        if isinstance(wish, PsfLayer):
+            require(wish.name in self.viewer.layers, "Choose the layer that holds the PSF")
+            source: runs.Source = layers.psf_stack(self.viewer.layers[wish.name])
+        else:
+            source = wish
+        wanted = runs.Wanted(stack, source, Settings(engine=self.preferences.engine))
+        place = layers.shown_point(self.viewer, layer, choice.axes)
+        at = tuple(p for p, axis in zip(place, choice.axes, strict=True) if axis in "ZYX")
+        return Lesson(wanted, self.panel.value(), at)
+
+    def _show_promise(self, made: Promise | InputError) -> None:
+        if isinstance(made, InputError):
+            self.running.forecast.setText(str(made))
+            self._offer(False)
+            return
+        self.panel.told.setText(f"Light: {made.told.in_words()}")
+        self.panel.show_camera(made.told.camera)
+        self.running.forecast.setText(f"training takes about {duration(made.seconds)} here")
+
+    def _show_card(self, path: str) -> None:
+        try:
+            self.verdict.setText(card_in_words(path))
+        except InputError as error:
+            self.verdict.setText(str(error))
+
+    def _offer(self, ready: bool) -> None:
+        """Offer what can be done now."""
+        busy = self.job.running or self.restoring.running
+        self.running.run_button.setEnabled(ready and not busy)
+        path = Path(self.panel.value().path or ".").expanduser()
+        self.restore_button.setEnabled(ready and not busy and path.is_file())
+
+    # -- training -------------------------------------------------------------------------
+
+    def train(self) -> None:
+        """Train a network with what is chosen."""
+        try:
+            lesson = self._lesson()
+        except (InputError, KeyError) as error:
+            self._ended(str(error))
+            return
+        self.latest.stop()
+        self._stopping = Event()
+        self.losses.setValue(Losses())
+        self.running.set_running(True)
+        self.running.state.setText(STARTING)
+        self.restore_button.setEnabled(False)
+        self.job.start(partial(learning_from, lesson, self._stopping))
+
+    def end(self) -> None:
+        """End the training, the best is kept; or the restoration."""
+        if self.restoring.running:
+            self._twin_next = False
+            self.restoring.cancel()
+        elif self.job.running and self.losses.value().left_out:
+            self.running.state.setText(STOPPING)
+            self._stopping.set()
+        else:  # nothing is learned yet that could be kept
+            self.job.cancel()
+
+    def _stepped(self, moment: Moment) -> None:
+        step = moment.step
+        self.running.show_step(step)
+        found = re.search(r"loss ([-\d.e+]+)", step.note)
+        if found:
+            losses = self.losses.value().followed_by(step.done, float(found[1]), step.divergence)
+            self.losses.setValue(losses)
+        if moment.raw is not None and (
+            moment.learned is not None or not self.losses.value().learned
+        ):
+            volumes = (moment.raw, moment.twin, moment.learned)
+            named = [
+                (title, volume)
+                for title, volume in zip(TITLES, volumes, strict=True)
+                if volume is not None
+            ]
+            self.pictures.setValue(Pictures(tuple(named)))
+
+    def _learned(self, learnt: Learnt) -> None:
+        self._ended(learnt.sentence, complete=True)
+        self._show_card(learnt.path)
+
+    # -- restoring ------------------------------------------------------------------------
+
+    def restore(self) -> None:
+        """Restore the chosen stack with the network; then with Richardson-Lucy, beside it."""
+        try:
+            wanted = self._lesson().wanted
+            method = TrainedModel.of(self.panel.value().path)
+        except (InputError, KeyError, OSError) as error:
+            self._ended(str(error))
+            return
+        self._twin_next = True
+        self._start(replace(wanted, settings=replace(wanted.settings, method=method)))
+
+    def _start(self, wanted: runs.Wanted) -> None:
+        choice = self.image.value()
+        placement = layers.Placement.of(self.viewer.layers[choice.name], choice.axes)
+        canvas, work = runs.in_memory(wanted, placement, self.preferences.memory_fraction)
+        self.latest.stop()
+        self.running.set_running(True)
+        self.restore_button.setEnabled(False)
+        self.filling.begin(canvas)
+        self.restoring.start(work)
+
+    def _restoring_stepped(self, step: object) -> None:
+        self.running.show_step(step)  # type: ignore[arg-type]
+        if step.place is not None:  # type: ignore[attr-defined]
+            self.filling.tile_finished(step.place)  # type: ignore[attr-defined]
+
+    def _restored(self, result: runs.Result) -> None:
+        restored, (data, state, _) = result
+        reason = restored.record.blocks[0].stop_reason
+        kind = "network" if self._twin_next else "Richardson-Lucy"
+        state["name"] = f"{self.image.value().name} {kind}"
+        self.filling.complete(data, state)
+        if self._twin_next:
+            self._twin_next = False
+            self.verdict.setText(reason)
+            self._start(self._lesson().wanted)
+            return
+        self._ended("restored by the network and by Richardson-Lucy, to compare", complete=True)
+
+    def _ended(self, sentence: str, *, complete: bool = False) -> None:
+        self.filling.leave_off()
+        self.running.show_end(sentence, complete=complete)
+        self._offer(True)
+
+    # -- the end --------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Stop what still runs."""
+        self._stopping.set()
+        self.job.cancel()
+        self.restoring.cancel()
+        self.latest.stop()
+        self.filling.stop()
+        self.image.stop()
+        self.exchange.leave(self)

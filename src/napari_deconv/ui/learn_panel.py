@@ -1,0 +1,175 @@
+"""Panel for a training: what a count is, how long to learn, and the model's file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_deconv.imaging.camera import Camera
+
+from .choices import NARROW
+from .optics_fields import folded, show_number
+
+#: The presets as the dock offers them, with what they are for.
+PRESETS = {
+    "quick": "for a first look, minutes",
+    "standard": "for results, longer than a coffee",
+    "thorough": "over night",
+}
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class LearnChoice:
+    """What is chosen for a training.
+
+    Parameters
+    ----------
+    preset : str
+        How long.
+    camera : Camera or None
+        As it was typed; None where it is estimated from the stack's noise.
+    path : str
+        File of the model.
+    """
+
+    preset: str = "quick"
+    camera: Camera | None = None
+    path: str = ""
+
+
+class LearnPanel(QWidget):
+    """Edits a `LearnChoice`; `modelChosen(path)` tells of a file that was there already."""
+
+    valueChanged = Signal()
+    modelChosen = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.preset = QComboBox()
+        self.preset.addItems(list(PRESETS))
+        self.preset.setSizeAdjustPolicy(NARROW)
+        self.preset.setToolTip("; ".join(f"{name}: {what}" for name, what in PRESETS.items()))
+        self.path = QLineEdit()
+        self.path.setPlaceholderText(f"my_psf{SUFFIX}")
+        self.path.setToolTip("Where the trained network is kept, with its card, as one file")
+        self.new_button, self.open_button = QPushButton("New..."), QPushButton("Open...")
+        self.new_button.setToolTip("Choose where the network that is trained is kept")
+        self.open_button.setToolTip("Take a network that was trained before")
+        self.told = QLabel()
+        self.told.setWordWrap(True)
+        self._lay_out()
+        self.preset.currentIndexChanged.connect(self.valueChanged)
+        self.path.editingFinished.connect(self._typed)
+        self.new_button.clicked.connect(self._ask_new)
+        self.open_button.clicked.connect(self._ask_open)
+        self.automatic.toggled.connect(self._switched)
+        for field in (self.gain, self.offset, self.read_noise):
+            field.valueChanged.connect(self.valueChanged)
+        self._switched(True)
+
+    def _lay_out(self) -> None:
+        row = QHBoxLayout()
+        for widget in (self.path, self.new_button, self.open_button):
+            row.addWidget(widget)
+        form = QFormLayout()
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("Training", self.preset)
+        form.addRow("Model", row)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.told)
+        layout.addWidget(folded("Camera", self._camera_page()))
+        layout.addLayout(form)
+
+    def _camera_page(self) -> QWidget:
+        self.automatic = QCheckBox("from the noise of the stack")
+        self.automatic.setChecked(True)
+        self.gain = _field(1.0, 1e-3, 1e4, " counts a photon", 3)
+        self.offset = _field(100.0, -1e5, 1e5, " counts", 1)
+        self.read_noise = _field(1.0, 0.0, 1e3, " photons", 2)
+        page = QWidget()
+        form = QFormLayout(page)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("Estimated", self.automatic)
+        form.addRow("Gain", self.gain)
+        form.addRow("Offset", self.offset)
+        form.addRow("Read noise", self.read_noise)
+        return page
+
+    def value(self) -> LearnChoice:
+        """Return what is chosen."""
+        camera = None
+        if not self.automatic.isChecked():
+            camera = Camera(self.gain.value(), self.offset.value(), self.read_noise.value())
+        return LearnChoice(self.preset.currentText(), camera, self.path.text().strip())
+
+    def setValue(self, value: LearnChoice) -> None:
+        """Show what is chosen."""
+        self.blockSignals(True)
+        self.preset.setCurrentText(value.preset)
+        self.automatic.setChecked(value.camera is None)
+        if value.camera is not None:
+            self._show(value.camera)
+        self.path.setText(value.path)
+        self.blockSignals(False)
+        self.valueChanged.emit()
+
+    def show_camera(self, camera: Camera | None) -> None:
+        """Show what was estimated, to begin from where one's own is typed."""
+        if self.automatic.isChecked() and camera is not None:
+            self.blockSignals(True)
+            self._show(camera)
+            self.blockSignals(False)
+
+    def _show(self, camera: Camera) -> None:
+        show_number(self.gain, camera.gain)
+        show_number(self.offset, camera.offset)
+        show_number(self.read_noise, camera.read_noise)
+
+    def _switched(self, automatic: bool) -> None:
+        for field in (self.gain, self.offset, self.read_noise):
+            field.setEnabled(not automatic)
+        self.valueChanged.emit()
+
+    def _typed(self) -> None:
+        self.valueChanged.emit()
+
+    def _ask_new(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(
+            self, "File of the new model", f"my_psf{SUFFIX}", f"Models (*{SUFFIX})"
+        )
+        if path:
+            self.path.setText(path if path.lower().endswith(SUFFIX) else path + SUFFIX)
+            self.valueChanged.emit()
+
+    def _ask_open(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "A trained model", "", f"Models (*{SUFFIX})")
+        if path:
+            self.path.setText(path)
+            self.modelChosen.emit(path)
+            self.valueChanged.emit()
+
+
+def _field(value: float, least: float, most: float, unit: str, decimals: int) -> QDoubleSpinBox:
+    field = QDoubleSpinBox()
+    field.setDecimals(decimals)
+    field.setRange(least, most)
+    field.setValue(value)
+    field.setSuffix(unit)
+    field.setKeyboardTracking(False)
+    return field

@@ -1,0 +1,159 @@
+"""What the dock "Learn" does in its thread: from a layer and a PSF to a model's file.
+
+The generators here are made for `jobs.Job`. Nothing here touches the viewer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_deconv import engines, learning
+from napari_deconv.imaging.psf import Psf
+from napari_deconv.imaging.value import require
+from napari_deconv.learning import Told
+from napari_deconv.psf_sources import prepare_psf
+from napari_deconv.restoration.engine import Engine
+from napari_deconv.restoration.restorer import Observation, Step
+from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.tiling import background_of
+
+from .learn_panel import SUFFIX, LearnChoice
+from .method_panel import AUTOMATIC_STOP
+from .runs import Wanted
+
+Float = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What is learned from, and what is looked at meanwhile.
+
+    Parameters
+    ----------
+    wanted : Wanted
+        The image and the source of its PSF.
+    choice : LearnChoice
+        How long, and the model's file.
+    at : tuple of float, optional
+        The place in the image that the viewer shows.
+    """
+
+    wanted: Wanted
+    choice: LearnChoice
+    at: tuple[float, ...] | None = None
+
+    @property
+    def block(self) -> Any:
+        """Voxels of the first channel and time."""
+        stack = self.wanted.stack
+        return stack.data[next(iter(stack.blocks()))]
+
+    def psf(self) -> Psf:
+        """Return the PSF on the voxels of the image."""
+        return prepare_psf(self.wanted.recipe().psf, self.wanted.stack)
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """What is seen of a training: the step, and now and then pictures of a region."""
+
+    step: Step
+    raw: Float | None = None
+    twin: Float | None = None
+    learned: Float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Promise:
+    """What a training will be: the light it is for, and about how long it takes."""
+
+    told: Told
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What came of a training."""
+
+    path: str
+    sentence: str
+
+
+def promised(lesson: Lesson) -> Promise:
+    """Return what a training will be; a pair and a few steps are made to know its time."""
+    psf, told = lesson.psf(), learning.light_like(lesson.wanted.stack, lesson.choice.camera)
+    schedule = learning.schedule_of(lesson.choice.preset)
+    engine = engines.open_engine(lesson.wanted.settings.engine)
+    return Promise(told, learning.expected_seconds(psf, told.light, schedule, engine))
+
+
+def learning_from(lesson: Lesson, stop: Event) -> Generator[Moment, None, Learnt]:
+    """Train on pairs simulated with the PSF; `stop` ends it and keeps the best."""
+    yield Moment(Step(0, 1, "preparing the PSF"))
+    learning.require_torch()
+    from napari_deconv.learned.model_file import write_model
+
+    path = Path(lesson.choice.path).expanduser()
+    check_place(path)
+    psf, told = lesson.psf(), learning.light_like(lesson.wanted.stack, lesson.choice.camera)
+    engine = engines.open_engine(lesson.wanted.settings.engine)
+    level = background_of(lesson.wanted.stack, 0, lesson.wanted.settings.background)
+    shown = learning.region_to_show(lesson.block, psf, level, lesson.at)
+    yield Moment(Step(0, 1, "Richardson-Lucy on the region that is shown"))
+    raw, twin = shown.image - np.float32(level), _twin(shown, engine)
+    yield Moment(Step(0, 1, "the region that is shown"), raw, twin)
+    run = learning.train(
+        psf,
+        told.light,
+        learning.schedule_of(lesson.choice.preset),
+        engine,
+        name=path.name.removesuffix(SUFFIX),
+        shown=shown,
+    )
+    wish: bool | None = None
+    try:
+        while True:
+            step = run.send(wish)
+            wish = stop.is_set() or None
+            learned = step.peek() if step.peek is not None else None
+            yield Moment(replace(step, peek=None), raw, twin, learned)
+    except StopIteration as end:
+        model = end.value
+    finally:
+        run.close()
+    write_model(path, model)
+    return Learnt(str(path), f"trained in {model.card.steps} steps; kept as {path.name}")
+
+
+def check_place(path: Path) -> None:
+    """Raise `InputError` unless a new model can be kept there."""
+    require(bool(path.name), "Choose the file that the trained network is to be kept in")
+    require(path.name.lower().endswith(SUFFIX), f"The model's file must end in {SUFFIX}")
+    require(not path.exists(), f"{path.name} exists already; choose another name for the new model")
+    require(path.absolute().parent.is_dir(), f"There is no folder {path.absolute().parent}")
+
+
+def _twin(shown: Observation, engine: Engine) -> Float:
+    """Return the region as Richardson-Lucy restores it with an automatic stop."""
+    *_, last = RichardsonLucy(stop_tolerance=AUTOMATIC_STOP).steps(shown, engine)
+    return last.estimate if last.estimate is not None else shown.image
+
+
+def card_in_words(path: str) -> str:
+    """Return what a model is, in a sentence or two."""
+    from napari_deconv.learned.model_file import read_card
+
+    card = read_card(path)
+    size = " x ".join(f"{step:.3g}" for step in card.spacing_um or ()) or "unknown"
+    low, high = card.light.photons
+    return (
+        f"{card.name}: {card.steps} steps in {card.seconds / 60:.0f} min; for voxels of {size} um "
+        f"and {low:.0f} to {high:.0f} photons in the brightest; loss {card.validation:.3g}"
+    )

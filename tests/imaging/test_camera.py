@@ -1,0 +1,58 @@
+"""The camera, from the noise of an image: its gain and its offset."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from napari_deconv.imaging.camera import Camera, camera_of
+from napari_deconv.imaging.value import InputError
+
+
+def counts(gain: float, offset: float, photons: float, *, read_noise: float = 0.0) -> np.ndarray:
+    """Return blurred dots as a camera records them."""
+    rng = np.random.default_rng(2)
+    dots = np.where(rng.random((8, 128, 128)) > 0.995, 1.0, 0.0)
+    light = gaussian_filter(dots, 2.5)
+    caught = rng.poisson(2 + photons * light / light.max()) + rng.normal(0, read_noise, light.shape)
+    return np.asarray(np.rint(offset + gain * caught))
+
+
+@pytest.mark.parametrize("photons", [30, 300, 3000])
+@pytest.mark.parametrize(("gain", "offset"), [(0.8, 100), (1.0, 0), (2.2, 100), (8.0, 400)])
+def test_gain_and_offset_are_found(gain: float, offset: float, photons: float) -> None:
+    found = camera_of(counts(gain, offset, photons), read_noise=0)
+    assert found is not None
+    assert found.gain == pytest.approx(gain, rel=0.1)
+    assert found.offset == pytest.approx(offset, abs=1.5 * gain + 0.5)
+
+
+def test_read_noise_that_is_known_does_not_move_the_offset() -> None:
+    image = counts(2.0, 100, 300, read_noise=3)
+    found, naive = camera_of(image, read_noise=3), camera_of(image, read_noise=0)
+    assert found is not None
+    assert naive is not None
+    assert found.offset == pytest.approx(100, abs=3)
+    assert naive.offset == pytest.approx(100 - 2 * 9, abs=3)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.full((4, 64, 64), 7),
+        np.zeros((2, 2)),
+        np.random.default_rng(0).normal(100, 5, (8, 128, 128)),
+        np.random.default_rng(0).poisson(9, (1, 20, 20)),
+    ],
+    ids=["constant", "four pixels", "read noise alone", "too few"],
+)
+def test_where_the_noise_tells_nothing_there_is_no_camera(image: np.ndarray) -> None:
+    assert camera_of(image) is None
+
+
+def test_a_camera_is_checked() -> None:
+    with pytest.raises(InputError, match="gain in counts a photon"):
+        Camera(gain=0)
+    with pytest.raises(InputError, match="read noise in photons"):
+        Camera(read_noise=-1)

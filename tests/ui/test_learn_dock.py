@@ -1,0 +1,190 @@
+"""The dock "Learn" as a user meets it: train, watch, stop, restore, and nonsense."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.layers import Image
+from pytestqt.qtbot import QtBot
+
+from napari_deconv.imaging.camera import Camera
+from napari_deconv.learned import training
+from napari_deconv.ui.learn_dock import LearnDock
+from napari_deconv.ui.learn_panel import LearnChoice, LearnPanel
+from napari_deconv.ui.learn_views import Losses, LossView, Pictures, PicturesView
+
+SPACING, UM = (0.2, 0.1, 0.1), ("um", "um", "um")
+SMALL = training.Schedule(
+    pairs=2, left_out=1, shape=(6, 24, 24), patch=(4, 16, 16), batch=1, steps=6
+)
+
+
+@pytest.fixture
+def dock(
+    viewer: Any, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[LearnDock]:
+    """Return the dock in a viewer with a cell and a bead, and a short training."""
+    monkeypatch.setattr(training, "PRESETS", {"quick": SMALL})
+    monkeypatch.setattr(training, "LOOK_EVERY", 2)
+    z, y, x = np.ogrid[-2:3, -4:5, -4:5]
+    bead = np.exp(-(z**2 + y**2 + x**2) / 3)
+    rng = np.random.default_rng(0)
+    light = np.full((8, 64, 80), 5.0)
+    light[2:6, 10:50, 10:70] = np.linspace(20, 300, 60)
+    counts = (100 + 2 * rng.poisson(light)).astype(np.uint16)
+    viewer.add_layer(Image(bead, name="bead", scale=SPACING, units=UM))
+    viewer.add_layer(Image(counts, name="cell", scale=SPACING, units=UM, translate=(1, 2, 3)))
+    widget = LearnDock(viewer)
+    viewer.window.add_dock_widget(widget, name="Learn")
+    widget.image.choose("cell")
+    widget.psf.source.setCurrentIndex(1)
+    widget.psf.layer.setCurrentText("bead")
+    widget.panel.setValue(LearnChoice(path=str(tmp_path / "cell.safetensors")))
+    yield widget
+    widget.close()
+    settle(widget, qtbot)
+
+
+def settle(dock: LearnDock, qtbot: QtBot) -> None:
+    qtbot.waitUntil(
+        lambda: (
+            not (
+                dock.job.running
+                or dock.restoring.running
+                or dock.latest.running
+                or dock.image.headers.running
+            )
+        ),
+        timeout=120_000,
+    )
+
+
+def promised(dock: LearnDock, qtbot: QtBot) -> None:
+    qtbot.waitUntil(lambda: "takes about" in dock.running.forecast.text(), timeout=120_000)
+
+
+def test_it_says_what_a_training_will_be(dock: LearnDock, qtbot: QtBot) -> None:
+    promised(dock, qtbot)
+    assert dock.panel.told.text().startswith("Light: ")
+    assert "counts a photon above an offset of" in dock.panel.told.text()
+    assert dock.panel.gain.value() == pytest.approx(2, rel=0.3)
+    assert not dock.panel.gain.isEnabled()
+    assert dock.running.run_button.isEnabled()
+    assert not dock.restore_button.isEnabled()
+
+
+def test_a_network_is_trained_and_restores_beside_richardson_lucy(
+    dock: LearnDock, qtbot: QtBot
+) -> None:
+    dock.running.run_button.click()
+    assert not dock.running.run_button.isEnabled()
+    settle(dock, qtbot)
+    path = Path(dock.panel.path.text())
+    assert path.is_file()
+    assert dock.running.state.text() == f"trained in 6 steps; kept as {path.name}"
+    assert "cell: 6 steps" in dock.verdict.text()
+    losses = dock.losses.value()
+    assert len(losses.learned) == 6
+    assert [step for step, _ in losses.left_out] == [2, 4, 6]
+    shown = dock.pictures.value()
+    assert [title for title, _ in shown] == ["raw", "Richardson-Lucy", "network"]
+    assert {plane.shape for _, plane in shown} == {(64, 80)}
+
+    assert dock.restore_button.isEnabled()
+    dock.restore_button.click()
+    qtbot.waitUntil(lambda: "to compare" in dock.running.state.text(), timeout=120_000)
+    network, twin = (dock.viewer.layers[f"cell {name}"] for name in ("network", "Richardson-Lucy"))
+    for layer in (network, twin):
+        assert layer.data.shape == (8, 64, 80)
+        assert tuple(layer.scale) == SPACING
+        assert tuple(layer.translate) == (1, 2, 3)
+        assert np.isfinite(layer.data).all()
+    assert not np.array_equal(network.data, twin.data)
+    assert "network" in dock.verdict.text()
+    # A second network does not replace the first.
+    dock.running.run_button.click()
+    settle(dock, qtbot)
+    assert dock.running.state.text().startswith("cell.safetensors exists already")
+
+
+def test_to_stop_keeps_the_best(
+    dock: LearnDock, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = replace(SMALL, steps=100_000, patience=10**6)
+    monkeypatch.setattr(training, "PRESETS", {"quick": long})
+    dock.running.run_button.click()
+    qtbot.waitUntil(lambda: len(dock.losses.value().left_out) > 0, timeout=120_000)
+    dock.running.cancel_button.click()
+    settle(dock, qtbot)
+    assert Path(dock.panel.path.text()).is_file()
+    assert dock.running.state.text().startswith("trained in ")
+
+
+def test_to_stop_before_anything_was_learned_keeps_nothing(dock: LearnDock, qtbot: QtBot) -> None:
+    dock.running.run_button.click()
+    dock.running.cancel_button.click()
+    settle(dock, qtbot)
+    assert dock.running.state.text() == "cancelled"
+    assert not Path(dock.panel.path.text()).exists()
+
+
+def test_nonsense_is_told_in_a_sentence(dock: LearnDock, qtbot: QtBot, tmp_path: Path) -> None:
+    for path, sentence in (
+        ("", "Choose the file that the trained network is to be kept in"),
+        (str(tmp_path / "a.pt"), "The model's file must end in .safetensors"),
+        (str(tmp_path / "no" / "a.safetensors"), "There is no folder"),
+    ):
+        dock.panel.setValue(LearnChoice(path=path))
+        dock.running.run_button.click()
+        settle(dock, qtbot)
+        assert sentence in dock.running.state.text()
+    bad = tmp_path / "bad.safetensors"
+    bad.write_bytes(b"nothing")
+    dock.panel.path.setText(str(bad))
+    dock.panel.modelChosen.emit(str(bad))
+    assert "is no safetensors file" in dock.verdict.text()
+    dock.panel.valueChanged.emit()
+    dock.restore_button.click()
+    settle(dock, qtbot)
+    assert "is no safetensors file" in dock.running.state.text()
+    dock.viewer.layers.clear()
+    assert "Open or choose an image layer first" in dock.running.forecast.text()
+    assert not dock.running.run_button.isEnabled()
+
+
+def test_the_panel_gives_back_what_it_is_given(qtbot: QtBot) -> None:
+    panel = LearnPanel()
+    qtbot.addWidget(panel)
+    for choice in (
+        LearnChoice(path="a.safetensors"),
+        LearnChoice("thorough", Camera(2.5, 99.0, 1.5), "b.safetensors"),
+    ):
+        panel.setValue(choice)
+        assert panel.value() == choice
+    panel.show_camera(Camera(3.0, 50.0))
+    assert panel.value().camera == Camera(2.5, 99.0, 1.5)  # typed: it stays
+
+
+def test_losses_follow_and_are_painted(qtbot: QtBot) -> None:
+    losses = Losses()
+    for step in range(1, 5):
+        losses = losses.followed_by(step, 1.0 if step < 3 else 0.5, 0.7 if step > 1 else None)
+    assert losses.learned == pytest.approx((1, 1, 0.975, 0.95125))
+    assert losses.left_out == ((2, 0.7),)
+    view, pictures = LossView(), PicturesView()
+    for widget in (view, pictures):
+        qtbot.addWidget(widget)
+        widget.resize(320, 140)
+    empty = view.grab().toImage()
+    view.setValue(losses)
+    assert view.grab().toImage() != empty
+    volume = np.zeros((3, 8, 9))
+    volume[1, 4, 4] = 1
+    pictures.setValue(Pictures((("raw", volume), ("network", 2 * volume))))
+    assert [plane.max() for _, plane in pictures.value()] == [1, 2]
+    assert not pictures.grab().toImage().isNull()
