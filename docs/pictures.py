@@ -17,6 +17,7 @@ SCRIPTS = (
     "batch_pictures.py",
     "psf_pictures.py",
     "beads_pictures.py",
+    "learn_pictures.py",
 )
 
 

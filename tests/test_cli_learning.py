@@ -114,6 +114,16 @@ def test_what_lies_outside_the_training_is_told(model: Path, run: Run) -> None:
             "The structure 'trees' is not known; choose of shells,",
         ),
         (("-o", "m.safetensors", "--like", "cell.ome.tif"), "--na and --emission-nm missing"),
+        (("-o", "m.safetensors", "--raw", "raw"), "need both --raw and --truth, two folders"),
+        (("-o", "m.safetensors", "--raw", "raw", "--truth", "."), "There is no folder raw"),
+        (
+            ("-o", "m.safetensors", "--like", "cell.ome.tif", *OPTICS, "--network", "resnet"),
+            "The network 'resnet' is not known; choose one of inverse, care",
+        ),
+        (
+            ("-o", "m.safetensors", "--like", "cell.ome.tif", *OPTICS, "--gain", "0"),
+            "The gain in counts a photon must be",
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_told(run: Run, words: tuple[str, ...], sentence: str) -> None:
@@ -130,3 +140,51 @@ def test_a_model_is_not_replaced_unasked(model: Path, run: Run) -> None:
     code, said = run(*words)
     assert (code, model.read_bytes()) == (1, before)
     assert "m.safetensors exists already; choose another name, or give --overwrite" in said
+
+
+def recorded(folder: Path, *shapes: tuple[int, int, int], scale: float = 1.0) -> None:
+    """Write stacks of squares into a folder."""
+    folder.mkdir()
+    for number, shape in enumerate(shapes):
+        rng = np.random.default_rng(number)
+        light = np.full(shape, 5.0)
+        light[1:3, 5:15, 5 + number : 15 + number] = 100
+        counts = rng.poisson(light * scale).astype(np.uint16)
+        write_stack(folder / f"{number}.ome.tif", Stack(counts, "ZYX", Grid(SPACING)))
+
+
+@pytest.mark.parametrize("network", ["inverse", "care"])
+def test_a_network_learns_from_recorded_pairs(run: Run, network: str) -> None:
+    """Of any sizes, the truth in units of its own."""
+    shapes = ((5, 30, 33), (4, 28, 40), (6, 26, 26))
+    recorded(Path("raw"), *shapes)
+    recorded(Path("truth"), *shapes, scale=7)
+    words = ("--raw", "raw", "--truth", "truth", "--network", network, *OPTICS)
+    code, said = run("train", "-o", "m.safetensors", *words, "--engine", "cpu")
+    assert code == 0, said
+    assert "Pairs       3, recorded" in said
+    assert read_card("m.safetensors").spacing_um == SPACING
+    code, said = run("predict", "raw/0.ome.tif", "--model", "m.safetensors", "-o", "out.ome.tif")
+    assert code == 0, said
+    assert read_stack("out.ome.tif").data.shape == shapes[0]
+
+
+def test_pairs_that_are_none_are_told(run: Run) -> None:
+    words = ("train", "-o", "m.safetensors", "--raw", "raw", "--truth", "truth", *OPTICS)
+    recorded(Path("raw"), (5, 30, 33))
+    Path("truth").mkdir()
+    assert "No file of raw has the name of one of truth" in run(*words)[1]
+    Path("truth").rmdir()
+    recorded(Path("truth"), (5, 30, 33))
+    code, said = run(*words)
+    assert code == 1
+    assert "One pair is not enough" in said
+    for folder in ("raw", "truth"):
+        flat = np.full((5, 30, 33), 9, np.uint16)
+        write_stack(Path(folder) / "1.ome.tif", Stack(flat, "ZYX", Grid(SPACING)))
+    assert "1.ome.tif: A pair is constant, or darker than its background" in run(*words)[1]
+    Path("truth/1.ome.tif").unlink()
+    write_stack("truth/1.ome.tif", Stack(np.ones((5, 30, 34), np.uint16), "ZYX", Grid(SPACING)))
+    said = run(*words)[1]
+    assert "1.ome.tif: A pair must be of one shape, not (5, 30, 33) and (5, 30, 34)" in said
+    assert not Path("m.safetensors").exists()

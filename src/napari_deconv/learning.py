@@ -123,10 +123,13 @@ def require_torch() -> None:
     )
 
 
-def expected_seconds(psf: Psf, light: Light, schedule: Schedule, engine: Engine) -> float:
+def expected_seconds(
+    psf: Psf, light: Light, schedule: Schedule, engine: Engine, *, network: str = "inverse"
+) -> float:
     """Return about how long a training takes here, from one pair and a few steps."""
     one = replace(schedule, pairs=1, left_out=1, steps=4)
-    marks = [(step.done, time.perf_counter()) for step in train(psf, light, one, engine)]
+    run = train(psf, light, one, engine, network=network)
+    marks = [(step.done, time.perf_counter()) for step in run]
     # The first of each kind also warms up.
     pairs = [t for done, t in marks if done == 0]
     steps = [t for done, t in marks if done > 0]
@@ -161,20 +164,28 @@ def train(
     schedule: Schedule,
     engine: Engine,
     *,
+    network: str = "inverse",
     name: str = "model",
     checkpoint: Path | None = None,
     shown: Observation | None = None,
     pairs: Sequence[Pair] = (),
 ) -> Generator[Step, Any, Model]:
-    """Train the network that is expected to do best for one PSF; see `learned.training`."""
-    from napari_deconv.learned.training import inverse_design, training
+    """Train a network for one PSF; see `learned.training`.
 
+    `network` is "inverse", which is expected to do best, or "care".
+    """
+    from napari_deconv.learned.training import DESIGNS, training
+
+    require(
+        network in DESIGNS,
+        f"The network {network!r} is not known; choose one of {', '.join(DESIGNS)}",
+    )
     if psf.samples.ndim == 2:
         schedule = replace(schedule, shape=PAIR_2D, patch=PATCH_2D)
     return training(
         psf,
         light,
-        inverse_design(psf),
+        DESIGNS[network](psf),
         schedule,
         engine,
         name=name,

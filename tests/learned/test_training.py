@@ -28,7 +28,7 @@ from napari_deconv.learned.training import (
     training,
 )
 from napari_deconv.restoration.engine import Engine
-from napari_deconv.restoration.restorer import Step, ended
+from napari_deconv.restoration.restorer import Step, ended, observe
 
 SHORT = Schedule(
     pairs=3, left_out=1, shape=(6, 24, 24), patch=(4, 16, 16), batch=2, steps=12, seed=3
@@ -196,3 +196,50 @@ def test_a_loss_that_is_no_number_is_told(
 def test_a_patch_must_fit() -> None:
     with pytest.raises(InputError, match=r"A patch of .* does not fit into a pair of"):
         Schedule(shape=(8, 8, 8), patch=(9, 8, 8))
+
+
+def test_patches_are_mirrored_where_the_psf_is_its_mirror_image(psf: Psf, engine: Engine) -> None:
+    """The PSF of these tests is symmetric along z and y, and shifted along x."""
+    assert module.symmetric_axes(psf.samples) == (0, 1)
+    design = inverse_design(psf, first=4)
+    pairs = list(simulated_pairs(2, SHORT.shape, psf, LIGHT, 0))
+    samples = [sample_of(pair, psf, design, engine) for pair in pairs]
+    made = [
+        module._Training(design, replace(SHORT, pairs=1), samples, "cpu", flips)._batch()
+        for flips in ((), (0, 1))
+    ]
+    # The first patch of both begins at the same place.
+    (one, truth), (other, its) = ((channels[0], truths[0]) for channels, truths in made)
+    assert not torch.equal(one, other)
+    (way,) = [way for way in [(1,), (2,), (1, 2)] if torch.equal(one.flip(way), other)]
+    assert torch.equal(truth.flip(way), its)
+
+
+def test_a_region_is_shown_on_the_way(psf: Psf, engine: Engine) -> None:
+    counts = np.random.default_rng(0).poisson(30, (5, 20, 20)).astype(np.float32)
+    steps = run(psf, engine, replace(SHORT, steps=50), shown=observe(counts, psf, 5.0))
+    shown = []
+    try:
+        while True:
+            step = next(steps)
+            if step.peek is not None:
+                shown.append((step.done, step.peek()))
+    except StopIteration:
+        pass
+    ((done, region),) = shown
+    assert done == 50
+    assert region.shape == counts.shape
+    assert region.min() >= 0
+    assert np.isfinite(region).all()
+
+
+def test_counts_of_a_camera_hold_its_photons(psf: Psf) -> None:
+    """Twice the gain, the same photons: twice the counts above the offset, and their noise."""
+    light = replace(LIGHT, background=(110.0, 110.0), gain=2.0, offset=100.0, read_noise=0.0)
+    pair = simulated_pair((6, 64, 64), psf, light, np.random.default_rng(0), photons=80)
+    caught = (pair.counts - 100) / 2
+    assert np.allclose(caught, np.rint(caught), atol=1e-4)
+    plain = replace(light, background=(5.0, 5.0), gain=1.0, offset=0.0)
+    same = simulated_pair((6, 64, 64), psf, plain, np.random.default_rng(0), photons=80)
+    assert np.allclose(caught, same.counts, atol=1e-4)
+    assert np.allclose(pair.truth, 2 * same.truth, rtol=1e-5)

@@ -56,6 +56,7 @@ def settle(dock: LearnDock, qtbot: QtBot) -> None:
             not (
                 dock.job.running
                 or dock.restoring.running
+                or dock.judging.running
                 or dock.latest.running
                 or dock.image.headers.running
             )
@@ -105,7 +106,13 @@ def test_a_network_is_trained_and_restores_beside_richardson_lucy(
         assert tuple(layer.translate) == (1, 2, 3)
         assert np.isfinite(layer.data).all()
     assert not np.array_equal(network.data, twin.data)
-    assert "network" in dock.verdict.text()
+    assert "Blurred again, they miss the data by chi²" in dock.verdict.text()
+    assert "One pass of the network" in dock.verdict.text()
+    misfit = dock.viewer.layers["cell misfit of the network"]
+    assert misfit.data.shape == (8, 64, 80)
+    assert np.isnan(misfit.data).any()
+    assert tuple(misfit.translate) == (1, 2, 3)
+    assert not misfit.visible
     # A second network does not replace the first.
     dock.running.run_button.click()
     settle(dock, qtbot)
@@ -162,6 +169,7 @@ def test_the_panel_gives_back_what_it_is_given(qtbot: QtBot) -> None:
     qtbot.addWidget(panel)
     for choice in (
         LearnChoice(path="a.safetensors"),
+        LearnChoice("standard", None, "", "care"),
         LearnChoice("thorough", Camera(2.5, 99.0, 1.5), "b.safetensors"),
     ):
         panel.setValue(choice)

@@ -60,6 +60,9 @@ def train(
     ] = None,
     *,
     optics: dict[str, Any],
+    network: Annotated[
+        str, typer.Option(help="inverse, which undoes the blur first, or care, which does not.")
+    ] = "inverse",
     preset: Annotated[str, typer.Option(help="quick, standard or thorough.")] = "quick",
     steps: Annotated[int | None, typer.Option(help="Most steps, in place of the preset's.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same network.")] = 0,
@@ -99,6 +102,7 @@ def train(
         light,
         schedule,
         open_engine(engine),
+        network=network,
         name=output.name[: -len(SUFFIX)],
         checkpoint=checkpoint,
         pairs=pairs,

@@ -25,7 +25,7 @@ from napari_deconv.imaging.value import InputError, Value, require, require_numb
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.restorer import Observation, Step, ended, observe
 
-from .inputs import ESTIMATES, INVERSE_CHANNELS, brightness, stacked, states
+from .inputs import ESTIMATES, IMAGE, INVERSE_CHANNELS, brightness, stacked, states
 from .model_file import Card, Design, Model, read_tensors, write_tensors
 from .pairs import Light, Pair, simulated_pairs
 from .unet import UNet, pools_for
@@ -34,6 +34,10 @@ Float = npt.NDArray[np.float32]
 
 #: Part of the patches that are taken anywhere; the others hold some of the brightest voxels.
 ANYWHERE = 0.3
+#: Mean square of a truth, in units of its brightness, below which a patch counts as dark.
+LEAST_LIGHT = 1e-3
+#: A PSF that differs from its mirror image by less, as a part of itself, counts as symmetric.
+SYMMETRIC = 0.05
 #: Steps between two looks at the pairs that were left out.
 LOOK_EVERY = 50
 #: Seconds between two checkpoints.
@@ -61,12 +65,12 @@ class Schedule(Value):
     seed : int
     """
 
-    pairs: int = 48
-    left_out: int = 6
+    pairs: int = 96
+    left_out: int = 8
     shape: tuple[int, ...] = (32, 80, 80)
     patch: tuple[int, ...] = (16, 48, 48)
     batch: int = 4
-    steps: int = 1200
+    steps: int = 1500
     learning_rate: float = 1e-3
     patience: int = 20
     seed: int = 0
@@ -85,8 +89,8 @@ class Schedule(Value):
 #: By the names that users choose them by.
 PRESETS = {
     "quick": Schedule(),
-    "standard": Schedule(pairs=96, steps=5000, patience=30),
-    "thorough": Schedule(pairs=192, steps=20_000, patience=60),
+    "standard": Schedule(pairs=192, steps=5000, patience=30),
+    "thorough": Schedule(pairs=384, steps=20_000, patience=60),
 }
 
 
@@ -95,6 +99,16 @@ def inverse_design(psf: Psf, *, first: int = 12, depth: int = 2, laplace: bool =
     spacing = psf.spacing_um or (1.0,) * psf.samples.ndim
     pools = pools_for(spacing, depth)
     return Design(INVERSE_CHANNELS, pools, first=first, laplace=laplace, mixed=len(ESTIMATES))
+
+
+def care_design(psf: Psf, *, first: int = 32, depth: int = 2, laplace: bool = False) -> Design:
+    """Return the U-Net of CARE: it sees the image alone, and knows the PSF from its pairs only."""
+    spacing = psf.spacing_um or (1.0,) * psf.samples.ndim
+    return Design((IMAGE,), pools_for(spacing, depth), first=first, laplace=laplace)
+
+
+#: By the names that users choose them by.
+DESIGNS = {"inverse": inverse_design, "care": care_design}
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +197,7 @@ def training(
         yield Step(0, schedule.steps, "undoing the blur of the region that is shown")
         seen = _Seen.of(shown, design, engine, light.gain)
     card = Card(name, design, light, psf.spacing_um, schedule.seed)
-    run = _Training(design, schedule, samples, device)
+    run = _Training(design, schedule, samples, device, symmetric_axes(psf.samples))
     key = _Key(design, light, schedule)
     if checkpoint is not None and checkpoint.exists():
         run.take_up(checkpoint, key)
@@ -242,10 +256,16 @@ class _Training:
     """The network that learns, its optimizer, and the best so far."""
 
     def __init__(
-        self, design: Design, schedule: Schedule, samples: list[Sample], device: str
+        self,
+        design: Design,
+        schedule: Schedule,
+        samples: list[Sample],
+        device: str,
+        flips: tuple[int, ...] = (),
     ) -> None:
         torch.manual_seed(schedule.seed)
         self.schedule, self.device = schedule, torch.device(device)
+        self.flips = flips
         self.learned, self.left_out = samples[: schedule.pairs], samples[schedule.pairs :]
         self.network = design.network().to(self.device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), schedule.learning_rate)
@@ -347,7 +367,11 @@ class _Training:
             for m, side, n in zip(middle, sides, shape, strict=True)
         ]
         place = tuple(slice(s, s + side) for s, side in zip(starts, sides, strict=True))
-        return sample.channels[(slice(None), *place)], sample.truth[place]
+        channels, truth = sample.channels[(slice(None), *place)], sample.truth[place]
+        turned = [axis for axis in self.flips if random.uniform() < 0.5]
+        # The first axis of the channels counts them.
+        channels = np.flip(channels, tuple(axis + 1 for axis in turned))
+        return np.ascontiguousarray(channels), np.ascontiguousarray(np.flip(truth, tuple(turned)))
 
     # -- going on ---------------------------------------------------------------------------
 
@@ -389,11 +413,34 @@ class _Training:
         self.left_out_loss = None if math.isnan(left_out) else left_out
 
 
+def symmetric_axes(psf: Float) -> tuple[int, ...]:
+    """Return the axes along which a PSF is its own mirror image: there a mirrored pair is a pair.
+
+    Examples
+    --------
+    >>> symmetric_axes(np.array([[1, 2, 1], [0, 1, 0.5]], np.float32))
+    ()
+    >>> symmetric_axes(np.array([[1, 2, 1], [0, 1, 0]], np.float32))
+    (1,)
+    """
+    size = float(np.linalg.norm(psf))
+    return tuple(
+        axis
+        for axis, n in enumerate(psf.shape)
+        if n % 2 and float(np.linalg.norm(psf - np.flip(psf, axis))) <= SYMMETRIC * size
+    )
+
+
 def loss_of(out: Tensor, truth: Tensor) -> Tensor:
-    """Return the loss: L1 and squares; with a scale, the likelihood of a Laplace distribution."""
+    """Return the loss: squares; with a scale, the likelihood of a Laplace distribution.
+
+    The squares are those of each patch over its own light, so that a few bright points in one
+    patch do not outweigh all the others.
+    """
     error = out[:, :1] - truth
     if out.shape[1] == 1:
-        result: Tensor = error.abs().mean() + error.square().mean()
+        light = truth.flatten(1).square().mean(1) + LEAST_LIGHT
+        result: Tensor = (error.flatten(1).square().mean(1) / light).mean()
         return result
     scale = out[:, 1:]
     likelihood: Tensor = (error.abs() / scale + scale.log()).mean()

@@ -7,12 +7,16 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event
+from typing import Any
 
+from napari.layers import Image
 from napari.viewer import Viewer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_deconv.files.recipe import TrainedModel
 from napari_deconv.imaging.value import InputError, require
+from napari_deconv.pipeline import Restored
+from napari_deconv.restoration.restorer import Step
 
 from . import layers, runs
 from .block_panel import BlockPanel
@@ -22,7 +26,17 @@ from .exchange import LEARN, exchange_of
 from .filling import Filling
 from .jobs import Job, Latest
 from .learn_panel import LearnPanel
-from .learn_runs import Learnt, Lesson, Moment, Promise, card_in_words, learning_from, promised
+from .learn_runs import (
+    Judgement,
+    Learnt,
+    Lesson,
+    Moment,
+    Promise,
+    card_in_words,
+    judging,
+    learning_from,
+    promised,
+)
 from .learn_views import Losses, LossView, Pictures, PicturesView
 from .method_panel import Settings
 from .preferences import read_preferences
@@ -32,6 +46,9 @@ from .run_panel import RunPanel, duration
 #: Milliseconds of quiet after which what is promised follows the settings.
 PROMISE_DELAY_MS = 600
 TITLES = ("raw", "Richardson-Lucy", "network")
+MISFIT = "misfit of the network"
+#: Contrast of the map of the misfit: 1 is noise alone.
+LIMITS = (0.0, 4.0)
 STARTING, STOPPING = "getting ready", "stopping: the best so far is kept"
 
 
@@ -43,13 +60,15 @@ class LearnDock(Dock):
         self.viewer = napari_viewer
         self.exchange = exchange_of(napari_viewer)
         self.preferences = read_preferences()
-        self.job, self.restoring = Job(self), Job(self)
+        self.job, self.restoring, self.judging = Job(self), Job(self), Job(self)
+        self._lesson_run: Lesson | None = None
+        self._results: list[Restored] = []
         self.latest = Latest(PROMISE_DELAY_MS, self)
         self.filling = Filling(napari_viewer, self)
         self.image = BlockPanel(napari_viewer, layers.may_be_restored)
         self.psf, self.panel, self.running = PsfPanel(), LearnPanel(), RunPanel()
         self.losses, self.pictures = LossView(), PicturesView()
-        self._stopping, self._twin_next = Event(), False
+        self._stopping = Event()
         self._lay_out()
         self._connect()
         self._layers_changed()
@@ -109,6 +128,10 @@ class LearnDock(Dock):
         self.restoring.finished.connect(self._restored)
         self.restoring.failed.connect(self._ended)
         self.restoring.cancelled.connect(lambda: self._ended("cancelled"))
+        self.judging.stepped.connect(self.running.show_step)
+        self.judging.finished.connect(self._judged)
+        self.judging.failed.connect(self._ended)
+        self.judging.cancelled.connect(lambda: self._ended("cancelled"))
         self.exchange.opticsWished.connect(self.psf.setValue)
         self.exchange.announce(LEARN, self)
 
@@ -122,7 +145,7 @@ class LearnDock(Dock):
     def _layer_chosen(self, name: str) -> None:
         if name in self.viewer.layers:
             self.psf.show_known(layers.known_optics(self.viewer.layers[name]))
-            if not self.panel.path.text():
+            if not self.panel.path.text() and not self.busy:
                 stem = re.sub(r"\W+", "_", name).strip("_") or "model"
                 self.panel.path.setText(str(Path.home() / f"{stem}.safetensors"))
 
@@ -134,7 +157,7 @@ class LearnDock(Dock):
 
     def _changed(self) -> None:
         """Say what a training will be, once the settings rest."""
-        if self.job.running or self.restoring.running:
+        if self.busy:
             return
         try:
             lesson = self._lesson()
@@ -182,10 +205,15 @@ class LearnDock(Dock):
 
     def _offer(self, ready: bool) -> None:
         """Offer what can be done now."""
-        busy = self.job.running or self.restoring.running
+        busy = self.busy
         self.running.run_button.setEnabled(ready and not busy)
         path = Path(self.panel.value().path or ".").expanduser()
         self.restore_button.setEnabled(ready and not busy and path.is_file())
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is trained, restored or judged."""
+        return any(job.running for job in (self.job, self.restoring, self.judging))
 
     # -- training -------------------------------------------------------------------------
 
@@ -206,9 +234,9 @@ class LearnDock(Dock):
 
     def end(self) -> None:
         """End the training, the best is kept; or the restoration."""
-        if self.restoring.running:
-            self._twin_next = False
+        if self.restoring.running or self.judging.running:
             self.restoring.cancel()
+            self.judging.cancel()
         elif self.job.running and self.losses.value().left_out:
             self.running.state.setText(STOPPING)
             self._stopping.set()
@@ -240,15 +268,16 @@ class LearnDock(Dock):
     # -- restoring ------------------------------------------------------------------------
 
     def restore(self) -> None:
-        """Restore the chosen stack with the network; then with Richardson-Lucy, beside it."""
+        """Restore the chosen stack with the network, then with Richardson-Lucy, and judge both."""
         try:
-            wanted = self._lesson().wanted
+            lesson = self._lesson()
             method = TrainedModel.of(self.panel.value().path)
         except (InputError, KeyError, OSError) as error:
             self._ended(str(error))
             return
-        self._twin_next = True
-        self._start(replace(wanted, settings=replace(wanted.settings, method=method)))
+        self._lesson_run, self._results = lesson, []
+        self.verdict.clear()
+        self._start(replace(lesson.wanted, settings=replace(lesson.wanted.settings, method=method)))
 
     def _start(self, wanted: runs.Wanted) -> None:
         choice = self.image.value()
@@ -260,23 +289,38 @@ class LearnDock(Dock):
         self.filling.begin(canvas)
         self.restoring.start(work)
 
-    def _restoring_stepped(self, step: object) -> None:
-        self.running.show_step(step)  # type: ignore[arg-type]
-        if step.place is not None:  # type: ignore[attr-defined]
-            self.filling.tile_finished(step.place)  # type: ignore[attr-defined]
+    def _restoring_stepped(self, step: Step) -> None:
+        self.running.show_step(step)
+        if step.place is not None:
+            self.filling.tile_finished(step.place)
 
     def _restored(self, result: runs.Result) -> None:
         restored, (data, state, _) = result
-        reason = restored.record.blocks[0].stop_reason
-        kind = "network" if self._twin_next else "Richardson-Lucy"
-        state["name"] = f"{self.image.value().name} {kind}"
+        assert self._lesson_run is not None
+        kind = TITLES[2] if not self._results else TITLES[1]
+        state["name"] = f"{restored.stack.name.removesuffix(' restored')} {kind}"
         self.filling.complete(data, state)
-        if self._twin_next:
-            self._twin_next = False
-            self.verdict.setText(reason)
-            self._start(self._lesson().wanted)
-            return
+        self._results.append(restored)
+        if len(self._results) == 1:
+            self._start(self._lesson_run.wanted)
+        else:
+            self.judging.start(partial(judging, self._lesson_run, *self._results))
+
+    def _judged(self, judgement: Judgement) -> None:
+        reason = self._results[0].record.blocks[0].stop_reason
+        self.verdict.setText(f"{judgement.in_words()}<br>{reason[:1].upper()}{reason[1:]}.")
+        self._show_map(judgement.network.map)
         self._ended("restored by the network and by Richardson-Lucy, to compare", complete=True)
+
+    def _show_map(self, misfit: Any) -> None:
+        """Show where the network's result does not explain the data, hidden at first."""
+        choice = self.image.value()
+        if choice.name not in self.viewer.layers:
+            return
+        layer = self.viewer.layers[choice.name]
+        data, state = layers.region_layer(layer, choice.axes, misfit, (0,) * len(choice.axes))
+        looks = {"colormap": "turbo", "contrast_limits": LIMITS, "visible": False, "metadata": {}}
+        self.viewer.add_layer(Image(data, **{**state, **looks, "name": f"{layer.name} {MISFIT}"}))
 
     def _ended(self, sentence: str, *, complete: bool = False) -> None:
         self.filling.leave_off()
@@ -290,6 +334,7 @@ class LearnDock(Dock):
         self._stopping.set()
         self.job.cancel()
         self.restoring.cancel()
+        self.judging.cancel()
         self.latest.stop()
         self.filling.stop()
         self.image.stop()

@@ -33,6 +33,10 @@ PRESETS = {
 SUFFIX = ".safetensors"
 
 
+#: The networks as the dock offers them, and what `learning.train` calls them.
+NETWORKS = {"Inverse + U-Net": "inverse", "CARE U-Net": "care"}
+
+
 @dataclass(frozen=True)
 class LearnChoice:
     """What is chosen for a training.
@@ -45,11 +49,14 @@ class LearnChoice:
         As it was typed; None where it is estimated from the stack's noise.
     path : str
         File of the model.
+    network : str
+        Which, as `learning.train` calls it.
     """
 
     preset: str = "quick"
     camera: Camera | None = None
     path: str = ""
+    network: str = "inverse"
 
 
 class LearnPanel(QWidget):
@@ -64,6 +71,13 @@ class LearnPanel(QWidget):
         self.preset.addItems(list(PRESETS))
         self.preset.setSizeAdjustPolicy(NARROW)
         self.preset.setToolTip("; ".join(f"{name}: {what}" for name, what in PRESETS.items()))
+        self.network = QComboBox()
+        self.network.addItems(list(NETWORKS))
+        self.network.setSizeAdjustPolicy(NARROW)
+        self.network.setToolTip(
+            "Inverse + U-Net: the blur is undone by Richardson-Lucy first, and the network cleans "
+            "up; expected to do best. CARE: the network sees the image alone"
+        )
         self.path = QLineEdit()
         self.path.setPlaceholderText(f"my_psf{SUFFIX}")
         self.path.setToolTip("Where the trained network is kept, with its card, as one file")
@@ -74,6 +88,7 @@ class LearnPanel(QWidget):
         self.told.setWordWrap(True)
         self._lay_out()
         self.preset.currentIndexChanged.connect(self.valueChanged)
+        self.network.currentIndexChanged.connect(self.valueChanged)
         self.path.editingFinished.connect(self._typed)
         self.new_button.clicked.connect(self._ask_new)
         self.open_button.clicked.connect(self._ask_open)
@@ -88,6 +103,7 @@ class LearnPanel(QWidget):
             row.addWidget(widget)
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("Network", self.network)
         form.addRow("Training", self.preset)
         form.addRow("Model", row)
         layout = QVBoxLayout(self)
@@ -116,7 +132,8 @@ class LearnPanel(QWidget):
         camera = None
         if not self.automatic.isChecked():
             camera = Camera(self.gain.value(), self.offset.value(), self.read_noise.value())
-        return LearnChoice(self.preset.currentText(), camera, self.path.text().strip())
+        network = NETWORKS[self.network.currentText()]
+        return LearnChoice(self.preset.currentText(), camera, self.path.text().strip(), network)
 
     def setValue(self, value: LearnChoice) -> None:
         """Show what is chosen."""
@@ -126,6 +143,8 @@ class LearnPanel(QWidget):
         if value.camera is not None:
             self._show(value.camera)
         self.path.setText(value.path)
+        names = {called: name for name, called in NETWORKS.items()}
+        self.network.setCurrentText(names[value.network])
         self.blockSignals(False)
         self.valueChanged.emit()
 

@@ -15,20 +15,26 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_deconv import engines, learning
+from napari_deconv.imaging.camera import Camera
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import require
 from napari_deconv.learning import Told
+from napari_deconv.pipeline import Restored
 from napari_deconv.psf_sources import prepare_psf
 from napari_deconv.restoration.engine import Engine
-from napari_deconv.restoration.restorer import Observation, Step
+from napari_deconv.restoration.misfit import Misfit, misfit_of
+from napari_deconv.restoration.restorer import Observation, Step, observe
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
-from napari_deconv.tiling import background_of
+from napari_deconv.tiling import background_of, read
 
 from .learn_panel import SUFFIX, LearnChoice
 from .method_panel import AUTOMATIC_STOP
 from .runs import Wanted
 
 Float = npt.NDArray[np.float32]
+
+#: A network whose result misses the data by so many times more than its twin is not to be believed.
+WORSE = 1.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,11 +97,18 @@ def promised(lesson: Lesson) -> Promise:
     psf, told = lesson.psf(), learning.light_like(lesson.wanted.stack, lesson.choice.camera)
     schedule = learning.schedule_of(lesson.choice.preset)
     engine = engines.open_engine(lesson.wanted.settings.engine)
-    return Promise(told, learning.expected_seconds(psf, told.light, schedule, engine))
+    seconds = learning.expected_seconds(
+        psf, told.light, schedule, engine, network=lesson.choice.network
+    )
+    return Promise(told, seconds)
 
 
 def learning_from(lesson: Lesson, stop: Event) -> Generator[Moment, None, Learnt]:
-    """Train on pairs simulated with the PSF; `stop` ends it and keeps the best."""
+    """Train on pairs simulated with the PSF; `stop` ends it and keeps the best.
+
+    The state is kept beside the model each minute: should the viewer end, the same training goes
+    on from there.
+    """
     yield Moment(Step(0, 1, "preparing the PSF"))
     learning.require_torch()
     from napari_deconv.learned.model_file import write_model
@@ -114,7 +127,9 @@ def learning_from(lesson: Lesson, stop: Event) -> Generator[Moment, None, Learnt
         told.light,
         learning.schedule_of(lesson.choice.preset),
         engine,
+        network=lesson.choice.network,
         name=path.name.removesuffix(SUFFIX),
+        checkpoint=checkpoint_of(path),
         shown=shown,
     )
     wish: bool | None = None
@@ -129,7 +144,13 @@ def learning_from(lesson: Lesson, stop: Event) -> Generator[Moment, None, Learnt
     finally:
         run.close()
     write_model(path, model)
+    checkpoint_of(path).unlink(missing_ok=True)
     return Learnt(str(path), f"trained in {model.card.steps} steps; kept as {path.name}")
+
+
+def checkpoint_of(path: Path) -> Path:
+    """Return where the state of a training is kept until its model is."""
+    return path.with_name(f"{path.name.removesuffix(SUFFIX)}.checkpoint{SUFFIX}")
 
 
 def check_place(path: Path) -> None:
@@ -144,6 +165,45 @@ def _twin(shown: Observation, engine: Engine) -> Float:
     """Return the region as Richardson-Lucy restores it with an automatic stop."""
     *_, last = RichardsonLucy(stop_tolerance=AUTOMATIC_STOP).steps(shown, engine)
     return last.estimate if last.estimate is not None else shown.image
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """How well two results explain their data."""
+
+    network: Misfit
+    twin: Misfit
+
+    def in_words(self) -> str:
+        """Return both numbers and what follows from them."""
+        ours, theirs = self.network.chi_squared, self.twin.chi_squared
+        numbers = (
+            f"Blurred again, they miss the data by chi² {ours:.2f} (network) and {theirs:.2f} "
+            "(Richardson-Lucy); 1 is noise alone"
+        )
+        if ours > WORSE * max(theirs, 1.0):
+            return (
+                f"{numbers}. <b>The network leaves out or invents: believe Richardson-Lucy where "
+                "the map of the misfit is bright.</b>"
+            )
+        return f"{numbers}. The map of the misfit shows where."
+
+
+def judging(lesson: Lesson, network: Restored, twin: Restored) -> Generator[Step, None, Judgement]:
+    """Blur both results again, and hold them against the data."""
+    yield Step(0, 2, "blurring the results again")
+    stack, psf = lesson.wanted.stack, lesson.psf()
+    place = next(iter(stack.blocks()))
+    camera = learning.light_like(stack, lesson.choice.camera).camera or Camera()
+    level = background_of(stack, 0, lesson.wanted.settings.background)
+    observation = observe(read(stack, place), psf, level)
+    engine = engines.open_engine(lesson.wanted.settings.engine)
+    found = []
+    for number, result in enumerate((network, twin), start=1):
+        estimate = np.asarray(result.stack.data[place], np.float32)
+        found.append(misfit_of(observation, estimate, camera, engine))
+        yield Step(number, 2, "blurring the results again")
+    return Judgement(*found)
 
 
 def card_in_words(path: str) -> str:
