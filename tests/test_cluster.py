@@ -22,10 +22,13 @@ from napari_deconv.files.export import write_stack
 from napari_deconv.files.reading import read_stack
 from napari_deconv.files.recipe import Recipe
 from napari_deconv.imaging.grid import Grid
+from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
+from napari_deconv.imaging.psf_models import compute_psf
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.restoration.wiener import Wiener
 from napari_deconv.tiling import SPARE_BYTES
 from napari_deconv.volumes import restoring_file
 from napari_deconv.worker import Worker, travelling
@@ -103,6 +106,30 @@ def test_a_killed_worker_changes_no_byte(image: Path, tmp_path: Path, local_clus
     # What is told of the run is the same, too.
     assert finished.record.blocks == serial.record.blocks
     assert finished.record.device.startswith("2 workers of a cluster, CPU, 1 core")
+
+
+def test_slow_changes_of_the_whole_are_the_same_on_all_workers(
+    tmp_path: Path, local_cluster: Any
+) -> None:
+    """Wiener through a widefield PSF: each worker looks through each image itself."""
+    optics = Optics(na=1.2, emission_nm=520, immersion_index=1.33)
+    grid = Grid(spacing_um=(0.3, 0.15, 0.15))
+    psf = compute_psf(optics, grid, (5, 25, 25))
+    counts = np.random.default_rng(0).poisson(20, (2, 6, 500, 90)).astype(np.uint16)
+    path = tmp_path / "widefield.ome.zarr"
+    write_stack(path, Stack(counts, "CZYX", grid), dtype="uint16")
+    wanted = Recipe(psf, Wiener(1e-3), background=5.0, engine="cpu")
+    memory, address = SPARE_BYTES + 4_500_000, local_cluster.scheduler_address
+    made = [
+        drained(
+            restoring_file(
+                path, tmp_path / f"{name}.ome.zarr", wanted, memory_bytes=memory, scheduler=where
+            )
+        )[1]
+        for name, where in (("serial", None), ("cluster", address))
+    ]
+    assert made[0].record.blocks[0].tiles > 1
+    assert voxel_files(made[0].written.path) == voxel_files(made[1].written.path)
 
 
 def test_a_cancelled_run_goes_on(image: Path, tmp_path: Path, local_cluster: Any) -> None:
