@@ -202,7 +202,7 @@ def _decided(
 def _gathered(voxels: Voxels, region: Region, *, lattice: Lattice) -> Float:
     """Return what a part of the image comes to at the nodes of a lattice over the whole."""
     nodes = np.zeros(lattice.node_shape, np.float32)
-    lattice.gather(voxels, region, nodes)
+    lattice.gather(np.maximum(voxels, 0), region, nodes)
     return nodes
 
 

@@ -362,7 +362,7 @@ def looking_through(
     gathered = np.zeros(lattice.node_shape, np.float32)
     for region in pieces(stack.spatial_shape):
         counts = read(stack, (*index, *region.slices))
-        lattice.gather(counts, region, gathered)
+        lattice.gather(np.maximum(counts, 0), region, gathered)
         yield Step(0, 1, "reading the whole image for its slow changes")
     return method.knowing(gathered, psf, background)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 from napari.layers import Image
 from napari.viewer import Viewer
@@ -22,9 +21,10 @@ from . import layers, runs
 from .block_panel import BlockPanel
 from .column import ScrollingColumn
 from .dock import Dock
-from .exchange import LEARN, exchange_of
+from .exchange import LEARN, exchange_of, wish_edit
 from .filling import Filling
 from .jobs import Job, Latest
+from .keeping import told
 from .learn_panel import LearnPanel
 from .learn_runs import (
     Judgement,
@@ -52,6 +52,19 @@ LIMITS = (0.0, 4.0)
 STARTING, STOPPING = "getting ready", "stopping: the best so far is kept"
 
 
+@dataclass(eq=False)
+class Restoration:
+    """A stack that is being restored, and what came of it so far: network, then twin."""
+
+    lesson: Lesson
+    layer: Image
+    axes: str
+    results: list[Restored] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.placement = layers.Placement.of(self.layer, self.axes)
+
+
 class LearnDock(Dock):
     """Train a network and restore with it: choose, train, watch, stop, restore, compare."""
 
@@ -61,8 +74,7 @@ class LearnDock(Dock):
         self.exchange = exchange_of(napari_viewer)
         self.preferences = read_preferences()
         self.job, self.restoring, self.judging = Job(self), Job(self), Job(self)
-        self._lesson_run: Lesson | None = None
-        self._results: list[Restored] = []
+        self._restoration: Restoration | None = None
         self.latest = Latest(PROMISE_DELAY_MS, self)
         self.filling = Filling(napari_viewer, self)
         self.image = BlockPanel(napari_viewer, layers.may_be_restored)
@@ -150,9 +162,6 @@ class LearnDock(Dock):
                 self.panel.path.setText(str(Path.home() / f"{stem}.safetensors"))
 
     def _edit_psf(self) -> None:
-        from .exchange import wish_edit
-        from .keeping import told
-
         told(lambda: wish_edit(self.viewer, self.psf.optics.value(), self.image.value().grid))
 
     def _changed(self) -> None:
@@ -275,13 +284,14 @@ class LearnDock(Dock):
         except (InputError, KeyError, OSError) as error:
             self._ended(str(error))
             return
-        self._lesson_run, self._results = lesson, []
+        choice = self.image.value()
+        self._restoration = Restoration(lesson, self.viewer.layers[choice.name], choice.axes)
         self.verdict.clear()
         self._start(replace(lesson.wanted, settings=replace(lesson.wanted.settings, method=method)))
 
     def _start(self, wanted: runs.Wanted) -> None:
-        choice = self.image.value()
-        placement = layers.Placement.of(self.viewer.layers[choice.name], choice.axes)
+        assert self._restoration is not None
+        placement = self._restoration.placement
         canvas, work = runs.in_memory(wanted, placement, self.preferences.memory_fraction)
         self.latest.stop()
         self.running.set_running(True)
@@ -296,31 +306,26 @@ class LearnDock(Dock):
 
     def _restored(self, result: runs.Result) -> None:
         restored, (data, state, _) = result
-        assert self._lesson_run is not None
-        kind = TITLES[2] if not self._results else TITLES[1]
-        state["name"] = f"{restored.stack.name.removesuffix(' restored')} {kind}"
-        self.filling.complete(data, state)
-        self._results.append(restored)
-        if len(self._results) == 1:
-            self._start(self._lesson_run.wanted)
+        assert self._restoration is not None
+        lesson, results = self._restoration.lesson, self._restoration.results
+        kind = TITLES[1] if results else TITLES[2]
+        self.filling.complete(data, {**state, "name": f"{self._restoration.layer.name} {kind}"})
+        results.append(restored)
+        if len(results) == 1:
+            self._start(lesson.wanted)
         else:
-            self.judging.start(partial(judging, self._lesson_run, *self._results))
+            self.judging.start(partial(judging, lesson, *results))
 
     def _judged(self, judgement: Judgement) -> None:
-        reason = self._results[0].record.blocks[0].stop_reason
+        assert self._restoration is not None
+        reason = self._restoration.results[0].record.blocks[0].stop_reason
         self.verdict.setText(f"{judgement.in_words()}<br>{reason[:1].upper()}{reason[1:]}.")
-        self._show_map(judgement.network.map)
-        self._ended("restored by the network and by Richardson-Lucy, to compare", complete=True)
-
-    def _show_map(self, misfit: Any) -> None:
-        """Show where the network's result does not explain the data, hidden at first."""
-        choice = self.image.value()
-        if choice.name not in self.viewer.layers:
-            return
-        layer = self.viewer.layers[choice.name]
-        data, state = layers.region_layer(layer, choice.axes, misfit, (0,) * len(choice.axes))
+        layer, axes = self._restoration.layer, self._restoration.axes
+        data, state = layers.region_layer(layer, axes, judgement.network.map, (0,) * len(axes))
+        # Hidden at first, for it would hide the results.
         looks = {"colormap": "turbo", "contrast_limits": LIMITS, "visible": False, "metadata": {}}
         self.viewer.add_layer(Image(data, **{**state, **looks, "name": f"{layer.name} {MISFIT}"}))
+        self._ended("restored by the network and by Richardson-Lucy, to compare", complete=True)
 
     def _ended(self, sentence: str, *, complete: bool = False) -> None:
         self.filling.leave_off()

@@ -97,10 +97,17 @@ def promised(lesson: Lesson) -> Promise:
     psf, told = lesson.psf(), learning.light_like(lesson.wanted.stack, lesson.choice.camera)
     schedule = learning.schedule_of(lesson.choice.preset)
     engine = engines.open_engine(lesson.wanted.settings.engine)
-    seconds = learning.expected_seconds(
-        psf, told.light, schedule, engine, network=lesson.choice.network
-    )
-    return Promise(told, seconds)
+    network = lesson.choice.network
+    key = (network, schedule, psf.shape, engine.device)
+    if key not in _SECONDS:
+        _SECONDS[key] = learning.expected_seconds(
+            psf, told.light, schedule, engine, network=network
+        )
+    return Promise(told, _SECONDS[key])
+
+
+#: What trainings take here: measured once for each kind.
+_SECONDS: dict[Any, float] = {}
 
 
 def learning_from(lesson: Lesson, stop: Event) -> Generator[Moment, None, Learnt]:
