@@ -82,7 +82,9 @@ def test_it_says_what_a_training_will_be(dock: LearnDock, qtbot: QtBot) -> None:
 def test_a_network_is_trained_and_restores_beside_richardson_lucy(
     dock: LearnDock, qtbot: QtBot
 ) -> None:
+    assert dock.pictures.isHidden()
     dock.running.run_button.click()
+    assert not dock.pictures.isHidden()
     assert not dock.running.run_button.isEnabled()
     settle(dock, qtbot)
     path = Path(dock.panel.path.text())

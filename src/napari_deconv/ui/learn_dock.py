@@ -112,6 +112,8 @@ class LearnDock(Dock):
         outer.addWidget(ScrollingColumn(*settings), 1)
         for widget in (self.pictures, self.losses, self.running):
             outer.addWidget(widget)
+        for widget in (self.pictures, self.losses):  # nothing is to be seen there yet
+            widget.hide()
         row = QHBoxLayout()
         row.addWidget(self.restore_button)
         outer.addLayout(row)
@@ -236,6 +238,8 @@ class LearnDock(Dock):
         self.latest.stop()
         self._stopping = Event()
         self.losses.setValue(Losses())
+        for widget in (self.pictures, self.losses):
+            widget.show()
         self.running.set_running(True)
         self.running.state.setText(STARTING)
         self.restore_button.setEnabled(False)
