@@ -1,6 +1,7 @@
 """Networks trained by a preset, held against Richardson-Lucy that was stopped at its best.
 
-    python benchmarks/learned_quality.py [--preset quick] [--steps N] [--volumes 4] [--folder DIR]
+    python benchmarks/learned_quality.py [--preset quick] [--steps N] [--photons 20 100 1000]
+        [--volumes 4] [--folder DIR]
 
 The PSF is a widefield one of 31 x 31 x 31 voxels (NA 1.2, 520 nm, water). As a user would, one
 network is trained for the light of each stack, from a quarter to four times its photons, on all
@@ -90,6 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--preset", default="quick", choices=list(PRESETS))
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--photons", type=float, nargs="+", default=PHOTONS)
     parser.add_argument("--volumes", type=int, default=4)
     parser.add_argument("--folder", type=Path, default=Path("learned_quality"))
     options = parser.parse_args()
@@ -99,7 +101,7 @@ def main() -> None:
     if options.steps is not None:
         schedule = replace(schedule, steps=options.steps)
     rows = []
-    for photons in PHOTONS:
+    for photons in options.photons:
         others = tuple(kind for kind in KINDS if kind != WITHOUT)
         light = Light((photons / 4, 4 * photons), (5.0, 15.0), 1.0, others)
         path = options.folder / f"{options.preset}-{photons:g}.safetensors"
