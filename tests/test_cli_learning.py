@@ -188,3 +188,22 @@ def test_pairs_that_are_none_are_told(run: Run) -> None:
     said = run(*words)[1]
     assert "1.ome.tif: A pair must be of one shape, not (5, 30, 33) and (5, 30, 34)" in said
     assert not Path("m.safetensors").exists()
+
+
+def test_what_is_said_of_the_camera_is_taken(run: Run) -> None:
+    """And what is not said comes from the stack's noise."""
+    rng = np.random.default_rng(0)
+    light = np.full((6, 96, 96), 5.0)
+    light[:, 20:70, 20:70] = np.linspace(20, 200, 50)
+    counts = (100 + 2 * rng.poisson(light)).astype(np.uint16)
+    write_stack("camera.ome.tif", Stack(counts, "ZYX", Grid(SPACING)), dtype="uint16")
+    words = ("train", "--like", "camera.ome.tif", *OPTICS, "--engine", "cpu", "--read-noise", "2.5")
+    for name, more in (("a", ()), ("b", ("--gain", "3")), ("c", ("--gain", "3", "--offset", "90"))):
+        code, said = run(*words, "-o", f"{name}.safetensors", *more)
+        assert code == 0, said
+    a, b, c = (read_card(f"{name}.safetensors").light for name in "abc")
+    assert a.gain == pytest.approx(2, rel=0.1)
+    assert a.offset == pytest.approx(100, abs=15)
+    assert (b.gain, b.offset) == (3, a.offset)
+    assert (c.gain, c.offset) == (3, 90)
+    assert {light.read_noise for light in (a, b, c)} == {2.5}

@@ -64,7 +64,9 @@ class Told:
         return f"{units}; {low} to {high} photons in the brightest voxels"
 
 
-def light_like(stack: Stack, camera: Camera | None = None) -> Told:
+def light_like(
+    stack: Stack, camera: Camera | None = None, *, read_noise: float = Camera.read_noise
+) -> Told:
     """Return the light of stacks like this one.
 
     Parameters
@@ -72,13 +74,15 @@ def light_like(stack: Stack, camera: Camera | None = None) -> Told:
     stack : Stack
         Of its first channel and time, a few regions are looked at.
     camera : Camera, optional
-        Gain, offset and read noise; without it they are estimated from the noise.
+        Gain, offset and read noise; without it gain and offset are estimated from the noise.
+    read_noise : float
+        In photons, where `camera` is not given.
     """
     level = background_of(stack, 0, "auto")
     first = next(iter(stack.blocks()))
     samples = [read(stack, (*first, *r.slices)) for r in sample_regions(stack.spatial_shape)]
-    found = camera or _camera_of(samples)
-    used = found or Camera()
+    found = camera or _camera_of(samples, read_noise)
+    used = found or Camera(read_noise=read_noise)
     counts = np.concatenate([sample.ravel() for sample in samples])
     bright = float(np.percentile(counts, 100 - BRIGHTEST_PERCENT)) - level
     photons, dark = max(bright / used.gain, 1.0), max(level - used.offset, 0.0)
@@ -92,10 +96,10 @@ def light_like(stack: Stack, camera: Camera | None = None) -> Told:
     return Told(light, found)
 
 
-def _camera_of(samples: list[Any]) -> Camera | None:
+def _camera_of(samples: list[Any], read_noise: float) -> Camera | None:
     """Return what the noise of all samples tells."""
     planes = np.concatenate([sample.reshape(-1, *sample.shape[-2:]) for sample in samples])
-    return camera_of(planes)
+    return camera_of(planes, read_noise)
 
 
 def schedule_of(preset: str, *, seed: int = 0, steps: int | None = None) -> Schedule:

@@ -151,6 +151,17 @@ def test_an_ended_training_goes_on_as_if_it_had_not_been(
         ended(run(psf, engine, replace(SHORT, steps=13), checkpoint=path))
 
 
+def test_a_checkpoint_of_another_psf_is_told(
+    psf: Psf, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "KEEP_EVERY_S", 0.0)
+    checkpoint = tmp_path / "c.safetensors"
+    followed(run(psf, engine, replace(SHORT, steps=2), checkpoint=checkpoint))
+    other = Psf(np.roll(psf.samples, 1, axis=1), psf.spacing_um)
+    with pytest.raises(InputError, match="of a training with other settings"):
+        followed(run(other, engine, replace(SHORT, steps=2), checkpoint=checkpoint))
+
+
 def test_to_stop_keeps_the_best(psf: Psf, engine: Engine) -> None:
     steps = run(psf, engine, SHORT)
     while next(steps).done < 4:

@@ -15,7 +15,6 @@ from .restoring import restore_file
 from .terminal import followed, say
 
 if TYPE_CHECKING:
-    from napari_deconv.imaging.camera import Camera
     from napari_deconv.imaging.psf import Psf
     from napari_deconv.imaging.stack import Stack
     from napari_deconv.learned.pairs import Light
@@ -89,7 +88,9 @@ def train(
     like = files[0][0] if files and like is None else like
     stack = read_image(like, voxel_size) if like is not None else None
     prepared = _psf(psf, optics, stack, voxel_size)
-    light = _light(stack, _camera(gain, offset, read_noise), photons, background, structures)
+    said = {"gain": gain, "offset": offset}
+    known = {name: value for name, value in said.items() if value is not None}
+    light = _light(stack, known, read_noise, photons, background, structures)
     pairs = [learning.pair_of(*pair) for pair in files]
     if pairs:
         say(f"Pairs       {len(pairs)}, recorded")
@@ -143,33 +144,30 @@ def _psf(psf: Path | None, optics: dict[str, Any], stack: Stack | None, spacing:
     return compute_psf(optics_of(optics), grid)
 
 
-def _camera(gain: float | None, offset: float | None, read_noise: float) -> Camera | None:
-    """Return the camera that was described; None where it is to be estimated."""
-    from napari_deconv.imaging.camera import Camera
-
-    if gain is None and offset is None:
-        return None
-    return Camera(1.0 if gain is None else gain, 0.0 if offset is None else offset, read_noise)
-
-
 def _light(
     stack: Stack | None,
-    camera: Camera | None,
+    known: dict[str, float],
+    read_noise: float,
     photons: str | None,
     background: str | None,
     structures: str | None,
 ) -> Light:
-    """Return the light to train for: what was said, else that of the stack, else the usual."""
+    """Return the light to train for: what was said, else that of the stack, else the usual.
+
+    `known` holds what was said of the camera's gain and offset.
+    """
     from dataclasses import replace
 
+    from napari_deconv.imaging.camera import Camera
     from napari_deconv.learned.pairs import Light
     from napari_deconv.learning import light_like
 
-    light = Light()
-    if camera is not None:
-        light = Light(read_noise=camera.read_noise, gain=camera.gain, offset=camera.offset)
+    camera = replace(Camera(read_noise=read_noise), **known)
+    light = Light(read_noise=read_noise, gain=camera.gain, offset=camera.offset)
     if stack is not None:
-        told = light_like(stack, camera)
+        told = light_like(stack, read_noise=read_noise)
+        if known:
+            told = light_like(stack, replace(told.camera or camera, **known))
         light = told.light
         say(f"Light       as in {stack.name}: {told.in_words()}")
     said: dict[str, Any] = {}

@@ -12,6 +12,7 @@ import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +199,7 @@ def training(
         seen = _Seen.of(shown, design, engine, light.gain)
     card = Card(name, design, light, psf.spacing_um, schedule.seed)
     run = _Training(design, schedule, samples, device, symmetric_axes(psf.samples))
-    key = _Key(design, light, schedule)
+    key = _Key(design, light, schedule, _digest(psf, pairs))
     if checkpoint is not None and checkpoint.exists():
         run.take_up(checkpoint, key)
     kept = time.monotonic()
@@ -250,6 +251,16 @@ class _Key(Value):
     design: Design
     light: Light
     schedule: Schedule
+    seen: str
+
+
+def _digest(psf: Psf, pairs: Sequence[Pair]) -> str:
+    """Return what tells the PSF and recorded pairs from others."""
+    digest = sha256(psf.samples.tobytes())
+    for pair in pairs:
+        digest.update(pair.counts.tobytes())
+        digest.update(pair.truth.tobytes())
+    return digest.hexdigest()
 
 
 class _Training:
