@@ -40,6 +40,9 @@ LEAST_ROOM = 128
 #: A filter that reaches farther than this part of it on each side may reach anywhere.
 FAR = 0.4
 
+#: How much of a filter is meant: for the shape of a volume, a factor for each frequency (y, x).
+Part = Callable[[tuple[int, ...]], Float]
+
 
 @dataclass(frozen=True)
 class Wiener(Value):
@@ -134,27 +137,37 @@ class Wiener(Value):
 
     def steps(self, observation: Observation, engine: Engine) -> Iterator[Step]:
         """Yield one `Step` with the estimate."""
-        image, psf = observation.image, observation.psf.samples
-        shape = self.work_shape(image.shape, psf.shape)
-        whole = Continued(image, shape, observation.background)
         weight = self.regularization
         if weight == "auto":
             weight = self._weight_of(observation)
+        yield one_step(weight, self.filtered(observation, weight, engine))
+
+    def filtered(
+        self, observation: Observation, weight: float, engine: Engine, part: Part | None = None
+    ) -> Float:
+        """Return the image filtered with a regularization, or with a part of that filter."""
+        image, psf = observation.image, observation.psf.samples
+        shape = self.work_shape(image.shape, psf.shape)
+        whole = Continued(image, shape, observation.background)
         otf = transfer_function(psf, shape)
         invert(otf, weight)
+        if part is not None:
+            otf *= part(shape)
         inverted = engine.filter(otf, shape, image.shape)
         estimate = inverted.forward(engine.hold(whole))
         del otf, inverted
-        note = f"one step, regularization {weight:.3g}"
-        yield Step(1, 1, note, None, engine.pull(estimate, image.shape))
+        return engine.pull(estimate, image.shape)
 
 
-def reach(
-    psf: Float, weight: float, tail: float, part: Callable[[tuple[int, ...]], Float] | None = None
-) -> tuple[int, ...]:
+def one_step(weight: float, estimate: Float) -> Step:
+    """Return the only step there is."""
+    return Step(1, 1, f"one step, regularization {weight:.3g}", None, estimate)
+
+
+def reach(psf: Float, weight: float, tail: float, part: Part | None = None) -> tuple[int, ...]:
     """Return beyond how many voxels along each axis less than `tail` of the filter lies.
 
-    `part` says for the (y, x) frequencies of a shape how much of the filter is meant.
+    `part` says how much of the filter is meant.
     """
     from scipy.fft import irfftn
 

@@ -16,14 +16,14 @@ import numpy as np
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.region import Region
 
-from .blur import transfer_function, work_shape
+from .blur import work_shape
 from .continued import Continued
 from .engine import Engine
 from .fourier import Room, columns_of
 from .lattice import Lattice
 from .pieces import Cores, Float
 from .restorer import SEAM_TOLERANCE, Observation, Restorer, Step
-from .wiener import Wiener, invert, reach
+from .wiener import Wiener, invert, one_step, reach
 
 #: Voxels of the finest wave that counts as slow, and most nodes that it may take: of images of
 #: more than 0.1 and 1.9 billion voxels they would take more memory than a tile. Measured: with
@@ -134,18 +134,11 @@ class WienerInTiles:
         if self.slow is None or observation.start is None:
             yield from self._whole.steps(observation, engine)
             return
-        psf, shape = observation.psf, observation.image.shape
-        work = self.work_shape(shape, psf.shape)
-        otf = transfer_function(psf.samples, work)
-        invert(otf, self.regularization)
-        otf *= self._rest(work)
-        rest = engine.filter(otf, work, shape)
-        whole = Continued(observation.image, work, observation.background)
-        estimate = engine.pull(rest.forward(engine.hold(whole)), shape)
-        del otf, rest
-        self.lattice(psf).spread(self.slow, Region(observation.start, shape), estimate)
-        note = f"one step, regularization {self.regularization:.3g}"
-        yield Step(1, 1, note, None, estimate)
+        weight = self.regularization
+        estimate = self._whole.filtered(observation, weight, engine, self._rest)
+        region = Region(observation.start, observation.image.shape)
+        self.lattice(observation.psf).spread(self.slow, region, estimate)
+        yield one_step(weight, estimate)
 
     def _rest(self, shape: tuple[int, ...]) -> Float:
         """Return how much of each frequency (y, x) of a volume is not slow."""

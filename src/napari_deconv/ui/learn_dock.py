@@ -73,7 +73,7 @@ class LearnDock(Dock):
         self.viewer = napari_viewer
         self.exchange = exchange_of(napari_viewer)
         self.preferences = read_preferences()
-        self.job, self.restoring, self.judging = Job(self), Job(self), Job(self)
+        self.job, self.restoring, self.judging = self._jobs = Job(self), Job(self), Job(self)
         self._restoration: Restoration | None = None
         self.latest = Latest(PROMISE_DELAY_MS, self)
         self.filling = Filling(napari_viewer, self)
@@ -136,16 +136,13 @@ class LearnDock(Dock):
         self.restore_button.clicked.connect(self.restore)
         self.job.stepped.connect(self._stepped)
         self.job.finished.connect(self._learned)
-        self.job.failed.connect(self._ended)
-        self.job.cancelled.connect(lambda: self._ended("cancelled"))
         self.restoring.stepped.connect(self._restoring_stepped)
         self.restoring.finished.connect(self._restored)
-        self.restoring.failed.connect(self._ended)
-        self.restoring.cancelled.connect(lambda: self._ended("cancelled"))
         self.judging.stepped.connect(self.running.show_step)
         self.judging.finished.connect(self._judged)
-        self.judging.failed.connect(self._ended)
-        self.judging.cancelled.connect(lambda: self._ended("cancelled"))
+        for job in self._jobs:
+            job.failed.connect(self._ended)
+            job.cancelled.connect(lambda: self._ended("cancelled"))
         self.exchange.opticsWished.connect(self.psf.setValue)
         self.exchange.announce(LEARN, self)
 
@@ -224,7 +221,7 @@ class LearnDock(Dock):
     @property
     def busy(self) -> bool:
         """Whether something is trained, restored or judged."""
-        return any(job.running for job in (self.job, self.restoring, self.judging))
+        return any(job.running for job in self._jobs)
 
     # -- training -------------------------------------------------------------------------
 

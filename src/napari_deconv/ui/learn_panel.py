@@ -89,7 +89,7 @@ class LearnPanel(QWidget):
         self._lay_out()
         self.preset.currentIndexChanged.connect(self.valueChanged)
         self.network.currentIndexChanged.connect(self.valueChanged)
-        self.path.editingFinished.connect(self._typed)
+        self.path.editingFinished.connect(self.valueChanged)
         self.new_button.clicked.connect(self._ask_new)
         self.open_button.clicked.connect(self._ask_open)
         self.automatic.toggled.connect(self._switched)
@@ -163,9 +163,6 @@ class LearnPanel(QWidget):
     def _switched(self, automatic: bool) -> None:
         for field in (self.gain, self.offset, self.read_noise):
             field.setEnabled(not automatic)
-        self.valueChanged.emit()
-
-    def _typed(self) -> None:
         self.valueChanged.emit()
 
     def _ask_new(self) -> None:
