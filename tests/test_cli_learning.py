@@ -17,7 +17,7 @@ from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.learned import training
 from napari_deconv.learned.model_file import read_card
-from napari_deconv.learned.training import Schedule
+from napari_deconv.learned.trainer import Schedule
 from napari_deconv.pipeline import restore_stack
 
 Run = Callable[..., tuple[int, str]]
@@ -114,7 +114,7 @@ def test_what_lies_outside_the_training_is_told(model: Path, run: Run) -> None:
             "The structure 'trees' is not known; choose of shells,",
         ),
         (("-o", "m.safetensors", "--like", "cell.ome.tif"), "--na and --emission-nm missing"),
-        (("-o", "m.safetensors", "--raw", "raw"), "need both --raw and --truth, two folders"),
+        (("-o", "m.safetensors", "--raw", "raw"), "need two folders: --raw and --truth, or --raw and --again"),
         (("-o", "m.safetensors", "--raw", "raw", "--truth", "."), "There is no folder raw"),
         (
             ("-o", "m.safetensors", "--like", "cell.ome.tif", *OPTICS, "--network", "resnet"),

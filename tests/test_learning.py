@@ -15,6 +15,7 @@ from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError
+from napari_deconv.learned.designs import UNetDesign
 from napari_deconv.learned.pairs import Light
 from napari_deconv.restoration.restorer import ended
 
@@ -85,6 +86,7 @@ def test_a_network_is_trained_in_two_and_three_dimensions(
     light, engine = Light((50.0, 200.0)), open_engine("cpu")
     model = ended(learning.train(psf(ndim), light, schedule, engine, name="m"))
     assert model.card.steps == 2
+    assert isinstance(model.card.design, UNetDesign)
     assert len(model.card.design.pools[0]) == ndim
     assert learning.expected_seconds(psf(ndim), light, schedule, engine) > 0
 

@@ -19,20 +19,26 @@ from napari_deconv.imaging.camera import Camera, camera_of
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.region import region_around
 from napari_deconv.imaging.stack import Stack
+from napari_deconv.imaging.thinning import thinned
 from napari_deconv.imaging.value import InputError, require
-from napari_deconv.learned.pairs import Light, Pair, given_pair
+from napari_deconv.learned.pairs import Light, Pair, Twin, given_pair, twin_of
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.restorer import Observation, Step, observe
 from napari_deconv.tiling import background_of, background_of_block, read, sample_regions
 
 if TYPE_CHECKING:
     from napari_deconv.learned.model_file import Model
-    from napari_deconv.learned.training import Schedule
+    from napari_deconv.learned.trainer import Schedule
 
 #: A stack stands for others up to so many times dimmer and brighter.
 SPREAD = 4.0
 #: Pixels of a pair of one plane, and of what is cut from it.
 PAIR_2D, PATCH_2D = (192, 192), (96, 96)
+#: By how much fewer steps and pairs, and by how much smaller ones, a trained network goes on.
+GENTLER = 4
+#: Regions of a stack whose photons are dealt out to two: how many twins, of how many regions, and
+#: the voxels of one.
+HALVES, REGIONS, REGION = 16, 8, (32, 112, 112)
 #: Part of the voxels that may be brighter than what counts as the brightest, in percent.
 BRIGHTEST_PERCENT = 0.1
 
@@ -102,20 +108,30 @@ def _camera_of(samples: list[Any], read_noise: float) -> Camera | None:
     return camera_of(planes, read_noise)
 
 
-def schedule_of(preset: str, *, seed: int = 0, steps: int | None = None) -> Schedule:
-    """Return how long to train, by the name of a preset.
+def schedule_of(preset: str, *, seed: int = 0, steps: int | None = None, **more: Any) -> Schedule:
+    """Return how long to train, by the name of a preset; `more` are fields of a `Schedule`.
 
     Raises
     ------
     InputError
-        If the preset is not known, or torch is not installed.
+        If the preset or a word is not known, or torch is not installed.
     """
     require_torch()
     from napari_deconv.learned.training import PRESETS
 
     require(preset in PRESETS, f"The preset {preset!r} is not known; choose {', '.join(PRESETS)}")
-    chosen = replace(PRESETS[preset], seed=seed)
+    chosen = replace(PRESETS[preset], seed=seed, **more)
     return chosen if steps is None else replace(chosen, steps=steps)
+
+
+def gentler(schedule: Schedule) -> Schedule:
+    """Return how long to train a network that is trained already: shorter, by smaller steps."""
+    return replace(
+        schedule,
+        pairs=max(schedule.pairs // GENTLER, 1),
+        steps=max(schedule.steps // GENTLER, 1),
+        learning_rate=schedule.learning_rate / GENTLER,
+    )
 
 
 def require_torch() -> None:
@@ -131,15 +147,20 @@ def expected_seconds(
     psf: Psf, light: Light, schedule: Schedule, engine: Engine, *, network: str = "inverse"
 ) -> float:
     """Return about how long a training takes here, from one pair and a few steps."""
-    one = replace(schedule, pairs=1, left_out=1, steps=4)
-    run = train(psf, light, one, engine, network=network)
+    from napari_deconv.learned.designs import DESIGNS
+    from napari_deconv.learned.training import Lessons, training
+
+    whole = _adapted(schedule, network, psf.samples.ndim)
+    one = replace(whole, pairs=1, left_out=1, steps=4, members=1)
+    run = training(Lessons([psf], light), DESIGNS[network](psf), one, engine)
     marks = [(step.done, time.perf_counter()) for step in run]
     # The first of each kind also warms up.
     pairs = [t for done, t in marks if done == 0]
     steps = [t for done, t in marks if done > 0]
     each_pair = pairs[-1] - pairs[-2]
     each_step = (steps[-2] - steps[0]) / max(len(steps) - 2, 1)
-    return (schedule.pairs + schedule.left_out) * each_pair + schedule.steps * each_step
+    count = whole.pairs + whole.left_out
+    return count * each_pair + whole.members * whole.steps * each_step
 
 
 def region_to_show(
@@ -162,8 +183,18 @@ def region_to_show(
     return observe(np.asarray(image[region.slices]), psf, background)
 
 
+#: What networks that blur themselves learn from: whole pairs, fewer of them at a time, by steps of
+#: (batch, part of the steps, times the rate); few numbers are learned in few and long ones.
+WHOLE_PAIRS = {
+    "wiener": (2, 0.2, 20.0),
+    "wiener-kpn": (2, 0.4, 1.0),
+    "wiener-unet": (1, 0.5, 1.0),
+    "unrolled-rl": (1, 0.5, 1.0),
+}
+
+
 def train(
-    psf: Psf,
+    psf: Psf | Sequence[Psf],
     light: Light,
     schedule: Schedule,
     engine: Engine,
@@ -173,30 +204,119 @@ def train(
     checkpoint: Path | None = None,
     shown: Observation | None = None,
     pairs: Sequence[Pair] = (),
+    twins: Sequence[Twin] = (),
+    only_twins: bool = False,
+    start: Model | None = None,
 ) -> Generator[Step, Any, Model]:
-    """Train a network for one PSF; see `learned.training`.
+    """Train a network for one PSF, or for a family of them; see `learned.training`.
 
-    `network` is "inverse", which is expected to do best, or "care".
+    `network` is one of `learned.designs.DESIGNS`: "inverse" is expected to do best. One to start
+    from, `start`, says itself what it is.
     """
-    from napari_deconv.learned.training import DESIGNS, training
+    from napari_deconv.learned.designs import DESIGNS
+    from napari_deconv.learned.training import Lessons, training
 
     require(
         network in DESIGNS,
         f"The network {network!r} is not known; choose one of {', '.join(DESIGNS)}",
     )
-    if psf.samples.ndim == 2:
-        schedule = replace(schedule, shape=PAIR_2D, patch=PATCH_2D)
+    psfs = (psf,) if isinstance(psf, Psf) else tuple(psf)
+    require(bool(psfs), "Give a PSF, or several, to train with")
+    schedule = _adapted(schedule, network, psfs[0].samples.ndim)
     return training(
-        psf,
-        light,
-        DESIGNS[network](psf),
+        Lessons(psfs, light, pairs, twins, only_twins),
+        start.card.design if start is not None else DESIGNS[network](psfs[0]),
         schedule,
         engine,
         name=name,
         checkpoint=checkpoint,
         shown=shown,
-        pairs=pairs,
+        start=start,
     )
+
+
+def _adapted(schedule: Schedule, network: str, ndim: int) -> Schedule:
+    """Return how long a kind of network is to learn, on pairs of 2 or 3 dimensions."""
+    if ndim == 2:
+        schedule = replace(schedule, shape=PAIR_2D, patch=PATCH_2D)
+    if network not in WHOLE_PAIRS:
+        return schedule
+    batch, share, faster = WHOLE_PAIRS[network]
+    return replace(
+        schedule,
+        patch=schedule.shape,
+        batch=batch,
+        steps=max(round(share * schedule.steps), 1),
+        learning_rate=faster * schedule.learning_rate,
+    )
+
+
+def halves_of(stack: Stack, told: Told, *, seed: int = 0, count: int = HALVES) -> list[Twin]:
+    """Return regions of a stack, the photons of each dealt out to two.
+
+    Nothing but the stack is needed to learn from them: the noise of both halves is independent.
+
+    Parameters
+    ----------
+    stack : Stack
+        Of its first channel and time, the brightest of some regions.
+    told : Told
+        What its noise tells of the camera.
+    seed : int
+        What deals the photons out.
+    count : int
+        Twins at the least: each region is dealt out as often as needed.
+
+    Raises
+    ------
+    InputError
+        If the stack has no light above its background.
+    """
+    level = background_of(stack, 0, "auto")
+    camera = told.camera or Camera(read_noise=told.light.read_noise)
+    regions = _lit_regions(stack, level, seed)
+    # Half the light, over the same offset.
+    half = camera.offset + (level - camera.offset) / 2
+    twins = []
+    for number in range(max(count, len(regions))):
+        random = np.random.default_rng((seed, 2, number))
+        one, other = thinned(regions[number % len(regions)], camera, random=random)
+        twins.append(twin_of(one, other, half, half, camera))
+    return twins
+
+
+def _lit_regions(stack: Stack, level: float, seed: int) -> list[Any]:
+    """Return the brightest of regions that lie anywhere in a stack."""
+    shape, first = stack.spatial_shape, next(iter(stack.blocks()))
+    sides = tuple(min(n, side) for n, side in zip(shape, REGION[-len(shape) :], strict=True))
+    random = np.random.default_rng((seed, 3))
+    rooms = [n - side for n, side in zip(shape, sides, strict=True)]
+    starts = [tuple(int(random.integers(r + 1)) for r in rooms) for _ in range(4 * REGIONS)]
+    found = [
+        read(stack, (*first, *(slice(s, s + side) for s, side in zip(start, sides, strict=True))))
+        for start in dict.fromkeys(starts)
+    ]
+    lit = [region for region in found if np.ptp(region) > 0 and float(np.mean(region)) > level]
+    require(
+        bool(lit),
+        f"{stack.name} is constant, or darker than its background: there is nothing to learn from",
+    )
+    return sorted(lit, key=lambda region: -float(np.mean(region)))[:REGIONS]
+
+
+def repeats_of(first: Path, again: Path, camera: Camera) -> Twin:
+    """Return two files, each one volume or plane, that recorded the same sample twice.
+
+    Raises
+    ------
+    InputError
+        If they cannot be read, or do not belong together.
+    """
+    (counts, level), (other, its) = (_volume_of(path) for path in (first, again))
+    try:
+        return twin_of(counts, other, level, its, camera)
+    except InputError as error:
+        raise InputError(f"{first.name}: {error}") from error
 
 
 def pairs_in(raw: Path, truth: Path) -> list[tuple[Path, Path]]:
@@ -226,20 +346,19 @@ def pair_of(raw: Path, truth: Path) -> Pair:
     InputError
         If they cannot be read, or do not belong together.
     """
-    stacks = [read_stack(path) for path in (raw, truth)]
-    for stack in stacks:
-        require(
-            len(list(stack.blocks())) == 1,
-            f"{stack.name} holds several channels or times; a file of a pair holds one volume",
-        )
-    places = [next(iter(stack.blocks())) for stack in stacks]
-    counts, wanted = (read(stack, place) for stack, place in zip(stacks, places, strict=True))
+    (counts, level), (wanted, its) = (_volume_of(path) for path in (raw, truth))
     try:
-        return given_pair(
-            counts,
-            wanted,
-            background_of_block(stacks[0], places[0]),
-            background_of_block(stacks[1], places[1]),
-        )
+        return given_pair(counts, wanted, level, its)
     except InputError as error:
         raise InputError(f"{raw.name}: {error}") from error
+
+
+def _volume_of(path: Path) -> tuple[Any, float]:
+    """Return the only volume or plane of a file, and its background."""
+    stack = read_stack(path)
+    places = list(stack.blocks())
+    require(
+        len(places) == 1,
+        f"{stack.name} holds several channels or times; a file of a pair holds one volume",
+    )
+    return read(stack, places[0]), background_of_block(stack, places[0])

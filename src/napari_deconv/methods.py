@@ -33,7 +33,7 @@ def restorer_of(method: Method) -> Restorer:
             "A trained network needs the package torch, which is not installed; run: "
             'pip install "napari-deconv[learned]"'
         ) from error
-    made = Learned(method.path)
+    made = Learned(method.path, method.shows, method.mirrored)
     require(
         method.sha256 in (None, digest(Path(method.path).expanduser())),
         f"The model {Path(method.path).name} has changed since the recipe was written; take the "

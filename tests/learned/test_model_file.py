@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError
+from napari_deconv.learned.designs import UNetDesign
 from napari_deconv.learned.inputs import INVERSE_CHANNELS
 from napari_deconv.learned.model_file import (
     CARD,
     Card,
-    Design,
     Model,
     read_card,
     read_model,
@@ -29,10 +29,10 @@ from napari_deconv.learned.pairs import Light
 
 @pytest.fixture
 def model() -> Model:
-    design = Design(INVERSE_CHANNELS, ((1, 2, 2), (2, 2, 2)), first=2)
+    design = UNetDesign(INVERSE_CHANNELS, ((1, 2, 2), (2, 2, 2)), first=2)
     card = Card("beads", design, Light(photons=(5.0, 90.0)), (0.2, 0.1, 0.1), steps=7)
     samples = np.random.default_rng(0).random((3, 5, 5))
-    return Model(card, design.network(), Psf(samples, (0.2, 0.1, 0.1)))
+    return Model(card, (design.network(),), (Psf(samples, (0.2, 0.1, 0.1)),))
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def rewritten(path: Path, **changes: Any) -> None:
 
 
 def test_a_card_that_does_not_fit_is_told(path: Path) -> None:
-    rewritten(path, design=Design(INVERSE_CHANNELS, ((1, 2, 2),), first=2).to_dict())
+    rewritten(path, design=UNetDesign(INVERSE_CHANNELS, ((1, 2, 2),), first=2).to_dict())
     with pytest.raises(InputError, match="are not those of the network that its card describes"):
         read_model(path)
     rewritten(path, format=99)
@@ -126,4 +126,4 @@ def test_weights_that_are_not_finite_are_told(model: Model, tmp_path: Path) -> N
 
 def test_an_unknown_channel_is_told() -> None:
     with pytest.raises(InputError, match="The channel 'colour' of a network is not known"):
-        Design(("colour",), ((2, 2),))
+        UNetDesign(("colour",), ((2, 2),))

@@ -15,18 +15,16 @@ import torch
 from napari_deconv.engines import open_engine
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError
-from napari_deconv.learned import training as module
+from napari_deconv.learned import trainer as module
+from napari_deconv.learned import training as module_of_training
+from napari_deconv.learned.designs import inverse_design
 from napari_deconv.learned.inputs import INVERSE_CHANNELS
+from napari_deconv.learned.losses import loss_of
 from napari_deconv.learned.model_file import Model
 from napari_deconv.learned.pairs import Light, simulated_pair, simulated_pairs
-from napari_deconv.learned.training import (
-    Sample,
-    Schedule,
-    inverse_design,
-    loss_of,
-    sample_of,
-    training,
-)
+from napari_deconv.learned.samples import Sample, patch_of, sample_of, symmetric_axes
+from napari_deconv.learned.trainer import Schedule
+from napari_deconv.learned.training import Lessons, training
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.restorer import Step, ended, observe
 
@@ -49,7 +47,7 @@ def psf() -> Psf:
 
 def run(psf: Psf, engine: Engine, schedule: Schedule, **more: Any) -> Generator[Step, Any, Model]:
     design = inverse_design(psf, first=4, laplace=more.pop("laplace", False))
-    return training(psf, LIGHT, design, schedule, engine, **more)
+    return training(Lessons([psf], LIGHT), design, schedule, engine, **more)
 
 
 def weights(model: Model) -> torch.Tensor:
@@ -77,7 +75,7 @@ def test_a_pair_is_blurred_truth_with_its_photons(psf: Psf) -> None:
 
 
 def test_pairs_do_not_depend_on_how_many_there_are(psf: Psf) -> None:
-    few, many = (list(simulated_pairs(n, (4, 9, 9), psf, LIGHT, 7)) for n in (2, 4))
+    few, many = (list(simulated_pairs(n, (4, 9, 9), [psf], LIGHT, 7)) for n in (2, 4))
     for one, other in zip(few, many, strict=False):
         assert np.array_equal(one.counts, other.counts)
     assert not np.array_equal(many[0].counts, many[1].counts)
@@ -99,7 +97,7 @@ def test_light_is_checked(light: dict[str, Any], sentence: str) -> None:
 
 def test_a_network_sees_channels_of_one_scale(psf: Psf, engine: Engine) -> None:
     design = inverse_design(psf)
-    (pair,) = simulated_pairs(1, (6, 24, 24), psf, LIGHT, 0)
+    (pair,) = simulated_pairs(1, (6, 24, 24), [psf], LIGHT, 0)
     sample = sample_of(pair, psf, design, engine)
     assert sample.channels.shape == (len(INVERSE_CHANNELS), 6, 24, 24)
     assert 0.9 < sample.channels[0].max() < 3
@@ -111,10 +109,10 @@ def test_it_learns(psf: Psf, engine: Engine) -> None:
     """What was left out is restored better than by what the network starts from."""
     schedule = Schedule(pairs=20, left_out=4, shape=(8, 40, 40), patch=(8, 24, 24), steps=150)
     design, light = inverse_design(psf, first=6), replace(LIGHT, photons=(10.0, 20.0))
-    steps, model = followed(training(psf, light, design, schedule, engine))
+    steps, model = followed(training(Lessons([psf], light), design, schedule, engine))
     losses = [step.divergence for step in steps if step.divergence is not None]
     assert model.card.validation == pytest.approx(min(losses))
-    pairs = list(simulated_pairs(24, schedule.shape, psf, light, schedule.seed))[20:]
+    pairs = list(simulated_pairs(24, schedule.shape, [psf], light, schedule.seed))[20:]
     before = np.mean([_loss_before(sample_of(pair, psf, design, engine)) for pair in pairs])
     assert model.card.validation < 0.95 * before
 
@@ -135,7 +133,7 @@ def test_the_same_seed_gives_the_same_weights(psf: Psf, engine: Engine, laplace:
 def test_an_ended_training_goes_on_as_if_it_had_not_been(
     psf: Psf, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "KEEP_EVERY_S", 0.0)
+    monkeypatch.setattr(module_of_training, "KEEP_EVERY_S", 0.0)
     monkeypatch.setattr(module, "LOOK_EVERY", 3)
     whole = ended(run(psf, engine, SHORT))
     path = tmp_path / "training.safetensors"
@@ -154,7 +152,7 @@ def test_an_ended_training_goes_on_as_if_it_had_not_been(
 def test_a_checkpoint_of_another_psf_is_told(
     psf: Psf, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "KEEP_EVERY_S", 0.0)
+    monkeypatch.setattr(module_of_training, "KEEP_EVERY_S", 0.0)
     checkpoint = tmp_path / "c.safetensors"
     followed(run(psf, engine, replace(SHORT, steps=2), checkpoint=checkpoint))
     other = Psf(np.roll(psf.samples, 1, axis=1), psf.spacing_um)
@@ -184,7 +182,7 @@ def test_it_stops_where_it_gets_no_better(
 def _worse_each_time() -> Callable[..., torch.Tensor]:
     values = iter(range(1, 1000))
 
-    def loss(out: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    def loss(out: torch.Tensor, truth: torch.Tensor, kind: str) -> torch.Tensor:
         return out.sum() * 0 + float(next(values))
 
     return loss
@@ -195,11 +193,11 @@ def test_a_loss_that_is_no_number_is_told(
 ) -> None:
     monkeypatch.setattr(module, "LOOK_EVERY", 1)
     losses = iter([1.0, 1.0, 1.0, 1.0, math.nan])
-    monkeypatch.setattr(module, "loss_of", lambda out, truth: out.sum() * 0 + next(losses))
+    monkeypatch.setattr(module, "loss_of", lambda out, truth, kind: out.sum() * 0 + next(losses))
     steps, model = followed(run(psf, engine, SHORT))
     assert steps[-1].note.startswith("the loss is no number any more: stopped, the best before")
     assert model.card.steps == 2
-    monkeypatch.setattr(module, "loss_of", lambda out, truth: out.sum() * math.nan)
+    monkeypatch.setattr(module, "loss_of", lambda out, truth, kind: out.sum() * math.nan)
     with pytest.raises(InputError, match="The loss is no number before anything was learned"):
         ended(run(psf, engine, SHORT))
 
@@ -211,19 +209,20 @@ def test_a_patch_must_fit() -> None:
 
 def test_patches_are_mirrored_where_the_psf_is_its_mirror_image(psf: Psf, engine: Engine) -> None:
     """The PSF of these tests is symmetric along z and y, and shifted along x."""
-    assert module.symmetric_axes(psf.samples) == (0, 1)
-    design = inverse_design(psf, first=4)
-    pairs = list(simulated_pairs(2, SHORT.shape, psf, LIGHT, 0))
-    samples = [sample_of(pair, psf, design, engine) for pair in pairs]
-    made = [
-        module._Training(design, replace(SHORT, pairs=1), samples, "cpu", flips)._batch()
-        for flips in ((), (0, 1))
-    ]
-    # The first patch of both begins at the same place.
-    (one, truth), (other, its) = ((channels[0], truths[0]) for channels, truths in made)
-    assert not torch.equal(one, other)
-    (way,) = [way for way in [(1,), (2,), (1, 2)] if torch.equal(one.flip(way), other)]
-    assert torch.equal(truth.flip(way), its)
+    assert symmetric_axes(psf.samples) == (0, 1)
+    (pair,) = simulated_pairs(1, SHORT.shape, [psf], LIGHT, 0)
+    sample = sample_of(pair, psf, inverse_design(psf, first=4), engine)
+    ways = set()
+    for seed in range(40):
+        patch = patch_of(sample, SHORT.shape, np.random.default_rng(seed))
+        (way,) = [w for w in [(), (0,), (1,), (0, 1)] if _is(np.flip(sample.truth, w), patch.truth)]
+        assert _is(np.flip(sample.channels, tuple(axis + 1 for axis in way)), patch.channels)
+        ways.add(way)
+    assert ways == {(), (0,), (1,), (0, 1)}
+
+
+def _is(one: np.ndarray, other: np.ndarray) -> bool:
+    return bool(np.array_equal(one, other))
 
 
 def test_a_region_is_shown_on_the_way(psf: Psf, engine: Engine) -> None:

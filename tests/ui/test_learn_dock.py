@@ -13,15 +13,14 @@ from napari.layers import Image
 from pytestqt.qtbot import QtBot
 
 from napari_deconv.imaging.camera import Camera
-from napari_deconv.learned import training
+from napari_deconv.learned import trainer, training
+from napari_deconv.learned.trainer import Schedule
 from napari_deconv.ui.learn_dock import LearnDock
 from napari_deconv.ui.learn_panel import LearnChoice, LearnPanel
 from napari_deconv.ui.learn_views import Losses, LossView, Pictures, PicturesView
 
 SPACING, UM = (0.2, 0.1, 0.1), ("um", "um", "um")
-SMALL = training.Schedule(
-    pairs=2, left_out=1, shape=(6, 24, 24), patch=(4, 16, 16), batch=1, steps=6
-)
+SMALL = Schedule(pairs=2, left_out=1, shape=(6, 24, 24), patch=(4, 16, 16), batch=1, steps=6)
 
 
 @pytest.fixture
@@ -30,7 +29,7 @@ def dock(
 ) -> Iterator[LearnDock]:
     """Return the dock in a viewer with a cell and a bead, and a short training."""
     monkeypatch.setattr(training, "PRESETS", {"quick": SMALL})
-    monkeypatch.setattr(training, "LOOK_EVERY", 2)
+    monkeypatch.setattr(trainer, "LOOK_EVERY", 2)
     z, y, x = np.ogrid[-2:3, -4:5, -4:5]
     bead = np.exp(-(z**2 + y**2 + x**2) / 3)
     rng = np.random.default_rng(0)

@@ -31,7 +31,9 @@ from .arguments import (
 from .batch import batch
 from .beads import beads
 from .channel_psfs import psfs_of
+from .comparing import compare
 from .learning import predict, train
+from .models import models
 from .optics_options import with_optics
 from .restoring import restore_file
 from .terminal import fail, has_display, open_viewer, say
@@ -246,6 +248,8 @@ app.command()(beads)
 app.command()(batch)
 app.command()(train)
 app.command()(predict)
+app.command()(compare)
+app.add_typer(models, name="models")
 
 
 @app.command()

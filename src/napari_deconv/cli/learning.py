@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from napari_deconv.imaging.camera import Camera
 from napari_deconv.imaging.value import InputError
 
 from .arguments import bytes_of, number_or_auto, numbers, optics_of, read_image, require_written
@@ -17,7 +18,7 @@ from .terminal import followed, say
 if TYPE_CHECKING:
     from napari_deconv.imaging.psf import Psf
     from napari_deconv.imaging.stack import Stack
-    from napari_deconv.learned.pairs import Light
+    from napari_deconv.learning import Told
 
 
 @with_optics
@@ -35,7 +36,25 @@ def train(
     truth: Annotated[
         Path | None, typer.Option(help="Folder of what they should become, by the same names.")
     ] = None,
-    psf: Annotated[Path | None, typer.Option(help="Image of the PSF, for instance a bead.")] = None,
+    again: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the same samples recorded once more: no truth is needed."),
+    ] = None,
+    halves: Annotated[
+        bool,
+        typer.Option("--halves", help="Learn from the photons of --like as well, dealt to two."),
+    ] = False,
+    only_recorded: Annotated[
+        bool,
+        typer.Option("--only-recorded", help="With --again or --halves: simulate nothing."),
+    ] = False,
+    start: Annotated[
+        Path | None, typer.Option(help="A model whose weights are where training starts.")
+    ] = None,
+    psf: Annotated[
+        list[Path] | None,
+        typer.Option(help="Image of the PSF, for instance a bead; several are a family."),
+    ] = None,
     voxel_size: Annotated[
         str | None, typer.Option("--voxel-size", metavar="Z,Y,X", help="Voxel size in um.")
     ] = None,
@@ -60,8 +79,15 @@ def train(
     *,
     optics: dict[str, Any],
     network: Annotated[
-        str, typer.Option(help="inverse, which undoes the blur first, or care, which does not.")
+        str,
+        typer.Option(
+            help="inverse, care, wiener, wiener-kpn, wiener-unet or unrolled-rl; see the page "
+            "on trained networks."
+        ),
     ] = "inverse",
+    loss: Annotated[str, typer.Option(help="squares, amounts, laplace or structure.")] = "squares",
+    rate: Annotated[str, typer.Option(help="Of learning: cosine or plateau.")] = "cosine",
+    members: Annotated[int, typer.Option(help="Networks that answer together.")] = 1,
     preset: Annotated[str, typer.Option(help="quick, standard or thorough.")] = "quick",
     steps: Annotated[int | None, typer.Option(help="Most steps, in place of the preset's.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same network.")] = 0,
@@ -74,32 +100,46 @@ def train(
     """Train a network on pairs that are simulated with your own PSF."""
     from napari_deconv import learning
     from napari_deconv.engines import open_engine
+    from napari_deconv.library import resolve
 
-    schedule = learning.schedule_of(preset, seed=seed, steps=steps)
-    from napari_deconv.learned.model_file import SUFFIX, write_model
+    schedule = learning.schedule_of(
+        preset, seed=seed, steps=steps, loss=loss, rate=rate, members=members
+    )
+    from napari_deconv.learned.model_file import SUFFIX, read_model, write_model
 
     if not output.name.lower().endswith(SUFFIX):
         raise InputError(f"{output.name} does not end in {SUFFIX}, as the file of a model does")
     if output.exists() and not overwrite:
         raise InputError(f"{output} exists already; choose another name, or give --overwrite")
-    if (raw is None) != (truth is None):
-        raise InputError("Recorded pairs need both --raw and --truth, two folders")
-    files = learning.pairs_in(raw, truth) if raw is not None and truth is not None else []
+    files = _files(raw, truth, again)
     like = files[0][0] if files and like is None else like
     stack = read_image(like, voxel_size) if like is not None else None
-    prepared = _psf(psf, optics, stack, voxel_size)
+    psfs = _psfs(psf, optics, stack, voxel_size)
     said = {"gain": gain, "offset": offset}
     known = {name: value for name, value in said.items() if value is not None}
-    light = _light(stack, known, read_noise, photons, background, structures)
-    pairs = [learning.pair_of(*pair) for pair in files]
+    told = _told(stack, known, read_noise, photons, background, structures)
+    light = told.light
+    pairs = [learning.pair_of(*pair) for pair in files] if truth is not None else []
+    twins = []
+    if again is not None:
+        camera = told.camera or Camera(light.gain, light.offset, light.read_noise)
+        twins = [learning.repeats_of(*pair, camera) for pair in files]
+    if halves:
+        if stack is None:
+            raise InputError("The photons of which stack? Give it with --like")
+        twins += learning.halves_of(stack, told, seed=seed)
     if pairs:
         say(f"Pairs       {len(pairs)}, recorded")
-    say(f"PSF         {' x '.join(map(str, prepared.shape))} voxels")
+    if twins:
+        say(f"Recordings  {len(twins)}, each of them twice")
+    say(f"PSF         {' x '.join(map(str, psfs[0].shape))} voxels" + _and_more(psfs))
     say(f"Camera      {light.gain:.3g} counts a photon, offset {light.offset:.4g}")
     say(f"Photons     {light.photons[0]:.4g} to {light.photons[1]:.4g} in the brightest voxels")
     say(f"Background  {light.background[0]:.4g} to {light.background[1]:.4g}")
+    if start is not None:
+        schedule = learning.gentler(schedule)
     run = learning.train(
-        prepared,
+        psfs,
         light,
         schedule,
         open_engine(engine),
@@ -107,13 +147,34 @@ def train(
         name=output.name[: -len(SUFFIX)],
         checkpoint=checkpoint,
         pairs=pairs,
+        twins=twins,
+        only_twins=only_recorded,
+        start=read_model(resolve(start)) if start is not None else None,
     )
     model = followed(run, _stopped(checkpoint))
     write_model(output, model, overwrite=overwrite)
     card = model.card
     say(f"Trained     {card.steps} steps in {card.seconds:.0f} s")
     say(f"Loss        {card.validation:.4g} on the pairs that were left out")
+    if card.calibration is not None:
+        say(f"Intervals   {card.calibration.in_words()}")
     say(f"Output      {output}")
+
+
+def _files(raw: Path | None, truth: Path | None, again: Path | None) -> list[tuple[Path, Path]]:
+    """Return the recorded files that belong together."""
+    from napari_deconv import learning
+
+    if truth is not None and again is not None:
+        raise InputError("Give either --truth or --again: pairs with a truth, or recorded twice")
+    second = truth or again
+    if (raw is None) != (second is None):
+        raise InputError("Recorded pairs need two folders: --raw and --truth, or --raw and --again")
+    return learning.pairs_in(raw, second) if raw is not None and second is not None else []
+
+
+def _and_more(psfs: list[Psf]) -> str:
+    return f", and {len(psfs) - 1} more" if len(psfs) > 1 else ""
 
 
 def _stopped(checkpoint: Path | None) -> str:
@@ -122,8 +183,10 @@ def _stopped(checkpoint: Path | None) -> str:
     return f"Stopped; the same command goes on from {checkpoint}, where it was last kept."
 
 
-def _psf(psf: Path | None, optics: dict[str, Any], stack: Stack | None, spacing: str | None) -> Psf:
-    """Return the PSF on the voxels that are trained for."""
+def _psfs(
+    paths: list[Path] | None, optics: dict[str, Any], stack: Stack | None, spacing: str | None
+) -> list[Psf]:
+    """Return the PSFs on the voxels that are trained for."""
     from napari_deconv.files.recipe import PsfFile
     from napari_deconv.imaging.grid import Grid
     from napari_deconv.imaging.psf_models import compute_psf
@@ -137,38 +200,36 @@ def _psf(psf: Path | None, optics: dict[str, Any], stack: Stack | None, spacing:
             "The voxel size to train for is unknown; give --voxel-size Z,Y,X, or --like with a "
             "stack that knows it"
         )
-    if psf is not None:
+    if paths:
         if optics:
             raise InputError("Give either the image of a PSF or optics (--na ...), not both")
-        return psf_of_file(PsfFile.of(psf), grid)
-    return compute_psf(optics_of(optics), grid)
+        return [psf_of_file(PsfFile.of(path), grid) for path in paths]
+    return [compute_psf(optics_of(optics), grid)]
 
 
-def _light(
+def _told(
     stack: Stack | None,
     known: dict[str, float],
     read_noise: float,
     photons: str | None,
     background: str | None,
     structures: str | None,
-) -> Light:
+) -> Told:
     """Return the light to train for: what was said, else that of the stack, else the usual.
 
     `known` holds what was said of the camera's gain and offset.
     """
     from dataclasses import replace
 
-    from napari_deconv.imaging.camera import Camera
     from napari_deconv.learned.pairs import Light
-    from napari_deconv.learning import light_like
+    from napari_deconv.learning import Told, light_like
 
     camera = replace(Camera(read_noise=read_noise), **known)
-    light = Light(read_noise=read_noise, gain=camera.gain, offset=camera.offset)
+    told = Told(Light(read_noise=read_noise, gain=camera.gain, offset=camera.offset), None)
     if stack is not None:
         told = light_like(stack, read_noise=read_noise)
         if known:
             told = light_like(stack, replace(told.camera or camera, **known))
-        light = told.light
         say(f"Light       as in {stack.name}: {told.in_words()}")
     said: dict[str, Any] = {}
     if photons is not None:
@@ -177,18 +238,30 @@ def _light(
         said["background"] = numbers(background, "--background")
     if structures is not None:
         said["kinds"] = tuple(name.strip() for name in structures.split(","))
-    return replace(light, **said)
+    return replace(told, light=replace(told.light, **said))
 
 
 def predict(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="TIFF, OME-TIFF or OME-Zarr.")],
-    model: Annotated[Path, typer.Option(help="File of a model that `train` has made.")],
+    model: Annotated[
+        str, typer.Option(help="File of a model, or the name of one that `models list` names.")
+    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="OME-TIFF (.ome.tif) or OME-Zarr (.ome.zarr).")
     ],
     psf: Annotated[
         Path | None, typer.Option(help="Image of the PSF; the model's own where not given.")
     ] = None,
+    shows: Annotated[
+        str,
+        typer.Option(
+            help="estimate; half-width 50 or half-width 90, of the interval that holds the truth "
+            "so often; or disagreement of several answers."
+        ),
+    ] = "estimate",
+    mirrored: Annotated[
+        bool, typer.Option("--mirrored", help="Restore mirrored as well, and average.")
+    ] = False,
     background: Annotated[str, typer.Option(help="Counts, or auto.")] = "auto",
     engine: Annotated[str, typer.Option(help="auto, cpu, opencl or torch.")] = "auto",
     memory: Annotated[
@@ -200,11 +273,12 @@ def predict(
 ) -> None:
     """Restore a stack with a trained network, in tiles where it is large."""
     from napari_deconv.files.recipe import PsfFile, Recipe, TrainedModel
+    from napari_deconv.library import resolve
     from napari_deconv.methods import restorer_of
 
     require_written(dtype, "0.5")
     stack = read_image(source, None, voxels=False)
-    method = TrainedModel.of(model)
+    method = TrainedModel.of(resolve(model), shows=shows, mirrored=mirrored)
     learned: Any = restorer_of(method)
     recipe = Recipe(
         PsfFile.of(psf) if psf is not None else learned.model.psf,

@@ -32,20 +32,26 @@ class TrainedModel(Value):
         Its file.
     sha256 : str, optional
         Digest of the file when the recipe was made, so that another content is noticed.
+    shows : str
+        "estimate", or how sure the network is: see `learned.network.SHOWN`.
+    mirrored : bool
+        Whether mirrored images are restored as well, and the answers averaged.
     """
 
     path: str
     sha256: str | None = None
+    shows: str = "estimate"
+    mirrored: bool = False
 
     def __post_init__(self) -> None:
         require(bool(self.path), "The model's file has no name")
         object.__setattr__(self, "path", str(self.path))
 
     @classmethod
-    def of(cls, path: str | os.PathLike[str]) -> Self:
+    def of(cls, path: str | os.PathLike[str], **fields: object) -> Self:
         """Return the value for an existing file, with its digest and absolute path."""
         absolute = Path(path).expanduser().absolute()
-        return cls(str(absolute), digest(absolute))
+        return cls(str(absolute), digest(absolute), **fields)  # type: ignore[arg-type]
 
 
 Classical = RichardsonLucy | Wiener

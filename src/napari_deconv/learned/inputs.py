@@ -9,54 +9,105 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_deconv.imaging.value import require
+from napari_deconv.imaging.value import InputError, require, require_number
 from napari_deconv.restoration.engine import Engine
-from napari_deconv.restoration.restorer import Observation, Step
+from napari_deconv.restoration.restorer import Observation, Restorer, Step
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.restoration.wiener import Wiener
 
 Float = npt.NDArray[np.float32]
 
-IMAGE, NOISE = "image", "noise"
-#: Channels that are estimates: Richardson-Lucy after so many iterations, plain or with momentum.
-PLAIN, FAST = "richardson-lucy ", "heavy-ball "
+#: Channels that are known without undoing anything: the counts above the background, how much
+#: light there is, and the background itself.
+IMAGE, NOISE, BACKGROUND = "image", "noise", "background"
+#: Channels that are estimates: Richardson-Lucy after so many iterations, plain, with momentum, or
+#: smoothed by total variation of a weight; and Wiener with so much regularization.
+PLAIN, FAST, SMOOTH, WIENER = "richardson-lucy ", "heavy-ball ", "smoothed ", "wiener "
 #: Of a network that cleans up what Richardson-Lucy has undone: hardly begun, where it often stops,
 #: and further than the noise allows. It mixes them, and adds to the mixture.
 ESTIMATES = (f"{FAST}3", f"{FAST}12", f"{FAST}50")
 INVERSE_CHANNELS = (*ESTIMATES, IMAGE, NOISE)
+#: What is done to an image before a network, and undone after it. "brightness" divides by what
+#: most voxels are darker than. "percentiles" brings two percentiles of the image, the numbers, to
+#: 0 and 1, as CSBDeep does. "standard" brings a mean to 0 and a standard deviation to 1, as
+#: CAREamics does: both of the image, where there are no numbers; two numbers, in counts with the
+#: background; or two more for the way back, where what comes out has units of its own.
+Normalization = Literal["brightness", "percentiles", "standard"]
+BRIGHTNESS: Normalization = "brightness"
+PERCENTILES: Normalization = "percentiles"
+STANDARD: Normalization = "standard"
 #: Part of the voxels that may be brighter than the brightness of an image.
 BRIGHTEST = 1e-3
 #: Brightness is no less than this: of noise alone nothing is to be made large.
 LEAST_BRIGHTNESS = 1.0
 
 
-def require_channels(channels: Sequence[str]) -> None:
-    """Raise `InputError` unless all channels are known, and made by one run."""
-    for channel in channels:
-        require(
-            channel in (IMAGE, NOISE) or _iterations(channel) > 0,
-            f"The channel {channel!r} of a network is not known; there are {IMAGE!r}, {NOISE!r} "
-            f"and {PLAIN + '10'!r} or {FAST + '10'!r} or another number of iterations",
-        )
-    kinds = {kind for kind in (PLAIN, FAST) for channel in channels if channel.startswith(kind)}
-    require(len(kinds) < 2, f"A network's channels are either {PLAIN!r} or {FAST!r}, not both")
+@dataclass(frozen=True)
+class Undoing:
+    """A method whose states are channels.
+
+    Parameters
+    ----------
+    method : Restorer
+        That runs.
+    wanted : dict
+        From the number of an iteration to the name of the channel that its state is.
+    """
+
+    method: Restorer
+    wanted: dict[int, str]
+
+
+def undoings(channels: Sequence[str]) -> list[Undoing]:
+    """Return the methods whose states are channels, each once.
+
+    Raises
+    ------
+    InputError
+        If a channel is not known.
+    """
+    found = []
+    iterated = [name for name in channels if name.startswith((PLAIN, FAST, SMOOTH))]
+    for kind in dict.fromkeys(name.rpartition(" ")[0] for name in iterated):
+        alike = [name for name in iterated if name.rpartition(" ")[0] == kind]
+        wanted = {_iterations(name): name for name in alike}
+        found.append(Undoing(_richardson_lucy(f"{kind} ", max(wanted)), wanted))
+    for name in channels:
+        if name.startswith(WIENER):
+            found.append(Undoing(Wiener(_number(name)), {1: name}))
+        elif not name.startswith((PLAIN, FAST, SMOOTH)):
+            require(
+                name in (IMAGE, NOISE, BACKGROUND),
+                f"The channel {name!r} of a network is not known; there are {IMAGE!r}, {NOISE!r}, "
+                f"{BACKGROUND!r}, {PLAIN + '10'!r}, {FAST + '10'!r} or {SMOOTH + '0.02 10'!r}, or "
+                f"another number of iterations, and {WIENER + '0.01'!r} or another regularization",
+            )
+    return found
+
+
+def _richardson_lucy(kind: str, iterations: int) -> RichardsonLucy:
+    if kind.startswith(SMOOTH):
+        return RichardsonLucy(iterations, "heavy-ball", tv_weight=_number(kind.strip()))
+    return RichardsonLucy(iterations, "none" if kind == PLAIN else "heavy-ball")
 
 
 def _iterations(channel: str) -> int:
-    number = channel.removeprefix(PLAIN).removeprefix(FAST)
-    return int(number) if channel.startswith((PLAIN, FAST)) and number.isdecimal() else 0
+    number = _number(channel)
+    require(number >= 1 and number == int(number), f"The channel {channel!r} has no iterations")
+    return int(number)
 
 
-def method_of(channels: Sequence[str]) -> RichardsonLucy | None:
-    """Return the method whose states are channels; None where there are none."""
-    most = max(map(_iterations, channels), default=0)
-    if not most:
-        return None
-    is_plain = any(channel.startswith(PLAIN) for channel in channels)
-    return RichardsonLucy(most, "none" if is_plain else "heavy-ball")
+def _number(channel: str) -> float:
+    try:
+        return float(channel.rpartition(" ")[2])
+    except ValueError as error:
+        raise InputError(f"The channel {channel!r} of a network lacks its number") from error
 
 
 def states(
@@ -66,19 +117,19 @@ def states(
     found: dict[str, Float] = {}
     if IMAGE in channels:
         found[IMAGE] = observation.image - np.float32(observation.background)
-    method = method_of(channels)
-    if method is None:
-        return found
-    wanted = {_iterations(channel): channel for channel in channels if _iterations(channel)}
-    for step in method.steps(observation, engine):
-        if step.estimate is not None:
-            # Of an image that is zero everywhere the first step is the last.
-            for channel in wanted.values():
-                found.setdefault(channel, step.estimate)
-            found[wanted[method.iterations]] = step.estimate
-        elif step.done in wanted and step.peek is not None:
-            found[wanted[step.done]] = step.peek()
-        yield step
+    if BACKGROUND in channels:
+        found[BACKGROUND] = np.array(observation.background, np.float32)
+    for undoing in undoings(channels):
+        wanted, last = undoing.wanted, max(undoing.wanted)
+        for step in undoing.method.steps(observation, engine):
+            if step.estimate is not None:
+                # Of an image that is zero everywhere the first step is the last.
+                for channel in wanted.values():
+                    found.setdefault(channel, step.estimate)
+                found[wanted[last]] = step.estimate
+            elif step.done in wanted and step.peek is not None:
+                found[wanted[step.done]] = step.peek()
+            yield step
     return found
 
 
@@ -96,9 +147,109 @@ def stacked(
 
     They are divided by the brightness `bright`, in counts, of which `gain` are a photon.
     """
-    shape = next(iter(found.values())).shape
-    result = np.empty((len(channels), *shape), np.float32)
+    result = np.empty((len(channels), *found[channels[0]].shape), np.float32)
     for place, channel in zip(result, channels, strict=True):
         light = math.log10(max(bright / gain, LEAST_BRIGHTNESS)) / 3
         place[...] = light if channel == NOISE else found[channel] / bright
     return result
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """From counts above the background to what a network is given, and back.
+
+    Parameters
+    ----------
+    low, unit : float
+        What goes in is (counts - low) / unit.
+    factor, shift : float
+        What comes out, times the factor and with the shift added, is the image.
+    """
+
+    low: float
+    unit: float
+    factor: float
+    shift: float
+
+
+def require_numbers(normalization: str, numbers: Sequence[float]) -> None:
+    """Raise `InputError` unless the numbers are those of a normalization; see `Normalization`."""
+    known = get_args(Normalization)
+    require(
+        normalization in known,
+        f"The normalization {normalization!r} is not known; choose one of {', '.join(known)}",
+    )
+    for value in numbers:
+        require_number("A number of a normalization", value)
+    if normalization == PERCENTILES:
+        require(
+            len(numbers) == 2 and 0 <= numbers[0] < numbers[1] <= 100,
+            f"Percentiles are two numbers from 0 to 100, the lower one first, not {tuple(numbers)}",
+        )
+    elif normalization == STANDARD:
+        # What is divided by stands second.
+        require(
+            len(numbers) in (0, 2, 4) and (not numbers or numbers[1] > 0),
+            "A mean and a standard deviation above 0 are two numbers, and two more where the "
+            f"way back has its own, not {tuple(numbers)}",
+        )
+    else:
+        require(not numbers, "To divide by the brightness takes no numbers")
+
+
+def measured(
+    normalization: str, numbers: Sequence[float], found: Sequence[dict[str, Float]]
+) -> tuple[float, float] | None:
+    """Return what is subtracted from an image and what it is divided by, from samples of it.
+
+    Returns
+    -------
+    (float, float), optional
+        In counts above the background; None where nothing is to be measured.
+    """
+    if normalization == BRIGHTNESS or (normalization == STANDARD and numbers):
+        return None
+    values = np.concatenate([some[IMAGE].reshape(-1) for some in found])
+    if normalization == STANDARD:
+        return float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64)) or 1.0
+    low, high = np.percentile(values, numbers)
+    # A constant image has no range to be brought to 1.
+    return float(low), float(high - low) or 1.0
+
+
+def scaling(
+    numbers: Sequence[float],
+    levels: tuple[float, ...] | None,
+    *,
+    bright: float,
+    background: float,
+) -> Scaling:
+    """Return how an image is scaled.
+
+    Parameters
+    ----------
+    numbers : sequence of float
+        Of the normalization; see `Normalization`.
+    levels : (float, float), optional
+        What `measured` gave.
+    bright, background : float
+        Brightness of the image, and the counts under everything.
+    """
+    if levels is not None:
+        low, unit = levels
+        return Scaling(low, unit, unit, low)
+    if not numbers:
+        return Scaling(0.0, bright, bright, 0.0)
+    mean, unit = numbers[0] - background, numbers[1]
+    # Units of its own have a background of their own: then nothing is known to subtract.
+    back = (unit, mean) if len(numbers) == 2 else (numbers[3], numbers[2])
+    return Scaling(mean, unit, *back)
+
+
+def scaled(
+    channels: Sequence[str], found: dict[str, Float], how: Scaling, gain: float = 1.0
+) -> Float:
+    """Return the channels as a network is given them, (C, Z, Y, X) or (C, Y, X)."""
+    if how.low:  # of the image alone, which then is the one channel
+        found = {IMAGE: found[IMAGE] - np.float32(how.low)}
+    return stacked(channels, found, how.unit, gain)

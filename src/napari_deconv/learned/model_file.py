@@ -21,63 +21,19 @@ from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError, Value, require
 from napari_deconv.version import __version__
 
-from .inputs import require_channels
+from .calibration import Calibration
+from .designs import Design
+from .nets import Net
 from .pairs import Light
-from .unet import UNet
 
 Kind = TypeVar("Kind", bound=Value)
 
 SUFFIX = ".safetensors"
 #: Of the header's texts: the one that holds the card.
 CARD = "napari_deconv"
-PSF = "psf"
+NETWORK, PSF = "network", "psf"
 #: Raised when what a file holds changes its meaning.
-FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Design(Value):
-    """A U-Net and what goes into it.
-
-    Parameters
-    ----------
-    channels : tuple of str
-        See `learned.inputs`; what the network adds is added to the first of them.
-    pools : tuple of tuple of int
-        By how much each level pools each axis.
-    first, kernel : int
-        Channels of the first level, and the side of its convolutions.
-    laplace : bool
-        Whether it says how sure it is.
-    mixed : int
-        So many of the first channels are mixed, voxel by voxel; of one the network starts.
-    """
-
-    channels: tuple[str, ...]
-    pools: tuple[tuple[int, ...], ...]
-    first: int = 12
-    kernel: int = 3
-    laplace: bool = False
-    mixed: int = 1
-
-    def __post_init__(self) -> None:
-        require(bool(self.channels) and bool(self.pools), "A network needs channels and levels")
-        require_channels(self.channels)
-        require(
-            1 <= self.mixed <= len(self.channels),
-            f"Of {len(self.channels)} channels, {self.mixed} cannot be mixed",
-        )
-
-    def network(self) -> UNet:
-        """Return the network with new weights, drawn by torch's generator."""
-        return UNet(
-            self.pools,
-            channels=len(self.channels),
-            first=self.first,
-            kernel=self.kernel,
-            laplace=self.laplace,
-            mixed=self.mixed,
-        )
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -100,6 +56,10 @@ class Card(Value):
         That it took.
     validation : float
         Loss on the pairs that were left out.
+    members : int
+        Networks that answer together.
+    calibration : Calibration, optional
+        How wide its intervals must be.
     license, citation, version : str
         Who may use it, what to cite, and the version that made it.
     format : int
@@ -114,6 +74,8 @@ class Card(Value):
     steps: int = 0
     seconds: float = 0.0
     validation: float = 0.0
+    members: int = 1
+    calibration: Calibration | None = None
     license: str = "CC0-1.0"
     citation: str = ""
     version: str = __version__
@@ -122,11 +84,21 @@ class Card(Value):
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A trained network with its card and the PSF that it was trained with."""
+    """A trained network, or several, with the card and the PSFs that it was trained with."""
 
     card: Card
-    network: UNet
-    psf: Psf
+    networks: tuple[Net, ...]
+    psfs: tuple[Psf, ...]
+
+    @property
+    def network(self) -> Net:
+        """The first network."""
+        return self.networks[0]
+
+    @property
+    def psf(self) -> Psf:
+        """The PSF that stands for all."""
+        return self.psfs[0]
 
 
 def write_model(path: str | os.PathLike[str], model: Model, *, overwrite: bool = False) -> Path:
@@ -137,10 +109,10 @@ def write_model(path: str | os.PathLike[str], model: Model, *, overwrite: bool =
     InputError
         If the file is there already, or cannot be written.
     """
-    tensors = {f"network.{name}": value for name, value in model.network.state_dict().items()}
-    return write_tensors(
-        path, {**tensors, PSF: torch.tensor(model.psf.samples)}, model.card, overwrite=overwrite
-    )
+    tensors = {f"{PSF}.{n}": torch.tensor(psf.samples) for n, psf in enumerate(model.psfs)}
+    for number, network in enumerate(model.networks):
+        tensors |= {f"{NETWORK}.{number}.{key}": v for key, v in network.state_dict().items()}
+    return write_tensors(path, tensors, model.card, overwrite=overwrite)
 
 
 def write_tensors(
@@ -187,12 +159,20 @@ def read_model(path: str | os.PathLike[str]) -> Model:
         card.format <= FORMAT,
         f"{name} was made by a later version of napari-deconv; update it to use this model",
     )
-    network = card.design.network()
+    networks = tuple(_network_in(tensors, card, number, name) for number in range(card.members))
+    numbers = sum(key.startswith(f"{PSF}.") for key in tensors)
+    psfs = [tensors[f"{PSF}.{n}"] for n in range(numbers) if f"{PSF}.{n}" in tensors]
+    require(bool(psfs), f"{name} lacks the PSF that its model was trained with")
+    return Model(card, networks, tuple(Psf(np.asarray(p.numpy()), card.spacing_um) for p in psfs))
+
+
+def _network_in(tensors: dict[str, Tensor], card: Card, number: int, name: str) -> Net:
+    """Return one of the networks of a file."""
+    prefix = f"{NETWORK}.{number}."
     weights = {
-        key.removeprefix("network."): value
-        for key, value in tensors.items()
-        if key.startswith("network.")
+        key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
     }
+    network = card.design.network()
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
@@ -202,9 +182,7 @@ def read_model(path: str | os.PathLike[str]) -> Model:
         ) from error
     finite = all(bool(torch.isfinite(value).all()) for value in weights.values())
     require(finite, f"The weights in {name} are not finite: its training had failed")
-    require(PSF in tensors, f"{name} lacks the PSF that its model was trained with")
-    psf = Psf(np.asarray(tensors[PSF].numpy()), card.spacing_um)
-    return Model(card, network.eval(), psf)
+    return network.eval()
 
 
 def read_card(path: str | os.PathLike[str]) -> Card:

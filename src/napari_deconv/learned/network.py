@@ -2,7 +2,7 @@
 
 What the known PSF can undo is undone first, on the engine; the network then runs over the result
 in blocks, each with as much around it as the network looks, so that memory stays bounded and
-blocks and tiles leave no seams.
+blocks and tiles leave no seams. Networks that blur themselves run on a tile at once.
 """
 
 from __future__ import annotations
@@ -11,22 +11,36 @@ import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import product
+from itertools import chain, combinations, product
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from napari_deconv.imaging.psf import Psf
-from napari_deconv.imaging.value import Value
+from napari_deconv.imaging.value import Value, require
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.restorer import SEAM_TOLERANCE, Observation, Step, ended
-from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 
-from .inputs import brightness, method_of, stacked, states
+from .blurring import inside
+from .calibration import LEVELS, together
+from .inputs import (
+    BRIGHTNESS,
+    Scaling,
+    Undoing,
+    brightness,
+    measured,
+    scaled,
+    scaling,
+    stacked,
+    states,
+    undoings,
+)
 from .model_file import Card, Model, read_card, read_model
-from .unet import UNet
+from .nets import Net, best_device
+from .samples import symmetric_axes
 
 Float = npt.NDArray[np.float32]
 
@@ -35,10 +49,19 @@ BLOCK = (32, 96, 96)
 #: Float32 volumes of a run beside those of Richardson-Lucy: channels, and the result.
 VOLUMES_BESIDE = 2.0
 #: How far beyond the photons of its training an image may lie, as a factor; and how far its PSF
-#: may be from the one of the training.
+#: may be from those of the training.
 MARGIN, MOST_APART = 4.0, 0.2
 #: Transforms that a voxel costs as much as in a network of 12 first channels; measured on a CPU.
 TRANSFORMS = 160
+#: What a run may give: the restored image, half the width of the interval that holds the truth in
+#: half or nine tenths of the voxels, or how far several answers lie apart.
+ESTIMATE, HALF_50, HALF_90, DISAGREEMENT = (
+    "estimate",
+    "half-width 50",
+    "half-width 90",
+    "disagreement",
+)
+SHOWN = (ESTIMATE, HALF_50, HALF_90, DISAGREEMENT)
 
 
 @dataclass(frozen=True)
@@ -49,20 +72,48 @@ class Learned(Value):
     ----------
     path : str
         Of its file.
+    shows : str
+        One of `SHOWN`.
+    mirrored : bool
+        Whether the image is restored mirrored as well, along the axes along which the PSF is its
+        own mirror image, and the answers averaged.
     bright : float, optional
         Brightness that the channels are divided by; that of the image where not given.
+    settings : tuple of float, optional
+        What a network reads off the whole image.
+    levels : tuple of float, optional
+        What is subtracted from the image and what it is divided by, where its network asks for
+        that; see `inputs.measured`.
 
     Raises
     ------
     InputError
-        If the file is no model.
+        If the file is no model, or cannot give what is asked for.
     """
 
     path: str
+    shows: str = ESTIMATE
+    mirrored: bool = False
     bright: float | None = None
+    settings: tuple[float, ...] | None = None
+    levels: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        _ = self.card
+        card = self.card
+        require(
+            self.shows in SHOWN,
+            f"A network does not give {self.shows!r}; choose one of {', '.join(SHOWN)}",
+        )
+        require(
+            self.shows not in (HALF_50, HALF_90) or card.calibration is not None,
+            f"The network {card.name!r} tells no intervals: it was trained without simulated or "
+            "recorded pairs to calibrate them on; train one on such pairs",
+        )
+        require(
+            self.shows != DISAGREEMENT or card.members > 1 or self.mirrored,
+            f"The network {card.name!r} is one alone, which cannot disagree; train several "
+            "members, or ask for mirrored answers",
+        )
 
     @property
     def card(self) -> Card:
@@ -75,64 +126,85 @@ class Learned(Value):
         return _kept_model(self.path, _changed(self.path))
 
     @property
-    def undoing(self) -> RichardsonLucy | None:
+    def undoings(self) -> list[Undoing]:
         """What goes before the network."""
-        return method_of(self.card.design.channels)
+        return undoings(self.card.design.channels)
 
     @property
     def volumes(self) -> float:
         """Peak memory in float32 volumes of the padded image."""
-        before = self.undoing.volumes if self.undoing is not None else 1.0
-        return before + len(self.card.design.channels) + VOLUMES_BESIDE
+        before = max((undoing.method.volumes for undoing in self.undoings), default=1.0)
+        beside = max(VOLUMES_BESIDE, self.model.network.volumes)
+        return before + len(self.card.design.channels) + beside
 
     @property
     def transforms(self) -> int:
         """What a run costs, in transforms of the same size."""
-        before = self.undoing.transforms if self.undoing is not None else 0
-        return before + round(TRANSFORMS * (self.card.design.first / 12) ** 2)
+        before = sum(undoing.method.transforms for undoing in self.undoings)
+        first = getattr(self.card.design, "first", 1)
+        answers = self.card.members * (4 if self.mirrored else 1)
+        return before + math.ceil(TRANSFORMS * (first / 12) ** 2 * answers)
 
     def halo(self, psf: Psf, tolerance: float = SEAM_TOLERANCE) -> tuple[int, ...] | None:
         """Return how far the network and what goes before it look; None before it is settled."""
         if self.bright is None:
             return None
-        around = _around(self.model.network)
-        before = self.undoing.halo(psf, tolerance) if self.undoing is not None else None
-        reach = before or (0,) * len(around)
-        strides = self.model.network.strides
+        network = self.model.network
+        halos = [undoing.method.halo(psf, tolerance) for undoing in self.undoings]
+        reach = tuple(map(max, zip((0,) * psf.samples.ndim, *filter(None, halos), strict=True)))
+        around = network.reach(psf, tolerance)
         return tuple(
             -(-(far + more) // stride) * stride
-            for far, more, stride in zip(reach, around, strides, strict=True)
+            for far, more, stride in zip(reach, around, network.strides, strict=True)
         )
 
     def settled(self, samples: Sequence[Observation], engine: Engine) -> Learned:
-        """Return the method with the brightness of the brightest sample."""
+        """Return the method with the brightness of the brightest sample, and the levels of all."""
         channels = self.card.design.channels
         found = [ended(states(channels, sample, engine)) for sample in samples]
-        return replace(self, bright=max(brightness(channels, some) for some in found))
+        brights = [brightness(channels, some) for some in found]
+        bright = max(brights)
+        brightest = brights.index(bright)
+        inputs = stacked(channels, found[brightest], bright, self.card.light.gain)
+        settings = _settings_of(self.model.network, inputs, samples[brightest].psf)
+        return replace(self, bright=bright, settings=settings, levels=measured(*self._kind, found))
+
+    @property
+    def _kind(self) -> tuple[str, tuple[float, ...]]:
+        """The normalization of the design, and its numbers; of most designs, the brightness."""
+        design = self.card.design
+        return getattr(design, "normalization", BRIGHTNESS), getattr(design, "numbers", ())
+
+    def _scaling(self, found: dict[str, Float], bright: float, background: float) -> Scaling:
+        levels = self.levels or measured(*self._kind, [found])
+        return scaling(self._kind[1], levels, bright=bright, background=background)
 
     def work_shape(
         self, image_shape: tuple[int, ...], psf_shape: tuple[int, ...]
     ) -> tuple[int, ...]:
         """Return the shape of the volumes that a run works on."""
-        before = self.undoing
-        return before.work_shape(image_shape, psf_shape) if before is not None else image_shape
+        shapes = [u.method.work_shape(image_shape, psf_shape) for u in self.undoings]
+        if self.model.network.holds_blur:
+            shapes.append(tuple(n + p for n, p in zip(image_shape, psf_shape, strict=True)))
+        return tuple(map(max, zip(image_shape, *shapes, strict=True)))
 
     def steps(self, observation: Observation, engine: Engine) -> Iterator[Step]:
         """Yield a step an iteration and then one a block; the last holds the estimate."""
         network, channels = self.model.network, self.card.design.channels
-        before = self.undoing.iterations if self.undoing is not None else 0
+        before = sum(max(undoing.wanted) for undoing in self.undoings)
         blocks = list(_blocks(observation, network))
         total = before + len(blocks)
         found = yield from _counted(states(channels, observation, engine), total)
         bright = self.bright or brightness(channels, found)
-        result = np.empty(observation.image.shape, np.float32)
-        gain = self.card.light.gain
-        inputs = torch.from_numpy(stacked(channels, found, bright, gain))
+        how = self._scaling(found, bright, observation.background)
+        inputs = torch.from_numpy(scaled(channels, found, how, self.card.light.gain))
         del found
-        device = _device()
-        network.to(device)
+        # How far answers lie apart does not move with the image.
+        shift = how.shift if self.shows == ESTIMATE else 0.0
+        result = np.empty(observation.image.shape, np.float32)
+        answering = _Answering(self, observation.psf, best_device())
         for number, block in enumerate(blocks, start=1):
-            result[block.keep] = _restored(network, inputs, block, device) * bright
+            result[block.keep] = answering(inputs, block) * how.factor + shift
             is_last = number == len(blocks)
             note = f"network block {number} of {len(blocks)}"
             if is_last:
@@ -160,12 +232,49 @@ class Learned(Value):
         if known and here and not np.allclose(known, here, rtol=0.05):
             sizes = [" x ".join(f"{step:.4g}" for step in steps) for steps in (here, known)]
             found.append(f"outside its training: voxels of {sizes[0]} um, it has seen {sizes[1]}")
-        apart = psf_distance(psf.samples, self.model.psf.samples)
-        if apart > MOST_APART:
+        # One voxel stands for a PSF that is not known, in a model from elsewhere.
+        known_psfs = [seen.samples for seen in self.model.psfs if seen.samples.size > 1]
+        apart = min((psf_distance(psf.samples, seen) for seen in known_psfs), default=0.0)
+        if apart > MOST_APART and not self.model.network.holds_blur:
             found.append(
-                f"outside its training: the PSF differs from the one it has seen by {apart:.0%}"
+                f"outside its training: the PSF differs from the nearest it has seen by {apart:.0%}"
             )
         return tuple(found)
+
+
+class _Answering:
+    """What networks make of blocks, together: the part that is to be shown, over the brightness."""
+
+    def __init__(self, learned: Learned, psf: Psf, device: torch.device) -> None:
+        self.learned, self.device = learned, device
+        self.networks = [network.to(device) for network in learned.model.networks]
+        self.psf = torch.tensor(psf.samples)[None].to(device)
+        axes = symmetric_axes(psf.samples) if learned.mirrored else ()
+        self.turns = list(chain(*(combinations(axes, n) for n in range(len(axes) + 1))))
+        told = learned.settings
+        self.settings = torch.tensor([told]).to(device) if told is not None else None
+
+    def __call__(self, inputs: Tensor, block: _Block) -> Float:
+        piece = _piece(inputs, block, self.networks[0].strides).to(self.device)
+        answers = []
+        with torch.inference_mode():
+            for network, turn in product(self.networks, self.turns):
+                # The first two axes count images and channels.
+                axes = [axis + 2 for axis in turn]
+                out = network(torch.flip(piece, axes), self.psf, self.settings)
+                out = inside(torch.flip(out, axes)[0], block.within)
+                answers.append(out.cpu().numpy())
+        return self._shown(answers)
+
+    def _shown(self, answers: Sequence[Float]) -> Float:
+        shows, calibration = self.learned.shows, self.learned.card.calibration
+        if shows == DISAGREEMENT:
+            spread: Float = np.std([answer[0] for answer in answers], axis=0)
+            return spread
+        image, scale = together(answers)
+        if shows == ESTIMATE or calibration is None:
+            return image
+        return calibration.half_width(image, scale, LEVELS[shows == HALF_90])
 
 
 @dataclass(frozen=True)
@@ -178,12 +287,18 @@ class _Block:
     within: tuple[slice, ...]
 
 
-def _blocks(observation: Observation, network: UNet) -> Iterator[_Block]:
-    """Yield the blocks of an image; their grid is that of the whole, wherever the piece begins."""
-    shape, strides, around = observation.image.shape, network.strides, _around(network)
+def _blocks(observation: Observation, network: Net) -> Iterator[_Block]:
+    """Yield the blocks of an image; their grid is that of the whole, wherever the piece begins.
+
+    A network that blurs has one block: all of it.
+    """
+    shape, strides = observation.image.shape, network.strides
+    around = _around(network, observation.psf)
     first = observation.start or (0,) * len(shape)
     leads = [start % stride for start, stride in zip(first, strides, strict=True)]
     sides = BLOCK[-len(shape) :]
+    if network.holds_blur:
+        sides = tuple(n + lead for n, lead in zip(shape, leads, strict=True))
     starts = [range(-lead, n, side) for lead, n, side in zip(leads, shape, sides, strict=True)]
     for begin in product(*starts):
         low = [b - more for b, more in zip(begin, around, strict=True)]
@@ -204,26 +319,33 @@ def _blocks(observation: Observation, network: UNet) -> Iterator[_Block]:
         yield _Block(tuple(read), tuple(lead), tuple(keep), tuple(within))
 
 
-def _restored(network: UNet, inputs: torch.Tensor, block: _Block, device: torch.device) -> Float:
-    """Return what the network makes of a block."""
-    piece = inputs[(slice(None), *block.read)][None]
-    if any(block.lead):
-        ends = [width for before in reversed(block.lead) for width in (before, 0)]
-        piece = torch.nn.functional.pad(piece, ends, mode="replicate")
+def _piece(inputs: Tensor, block: _Block, strides: Sequence[int]) -> Tensor:
+    """Return what a block reads, (1, C, ...), repeated at its ends up to the network's grid."""
+    piece = inside(inputs, block.read)[None]
+    ends: list[int] = []
+    widths = zip(block.lead, piece.shape[2:], strides, strict=True)
+    for before, n, stride in reversed(list(widths)):
+        ends += [before, -(before + n) % stride]
+    return torch.nn.functional.pad(piece, ends, mode="replicate") if any(ends) else piece
+
+
+def _settings_of(network: Net, inputs: Float, psf: Psf) -> tuple[float, ...] | None:
+    """Return what a network reads off an image; None where it reads nothing."""
     with torch.inference_mode():
-        out = network(piece.to(device))
-    found: Float = out[(0, 0, *block.within)].cpu().numpy()
-    return found
+        found = network.settings(torch.from_numpy(inputs)[None], torch.tensor(psf.samples)[None])
+    return None if found is None else tuple(found[0].tolist())
 
 
 def _counted(
     steps: Generator[Step, None, dict[str, Float]], total: int
 ) -> Generator[Step, None, dict[str, Float]]:
     """Pass the steps on, counted among all; what they estimate is not the result yet."""
+    done = 0
     try:
         while True:
             step = next(steps)
-            yield replace(step, total=total, estimate=None)
+            done += 1
+            yield replace(step, done=done, total=total, estimate=None)
     except StopIteration as end:
         found: dict[str, Float] = end.value
         return found
@@ -246,16 +368,14 @@ def psf_distance(first: Float, second: Float) -> float:
     return float(np.linalg.norm(a - b) / np.linalg.norm(a))
 
 
-def _around(network: UNet) -> tuple[int, ...]:
-    """Return the network's halo in whole cells of its grid."""
+def _around(network: Net, psf: Psf) -> tuple[int, ...]:
+    """Return the network's halo in whole cells of its grid; none where it has one block."""
+    if network.holds_blur:
+        return (0,) * psf.samples.ndim
     return tuple(
         math.ceil(reach / stride) * stride
-        for reach, stride in zip(network.halo, network.strides, strict=True)
+        for reach, stride in zip(network.reach(psf, SEAM_TOLERANCE), network.strides, strict=True)
     )
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _changed(path: str) -> float:

@@ -7,18 +7,23 @@ view, blurred by the PSF, with the photons, the background and the read noise of
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_deconv.imaging.camera import Camera
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.structures import KINDS, structures
 from napari_deconv.imaging.value import Value, require, require_number
 
 Float = npt.NDArray[np.float32]
 
+#: Variance of a voxel that holds hardly any photon, in photons squared.
+LEAST_VARIANCE = 0.25
+#: Pieces that one large recorded pair is cut into at most, and their least side in voxels.
+PIECES, LEAST_PIECE = 10, 32
 #: Voxels that a simulated volume has beyond the field of view at most, on each side.
 MOST_BEYOND = 24
 
@@ -95,6 +100,74 @@ class Pair:
     photons: float
 
 
+@dataclass(frozen=True, eq=False)
+class Twin:
+    """Two recordings of one sample, or the photons of one recording in two parts.
+
+    What a network makes of one, once it is blurred, has to meet the other: its noise is another
+    one, so that noise is not learned (Lehtinen et al. 2018, arXiv 1803.04189).
+
+    Parameters
+    ----------
+    counts, other : ndarray of float32
+    background, other_background : float
+        Of each, in counts.
+    factor : float
+        How much brighter the first is than the other one.
+    variance : ndarray of float32
+        Of the noise of the other one, in counts squared.
+    """
+
+    counts: Float
+    other: Float
+    background: float
+    other_background: float
+    factor: float
+    variance: Float
+
+
+def twin_of(
+    counts: Float, other: Float, background: float, other_background: float, camera: Camera
+) -> Twin:
+    """Return two recordings of one sample as a pair.
+
+    Parameters
+    ----------
+    counts, other : array, (Z, Y, X) or (Y, X)
+        Of one shape, the sample in the same place.
+    background, other_background : float
+        Of each, in counts.
+    camera : Camera
+        That recorded them.
+
+    Raises
+    ------
+    InputError
+        If the shapes differ, or one of them has no light above its background.
+    """
+    from scipy.ndimage import uniform_filter
+
+    require(
+        counts.shape == other.shape,
+        f"Two recordings of one sample must be of one shape, not {counts.shape} and "
+        f"{other.shape}; crop or register them",
+    )
+    ours = float(np.asarray(counts, np.float64).sum() - background * counts.size)
+    theirs = float(np.asarray(other, np.float64).sum() - other_background * other.size)
+    require(
+        ours > 0 and theirs > 0,
+        "One of two recordings is darker than its background: there is nothing to learn from it",
+    )
+    first, second = np.asarray(counts, np.float32), np.asarray(other, np.float32)
+    # The expected counts of the other one, from the first: its own noise must not weigh itself.
+    expected = (uniform_filter(first, 3) - background) * (theirs / ours) + other_background
+    photons = np.maximum(expected - camera.offset, 0) / camera.gain
+    variance = camera.gain**2 * (photons + camera.read_noise**2)
+    least = camera.gain**2 * LEAST_VARIANCE
+    weight = np.maximum(variance, least).astype(np.float32)
+    return Twin(first, second, background, other_background, ours / theirs, weight)
+
+
 def given_pair(counts: Float, truth: Float, background: float, truth_background: float) -> Pair:
     """Return a pair that was recorded: the same sample twice, the truth in whatever units.
 
@@ -125,6 +198,29 @@ def given_pair(counts: Float, truth: Float, background: float, truth_background:
     factor = light / float(lit.sum(dtype=np.float64))
     found = np.asarray(counts, np.float32)
     return Pair(found, lit * np.float32(factor), background, float(found.max()) - background)
+
+
+def pieces_of(pair: Pair) -> list[Pair]:
+    """Return one large pair as several, side by side along its longest lateral axis.
+
+    Raises
+    ------
+    InputError
+        If it is too small for two.
+    """
+    shape = pair.counts.shape
+    axis = max(range(len(shape) - 2, len(shape)), key=lambda axis: shape[axis])
+    count = min(PIECES, shape[axis] // LEAST_PIECE)
+    require(
+        count > 1,
+        f"A pair of {' x '.join(map(str, shape))} voxels is too small to learn from one part and "
+        f"to look at another; its longer side needs {2 * LEAST_PIECE} voxels",
+    )
+    counts, truths = (np.array_split(v, count, axis=axis) for v in (pair.counts, pair.truth))
+    return [
+        Pair(np.ascontiguousarray(c), np.ascontiguousarray(t), pair.background, pair.photons)
+        for c, t in zip(counts, truths, strict=True)
+    ]
 
 
 def simulated_pair(
@@ -175,8 +271,12 @@ def simulated_pair(
 
 
 def simulated_pairs(
-    count: int, shape: tuple[int, ...], psf: Psf, light: Light, seed: int
+    count: int, shape: tuple[int, ...], psfs: Sequence[Psf], light: Light, seed: int
 ) -> Iterator[Pair]:
-    """Yield pairs; pair k of a seed is the same however many there are."""
+    """Yield pairs, with one PSF after the other.
+
+    Pair k of a seed is the same however many there are.
+    """
     for number in range(count):
+        psf = psfs[number % len(psfs)]
         yield simulated_pair(shape, psf, light, np.random.default_rng((seed, number)))

@@ -6,86 +6,35 @@ ended goes on from its checkpoint as if it had not been.
 
 from __future__ import annotations
 
-import copy
-import math
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from napari_deconv.imaging.psf import Psf
-from napari_deconv.imaging.value import InputError, Value, require, require_number
+from napari_deconv.imaging.value import Value, require
 from napari_deconv.restoration.engine import Engine
-from napari_deconv.restoration.restorer import Observation, Step, ended, observe
+from napari_deconv.restoration.restorer import Observation, Step, ended
 
-from .inputs import ESTIMATES, IMAGE, INVERSE_CHANNELS, brightness, stacked, states
-from .model_file import Card, Design, Model, read_tensors, write_tensors
-from .pairs import Light, Pair, simulated_pairs
-from .unet import UNet, pools_for
+from .calibration import calibration_of
+from .designs import Design
+from .inputs import brightness, stacked, states
+from .model_file import Card, Model
+from .nets import best_device
+from .pairs import Light, Pair, Twin, simulated_pairs
+from .samples import Sample, sample_of, sample_of_twin
+from .trainer import Schedule, Trainer
 
 Float = npt.NDArray[np.float32]
 
-#: Part of the patches that are taken anywhere; the others hold some of the brightest voxels.
-ANYWHERE = 0.3
-#: Mean square of a truth, in units of its brightness, below which a patch counts as dark.
-LEAST_LIGHT = 1e-3
-#: A PSF that differs from its mirror image by less, as a part of itself, counts as symmetric.
-SYMMETRIC = 0.05
-#: Steps between two looks at the pairs that were left out.
-LOOK_EVERY = 50
 #: Seconds between two checkpoints.
 KEEP_EVERY_S = 60.0
-
-
-@dataclass(frozen=True)
-class Schedule(Value):
-    """How long and on how much a network learns.
-
-    Parameters
-    ----------
-    pairs, left_out : int
-        Pairs to learn from, and pairs to look at only.
-    shape, patch : tuple of int
-        Voxels of a pair, and of what is cut from it.
-    batch : int
-        Patches a step.
-    steps : int
-        At most.
-    learning_rate : float
-        Of Adam at the start; it falls to 0 along a cosine.
-    patience : int
-        Looks without a better loss after which training stops.
-    seed : int
-    """
-
-    pairs: int = 96
-    left_out: int = 8
-    shape: tuple[int, ...] = (32, 80, 80)
-    patch: tuple[int, ...] = (16, 48, 48)
-    batch: int = 4
-    steps: int = 1500
-    learning_rate: float = 1e-3
-    patience: int = 20
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("pairs", "left_out", "batch", "steps", "patience"):
-            require_number(f"The number of {name.replace('_', ' ')}", getattr(self, name), least=1)
-        require_number("The learning rate", self.learning_rate, above=0)
-        require(
-            len(self.shape) == len(self.patch)
-            and all(1 <= p <= n for p, n in zip(self.patch, self.shape, strict=True)),
-            f"A patch of {self.patch} voxels does not fit into a pair of {self.shape}",
-        )
-
 
 #: By the names that users choose them by.
 PRESETS = {
@@ -95,60 +44,76 @@ PRESETS = {
 }
 
 
-def inverse_design(psf: Psf, *, first: int = 12, depth: int = 2, laplace: bool = False) -> Design:
-    """Return the U-Net that cleans up what Richardson-Lucy has undone."""
-    spacing = psf.spacing_um or (1.0,) * psf.samples.ndim
-    pools = pools_for(spacing, depth)
-    return Design(INVERSE_CHANNELS, pools, first=first, laplace=laplace, mixed=len(ESTIMATES))
-
-
-def care_design(psf: Psf, *, first: int = 32, depth: int = 2, laplace: bool = False) -> Design:
-    """Return the U-Net of CARE: it sees the image alone, and knows the PSF from its pairs only."""
-    spacing = psf.spacing_um or (1.0,) * psf.samples.ndim
-    return Design((IMAGE,), pools_for(spacing, depth), first=first, laplace=laplace)
-
-
-#: By the names that users choose them by.
-DESIGNS = {"inverse": inverse_design, "care": care_design}
-
-
 @dataclass(frozen=True, eq=False)
-class Sample:
-    """A pair as a network sees it: channels, and the truth in the same unit."""
+class Lessons:
+    """What a network learns from.
 
-    channels: Float
-    truth: Float
+    Parameters
+    ----------
+    psfs : sequence of Psf
+        On the voxels of the stacks that the network is for. Pairs are simulated with one after the
+        other; what was recorded has the first.
+    light : Light
+        Photons, background and noise of the stacks.
+    pairs : sequence of Pair
+        Recorded pairs, two at the least, in the place of simulated ones; the last tenth of them
+        is left out.
+    twins : sequence of Twin
+        Recorded twice, or photons in two parts, two at the least: beside the simulated pairs.
+    only_twins : bool
+        Nothing is simulated.
+    """
 
+    psfs: Sequence[Psf]
+    light: Light
+    pairs: Sequence[Pair] = field(default=())
+    twins: Sequence[Twin] = field(default=())
+    only_twins: bool = False
 
-def sample_of(pair: Pair, psf: Psf, design: Design, engine: Engine, gain: float = 1.0) -> Sample:
-    """Return what a network sees of a pair."""
-    observation = observe(np.maximum(pair.counts, 0), psf, pair.background)
-    found = ended(states(design.channels, observation, engine))
-    bright = brightness(design.channels, found)
-    return Sample(stacked(design.channels, found, bright, gain), pair.truth / np.float32(bright))
+    def __post_init__(self) -> None:
+        require(bool(self.psfs), "A network needs a PSF to be trained with")
+        for name, some in (("pair", self.pairs), ("twin", self.twins)):
+            require(
+                len(some) != 1,
+                f"One {name} is not enough: one is learned from and another one looked at",
+            )
+        require(
+            bool(self.twins) or not self.only_twins,
+            "There is nothing to learn from: neither recorded twice nor simulated",
+        )
+
+    def digest(self) -> str:
+        """Return what tells PSFs and recordings from others."""
+        digest = sha256()
+        for psf in self.psfs:
+            digest.update(psf.samples.tobytes())
+        for pair in self.pairs:
+            digest.update(pair.counts.tobytes())
+            digest.update(pair.truth.tobytes())
+        for twin in self.twins:
+            digest.update(twin.counts.tobytes())
+            digest.update(twin.other.tobytes())
+        return digest.hexdigest()
 
 
 def training(
-    psf: Psf,
-    light: Light,
+    lessons: Lessons,
     design: Design,
     schedule: Schedule,
     engine: Engine,
     *,
     name: str = "model",
     checkpoint: Path | None = None,
-    device: str = "cpu",
+    device: str | None = None,
     shown: Observation | None = None,
-    pairs: Sequence[Pair] = (),
-) -> Generator[Step, None, Model]:
-    """Train a network on pairs: those that are given, else simulated with a PSF.
+    start: Model | None = None,
+) -> Generator[Step, bool | None, Model]:
+    """Train a network, or several that answer together.
 
     Parameters
     ----------
-    psf : Psf
-        On the voxels of the stacks that the network is for.
-    light : Light
-        Their photons, background and noise.
+    lessons : Lessons
+        What is learned from.
     design : Design
         The network.
     schedule : Schedule
@@ -159,13 +124,12 @@ def training(
         Of the model.
     checkpoint : Path, optional
         Where the state is kept each minute; one that is there is taken up.
-    device : str
-        Of torch, to train on.
+    device : str, optional
+        Of torch, to train on; the fastest there is where not given.
     shown : Observation, optional
         A region of a real stack, restored now and then on the way.
-    pairs : sequence of Pair
-        Recorded pairs, two at the least, in the place of simulated ones; the last tenth of them
-        is left out.
+    start : Model, optional
+        Of this design: its weights are where training starts.
 
     Yields
     ------
@@ -186,48 +150,127 @@ def training(
         learned.
     """
     started = time.perf_counter()
-    schedule = _fitted(schedule, pairs) if pairs else schedule
-    count, samples = schedule.pairs + schedule.left_out, []
-    simulated = simulated_pairs(count, schedule.shape, psf, light, schedule.seed)
-    for pair in pairs or simulated:
-        samples.append(sample_of(pair, psf, design, engine, light.gain))
-        verb = "undoing the blur of" if pairs else "simulating"
-        yield Step(0, schedule.steps, f"{verb} pair {len(samples)} of {count}")
+    schedule = fitted(schedule, lessons)
+    require(
+        start is None or start.card.design == design,
+        "The network to start from is another one than the network to be trained",
+    )
+    total = schedule.steps * schedule.members
+    learned, left_out = yield from _prepared(lessons, design, schedule, engine, total)
     seen = None
     if shown is not None:
-        yield Step(0, schedule.steps, "undoing the blur of the region that is shown")
-        seen = _Seen.of(shown, design, engine, light.gain)
-    card = Card(name, design, light, psf.spacing_um, schedule.seed)
-    run = _Training(design, schedule, samples, device, symmetric_axes(psf.samples))
-    key = _Key(design, light, schedule, _digest(psf, pairs))
-    if checkpoint is not None and checkpoint.exists():
-        run.take_up(checkpoint, key)
-    kept = time.monotonic()
+        yield Step(0, total, "undoing the blur of the region that is shown")
+        seen = _Seen.of(shown, design, engine, lessons.light.gain)
+    trainers: list[Trainer] = []
     note = ""
-    while run.done < schedule.steps and not note:
-        note = run.step()
-        peek = partial(run.restored, seen) if seen is not None and run.has_looked else None
-        told = note or run.told()
-        wish = yield Step(run.done, schedule.steps, told, run.left_out_loss, peek=peek)
-        note = note or ("stopped, the best is kept" if wish else "")
-        if checkpoint is not None and time.monotonic() - kept > KEEP_EVERY_S:
-            run.keep(checkpoint, key)
-            kept = time.monotonic()
-    seconds = round(time.perf_counter() - started, 1)
-    card = replace(card, steps=run.done, seconds=seconds, validation=run.best_loss)
-    return Model(card, run.best(), psf)
+    while len(trainers) < schedule.members and not note:
+        number = len(trainers)
+        one = replace(schedule, seed=schedule.seed + number)
+        torch.manual_seed(one.seed)
+        network = design.network()
+        if start is not None:
+            weights = start.networks[min(number, len(start.networks) - 1)].state_dict()
+            network.load_state_dict(weights)
+        place = torch.device(device) if device is not None else best_device()
+        trainers.append(Trainer(network, one, learned, left_out, place))
+        kept_at = _checkpoint_of(checkpoint, number)
+        key = _Key(design, lessons.light, one, lessons.digest())
+        note = yield from _run(trainers[-1], number, total, seen, kept_at, key)
+    networks = tuple(trainer.best() for trainer in trainers)
+    card = Card(
+        name,
+        design,
+        lessons.light,
+        lessons.psfs[0].spacing_um,
+        schedule.seed,
+        sum(trainer.done for trainer in trainers),
+        round(time.perf_counter() - started, 1),
+        float(np.mean([trainer.best_loss for trainer in trainers])),
+        members=len(networks),
+    )
+    with_truth = [sample for sample in left_out if sample.variance is None]
+    if with_truth:
+        card = replace(card, calibration=calibration_of(networks, with_truth))
+    return Model(card, networks, tuple(lessons.psfs))
 
 
-def _fitted(schedule: Schedule, pairs: Sequence[Pair]) -> Schedule:
-    """Return a schedule for so many pairs of these shapes."""
-    require(len(pairs) > 1, "One pair is not enough: one is learned from and another one looked at")
-    least = tuple(map(min, zip(*(pair.counts.shape for pair in pairs), strict=True)))
+def fitted(schedule: Schedule, lessons: Lessons) -> Schedule:
+    """Return a schedule for recordings of these numbers and shapes."""
+    recorded = [pair.counts.shape for pair in lessons.pairs]
+    recorded += [twin.counts.shape for twin in lessons.twins]
+    if not recorded:
+        return schedule
+    least = tuple(map(min, zip(*recorded, strict=True)))
     patch = schedule.patch[-len(least) :]
     sides = tuple(min(side, n) for side, n in zip(patch, least, strict=True))
-    left_out = max(len(pairs) // 10, 1)
-    return replace(
-        schedule, pairs=len(pairs) - left_out, left_out=left_out, shape=least, patch=sides
-    )
+    if lessons.pairs:
+        left_out = max(len(lessons.pairs) // 10, 1)
+        schedule = replace(schedule, pairs=len(lessons.pairs) - left_out, left_out=left_out)
+    shape = least if lessons.pairs else schedule.shape[-len(least) :]
+    shape = tuple(map(max, zip(shape, sides, strict=True)))
+    return replace(schedule, shape=shape, patch=sides)
+
+
+def _prepared(
+    lessons: Lessons, design: Design, schedule: Schedule, engine: Engine, total: int
+) -> Generator[Step, bool | None, tuple[list[Sample], list[Sample]]]:
+    """Return what is learned from and what is left out."""
+    psfs, light = lessons.psfs, lessons.light
+    count = schedule.pairs + schedule.left_out
+    count = 0 if lessons.only_twins else count
+    pairs = lessons.pairs or simulated_pairs(count, schedule.shape, psfs, light, schedule.seed)
+    learned: list[Sample] = []
+    verb = "undoing the blur of" if lessons.pairs else "simulating"
+    for number, pair in enumerate(pairs):
+        psf = psfs[0] if lessons.pairs else psfs[number % len(psfs)]
+        learned.append(sample_of(pair, psf, design, engine, light.gain))
+        yield Step(0, total, f"{verb} pair {len(learned)} of {count}")
+    left_out = learned[schedule.pairs :]
+    del learned[schedule.pairs :]
+    twins = []
+    for twin in lessons.twins:
+        twins.append(sample_of_twin(twin, psfs[0], design, engine, light.gain))
+        yield Step(0, total, f"undoing the blur of recording {len(twins)} of {len(lessons.twins)}")
+    some = max(len(twins) // 10, 1) if twins else 0
+    # As often as the simulated ones, so that a step takes one or the other alike.
+    often = max(len(learned) // max(len(twins), 1), 1)
+    return learned + twins[some:] * often, left_out + twins[:some]
+
+
+def _run(
+    trainer: Trainer,
+    number: int,
+    total: int,
+    seen: _Seen | None,
+    checkpoint: Path | None,
+    key: _Key,
+) -> Generator[Step, bool | None, str]:
+    """Train one network; return why to stop with all, or nothing."""
+    if checkpoint is not None and checkpoint.exists():
+        trainer.take_up(checkpoint, key)
+    kept, before, steps = time.monotonic(), number * key.schedule.steps, key.schedule.steps
+    note, wish = "", None
+    while trainer.done < steps and not note and not wish and not trainer.is_finished:
+        note = trainer.step()
+        peek = (
+            partial(_restored, trainer, seen) if seen is not None and trainer.has_looked else None
+        )
+        told = note or trainer.told()
+        wish = yield Step(before + trainer.done, total, told, trainer.left_out_loss, peek=peek)
+        if checkpoint is not None and time.monotonic() - kept > KEEP_EVERY_S:
+            trainer.keep(checkpoint, key)
+            kept = time.monotonic()
+    if checkpoint is not None and key.schedule.members > 1 and not wish:
+        trainer.is_finished = True
+        trainer.keep(checkpoint, key)
+    return "stopped, the best is kept" if wish else ""
+
+
+def _checkpoint_of(checkpoint: Path | None, number: int) -> Path | None:
+    """Return where the state of one of several networks is kept."""
+    if checkpoint is None or number == 0:
+        return checkpoint
+    return checkpoint.with_name(f"{checkpoint.stem}.{number + 1}{checkpoint.suffix}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,13 +278,21 @@ class _Seen:
     """A region as a network sees it, and what it was divided by."""
 
     channels: Float
+    psf: Float
     bright: float
 
     @classmethod
     def of(cls, observation: Observation, design: Design, engine: Engine, gain: float) -> _Seen:
         found = ended(states(design.channels, observation, engine))
         bright = brightness(design.channels, found)
-        return cls(stacked(design.channels, found, bright, gain), bright)
+        channels = stacked(design.channels, found, bright, gain)
+        return cls(channels, observation.psf.samples, bright)
+
+
+def _restored(trainer: Trainer, seen: _Seen) -> Float:
+    """Return a region as the network restores it now, in counts."""
+    found: Float = np.maximum(trainer.restored(seen.channels, seen.psf), 0)
+    return found * np.float32(seen.bright)
 
 
 @dataclass(frozen=True)
@@ -252,207 +303,3 @@ class _Key(Value):
     light: Light
     schedule: Schedule
     seen: str
-
-
-def _digest(psf: Psf, pairs: Sequence[Pair]) -> str:
-    """Return what tells the PSF and recorded pairs from others."""
-    digest = sha256(psf.samples.tobytes())
-    for pair in pairs:
-        digest.update(pair.counts.tobytes())
-        digest.update(pair.truth.tobytes())
-    return digest.hexdigest()
-
-
-class _Training:
-    """The network that learns, its optimizer, and the best so far."""
-
-    def __init__(
-        self,
-        design: Design,
-        schedule: Schedule,
-        samples: list[Sample],
-        device: str,
-        flips: tuple[int, ...] = (),
-    ) -> None:
-        torch.manual_seed(schedule.seed)
-        self.schedule, self.device = schedule, torch.device(device)
-        self.flips = flips
-        self.learned, self.left_out = samples[: schedule.pairs], samples[schedule.pairs :]
-        self.network = design.network().to(self.device)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), schedule.learning_rate)
-        self.done, self.looks_since_best = 0, 0
-        self.loss, self.best_loss = math.nan, math.inf
-        self.left_out_loss: float | None = None
-        self._best = copy.deepcopy(self.network.state_dict())
-
-    def step(self) -> str:
-        """Learn from one batch; return why to stop, or nothing."""
-        rate = 0.5 * (1 + math.cos(math.pi * self.done / self.schedule.steps))
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.learning_rate * rate
-        channels, truth = self._batch()
-        self.network.train()
-        self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
-            loss = loss_of(self.network(channels), truth)
-        self.loss = float(loss.detach())
-        if not math.isfinite(self.loss):
-            return self._stopped_by_a_loss()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimizer.step()
-        self.done += 1
-        return self._look() if self.has_looked else ""
-
-    @property
-    def has_looked(self) -> bool:
-        """Whether the last step was followed by a look at what was left out."""
-        return self.done % LOOK_EVERY == 0 or self.done == self.schedule.steps
-
-    def restored(self, seen: _Seen) -> Float:
-        """Return a region as the network restores it now."""
-        self.network.eval()
-        with torch.no_grad():
-            out = self.network(torch.from_numpy(seen.channels)[None].to(self.device))
-        found: Float = np.maximum(out[0, 0].cpu().numpy(), 0) * np.float32(seen.bright)
-        return found
-
-    def told(self) -> str:
-        """Return the losses in words."""
-        left_out = f", {self.left_out_loss:.4g} left out" if self.left_out_loss is not None else ""
-        return f"loss {self.loss:.4g}{left_out}"
-
-    def best(self) -> UNet:
-        """Return the network with the best weights."""
-        self.network.load_state_dict(self._best)
-        return self.network.to("cpu").eval()
-
-    def _stopped_by_a_loss(self) -> str:
-        if not math.isfinite(self.best_loss):
-            raise InputError(
-                "The loss is no number before anything was learned; check the PSF and the range "
-                "of photons, or take a smaller learning rate"
-            )
-        return "the loss is no number any more: stopped, the best before it is kept"
-
-    def _look(self) -> str:
-        """Look at what was left out; return why to stop, or nothing."""
-        self.network.eval()
-        losses = []
-        with torch.no_grad():
-            for sample in self.left_out:
-                channels = torch.from_numpy(sample.channels)[None].to(self.device)
-                truth = torch.from_numpy(sample.truth)[None, None].to(self.device)
-                losses.append(float(loss_of(self.network(channels), truth)))
-        self.left_out_loss = float(np.mean(losses))
-        if self.left_out_loss < self.best_loss:
-            self.best_loss, self.looks_since_best = self.left_out_loss, 0
-            self._best = copy.deepcopy(self.network.state_dict())
-            return ""
-        self.looks_since_best += 1
-        if self.looks_since_best < self.schedule.patience:
-            return ""
-        return f"stopped: no better since {self.looks_since_best * LOOK_EVERY} steps"
-
-    def _batch(self) -> tuple[Tensor, Tensor]:
-        """Return the patches of this step: those of its number, whatever was before."""
-        random = np.random.default_rng((self.schedule.seed, 1, self.done))
-        patches = [self._patch(random) for _ in range(self.schedule.batch)]
-        channels, truth = (np.stack(some) for some in zip(*patches, strict=True))
-        return (
-            torch.from_numpy(channels).to(self.device),
-            torch.from_numpy(truth[:, None]).to(self.device),
-        )
-
-    def _patch(self, random: np.random.Generator) -> tuple[Float, Float]:
-        """Return a patch of the channels and of the truth; most hold something bright."""
-        sample = self.learned[int(random.integers(len(self.learned)))]
-        sides, shape = self.schedule.patch, sample.truth.shape
-        middle = [random.integers(n) for n in shape]
-        if random.uniform() > ANYWHERE:
-            lit = np.flatnonzero(sample.truth > 0.1 * sample.truth.max())
-            if lit.size:
-                middle = list(np.unravel_index(int(random.choice(lit)), shape))
-        starts = [
-            int(np.clip(m - side // 2, 0, n - side))
-            for m, side, n in zip(middle, sides, shape, strict=True)
-        ]
-        place = tuple(slice(s, s + side) for s, side in zip(starts, sides, strict=True))
-        channels, truth = sample.channels[(slice(None), *place)], sample.truth[place]
-        turned = [axis for axis in self.flips if random.uniform() < 0.5]
-        # The first axis of the channels counts them.
-        channels = np.flip(channels, tuple(axis + 1 for axis in turned))
-        return np.ascontiguousarray(channels), np.ascontiguousarray(np.flip(truth, tuple(turned)))
-
-    # -- going on ---------------------------------------------------------------------------
-
-    def keep(self, path: Path, key: _Key) -> None:
-        """Write all that is needed to go on."""
-        tensors: dict[str, Tensor] = {
-            f"network.{name}": value for name, value in self.network.state_dict().items()
-        }
-        tensors |= {f"best.{name}": value for name, value in self._best.items()}
-        state = self.optimizer.state_dict()["state"]
-        for number, moments in state.items():
-            tensors |= {f"adam.{number}.{name}": value for name, value in moments.items()}
-        numbers = [self.done, self.looks_since_best, self.best_loss, self.left_out_loss or math.nan]
-        tensors["numbers"] = torch.tensor(numbers, dtype=torch.float64)
-        write_tensors(path, tensors, key, overwrite=True)
-
-    def take_up(self, path: Path, key: _Key) -> None:
-        """Go on from what `keep` wrote."""
-        tensors, kept = read_tensors(path, _Key)
-        require(
-            kept == key,
-            f"{path.name} is of a training with other settings; go back to those, choose another "
-            "checkpoint, or delete it to begin anew",
-        )
-
-        def part(prefix: str) -> dict[str, Any]:
-            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-        self.network.load_state_dict(part("network."))
-        self._best = part("best.")
-        adam = self.optimizer.state_dict()
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in part("adam.").items():
-            number, _, moment = name.partition(".")
-            moments.setdefault(int(number), {})[moment] = value
-        self.optimizer.load_state_dict({**adam, "state": moments})
-        done, since, best, left_out = tensors["numbers"].tolist()
-        self.done, self.looks_since_best, self.best_loss = int(done), int(since), best
-        self.left_out_loss = None if math.isnan(left_out) else left_out
-
-
-def symmetric_axes(psf: Float) -> tuple[int, ...]:
-    """Return the axes along which a PSF is its own mirror image: there a mirrored pair is a pair.
-
-    Examples
-    --------
-    >>> symmetric_axes(np.array([[1, 2, 1], [0, 1, 0.5]], np.float32))
-    ()
-    >>> symmetric_axes(np.array([[1, 2, 1], [0, 1, 0]], np.float32))
-    (1,)
-    """
-    size = float(np.linalg.norm(psf))
-    return tuple(
-        axis
-        for axis, n in enumerate(psf.shape)
-        if n % 2 and float(np.linalg.norm(psf - np.flip(psf, axis))) <= SYMMETRIC * size
-    )
-
-
-def loss_of(out: Tensor, truth: Tensor) -> Tensor:
-    """Return the loss: squares; with a scale, the likelihood of a Laplace distribution.
-
-    The squares are those of each patch over its own light, so that a few bright points in one
-    patch do not outweigh all the others.
-    """
-    error = out[:, :1] - truth
-    if out.shape[1] == 1:
-        light = truth.flatten(1).square().mean(1) + LEAST_LIGHT
-        result: Tensor = (error.flatten(1).square().mean(1) / light).mean()
-        return result
-    scale = out[:, 1:]
-    likelihood: Tensor = (error.abs() / scale + scale.log()).mean()
-    return likelihood

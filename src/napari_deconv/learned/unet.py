@@ -1,20 +1,28 @@
 """The U-Net of CARE, in 2D and 3D by one code.
 
 With one channel, depth 2, 32 first channels and kernels of 3 it has the layers of CSBDeep's
-(Weigert et al. 2018, doi 10.1038/s41592-018-0216-7). Pooling may leave z as it is, for stacks
-whose planes lie farther apart than their pixels, and any size from one voxel on is taken.
+(Weigert et al. 2018, doi 10.1038/s41592-018-0216-7); with linear upsampling it has those of
+CAREamics. Pooling may leave z as it is, for stacks whose planes lie farther apart than their
+pixels, and any size from one voxel on is taken.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import require
+
+from .nets import Net
+
+#: How a level is brought back to the size of the finer one.
+Upsampling = Literal["nearest", "linear"]
 
 #: Steps of an axis up to so many times those of the finest count as the same.
 SAME = 1.25
@@ -40,7 +48,7 @@ def pools_for(spacing_um: Sequence[float], depth: int) -> tuple[tuple[int, ...],
     return tuple(levels)
 
 
-class UNet(nn.Module):
+class UNet(Net):
     """Channels in, one restored image out: the first channel and what the network adds to it.
 
     Parameters
@@ -58,6 +66,11 @@ class UNet(nn.Module):
     mixed : int
         So many of the first channels are estimates of the image already. With more than one the
         network mixes them, voxel by voxel, and adds to the mixture.
+    residual : bool
+        Whether what comes out is added to the first channel; else it is the image.
+    upsampling : str
+        "nearest" repeats voxels; "linear" interpolates between their centres, as torch does
+        without aligned corners.
     """
 
     def __init__(
@@ -69,10 +82,13 @@ class UNet(nn.Module):
         kernel: int = 3,
         laplace: bool = False,
         mixed: int = 1,
+        residual: bool = True,
+        upsampling: Upsampling = "nearest",
     ) -> None:
         super().__init__()
         self.pools = tuple(tuple(pool) for pool in pools)
         self.kernel, self.laplace, self.mixed = kernel, laplace, mixed
+        self.residual, self.upsampling = residual, upsampling
         ndim, depth = len(self.pools[0]), len(self.pools)
         require(ndim in (2, 3) and kernel % 2 == 1, "A U-Net is 2D or 3D, with odd kernels")
         convolution = {2: nn.Conv2d, 3: nn.Conv3d}[ndim]
@@ -108,13 +124,22 @@ class UNet(nn.Module):
         for pool in self.pools:
             for axis, by in enumerate(pool):
                 # Two convolutions down and two up at each level; pooling takes what lies beside.
-                reach[axis] += 4 * (self.kernel // 2) * stride[axis] + (by - 1) * stride[axis]
+                beside = by - 1
+                if self.upsampling == "linear":  # it takes of the next coarse voxel as well
+                    beside += by // 2
+                reach[axis] += (4 * (self.kernel // 2) + beside) * stride[axis]
                 stride[axis] *= by
         return tuple(
             far + 2 * (self.kernel // 2) * step for far, step in zip(reach, stride, strict=True)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def reach(self, psf: Psf, tail: float) -> tuple[int, ...]:
+        """Return how far a voxel of the output looks: nothing beyond counts."""
+        return self.halo
+
+    def forward(
+        self, x: Tensor, psf: Tensor | None = None, settings: Tensor | None = None
+    ) -> Tensor:
         """Return (N, 1 or 2, ...) for channels (N, C, ...): the image, and its Laplace scale."""
         whole = x.shape[2:]
         estimates = x[:, : self.mixed]
@@ -126,20 +151,25 @@ class UNet(nn.Module):
             x = _pooled(x, pool)
         x = self.middle(x)
         for level, pool, skip in zip(self.up, reversed(self.pools), reversed(kept), strict=True):
-            scales = [float(by) for by in pool]
-            x = functional.interpolate(x, scale_factor=scales, mode="nearest")
-            x = level(torch.cat([x, skip], dim=1))
+            x = level(torch.cat([self._grown(x, pool), skip], dim=1))
         out = self.last(x)[(..., *(slice(n) for n in whole))]
         if self.mixed > 1:
             shares = out[:, -self.mixed :].softmax(dim=1)
             estimates = (shares * estimates).sum(dim=1, keepdim=True)
-        image = out[:, :1] + estimates
+        image = out[:, :1] + estimates if self.residual else out[:, :1]
         if not self.laplace:
             alone: Tensor = image
             return alone
         scale = functional.softplus(out[:, 1:2]) + LEAST_SCALE
         both: Tensor = torch.cat([image, scale], dim=1)
         return both
+
+    def _grown(self, x: Tensor, pool: tuple[int, ...]) -> Tensor:
+        scales = [float(by) for by in pool]
+        if self.upsampling == "nearest":
+            return functional.interpolate(x, scale_factor=scales, mode="nearest")
+        mode = "bilinear" if len(pool) == 2 else "trilinear"
+        return functional.interpolate(x, scale_factor=scales, mode=mode, align_corners=False)
 
 
 def _pooled(x: Tensor, pool: tuple[int, ...]) -> Tensor:

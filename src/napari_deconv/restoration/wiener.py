@@ -175,12 +175,19 @@ def reach(psf: Float, weight: float, tail: float, part: Part | None = None) -> t
     spectrum = inverse(transfer_function(psf, shape), weight)
     if part is not None:
         spectrum *= part(shape)
-    response = np.abs(irfftn(spectrum, s=shape, workers=-1))
+    return reach_of_response(np.abs(irfftn(spectrum, s=shape, workers=-1)), tail)
+
+
+def reach_of_response(response: Float, tail: float) -> tuple[int, ...]:
+    """Return beyond how many voxels along each axis less than `tail` of a response lies.
+
+    The response is not negative, and its centre at index 0.
+    """
     ends = []
-    for axis, n in enumerate(shape):
-        others = tuple(other for other in range(len(shape)) if other != axis)
+    for axis, n in enumerate(response.shape):
+        others = tuple(other for other in range(response.ndim) if other != axis)
         along = response.sum(axis=others, dtype=np.float64)
-        sides = along[: n // 2 + 1].copy()  # the centre is at 0
+        sides = along[: n // 2 + 1].copy()
         sides[1 : (n + 1) // 2] += along[: n // 2 : -1]
         beyond = np.append(sides.sum() - np.cumsum(sides), 0.0)
         ends.append(int(np.argmax(beyond <= tail * sides.sum())) if n > 1 else 0)

@@ -13,6 +13,7 @@ from napari.viewer import Viewer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_deconv.files.recipe import TrainedModel
+from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError, require
 from napari_deconv.pipeline import Restored
 from napari_deconv.restoration.restorer import Step
@@ -36,6 +37,7 @@ from .learn_runs import (
     judging,
     learning_from,
     promised,
+    tells_intervals,
 )
 from .learn_views import Losses, LossView, Pictures, PicturesView
 from .method_panel import Settings
@@ -46,6 +48,8 @@ from .run_panel import RunPanel, duration
 #: Milliseconds of quiet after which what is promised follows the settings.
 PROMISE_DELAY_MS = 600
 TITLES = ("raw", "Richardson-Lucy", "network")
+#: The layer that says how sure the network is.
+WIDTH = "half width of the 90 % interval"
 MISFIT = "misfit of the network"
 #: Contrast of the map of the misfit: 1 is noise alone.
 LIMITS = (0.0, 4.0)
@@ -54,15 +58,44 @@ STARTING, STOPPING = "getting ready", "stopping: the best so far is kept"
 
 @dataclass(eq=False)
 class Restoration:
-    """A stack that is being restored, and what came of it so far: network, then twin."""
+    """A stack that is being restored, by one method after the other.
+
+    `waiting` holds what is still to be run, by the titles of the layers, and `results` what came
+    of the others.
+    """
 
     lesson: Lesson
     layer: Image
     axes: str
-    results: list[Restored] = field(default_factory=list)
+    waiting: dict[str, runs.Wanted]
+    results: dict[str, Restored] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.placement = layers.Placement.of(self.layer, self.axes)
+
+    @property
+    def running(self) -> str:
+        """Title of what runs now."""
+        return next(iter(self.waiting))
+
+
+def runs_of(lesson: Lesson) -> dict[str, runs.Wanted]:
+    """Return what a restoration runs, by the titles of the layers: network, width, twin.
+
+    Raises
+    ------
+    InputError
+        If the model cannot be read.
+    """
+    choice = lesson.choice
+    models = {TITLES[2]: TrainedModel.of(choice.path, mirrored=choice.mirrored)}
+    if choice.is_sure and tells_intervals(choice.path):
+        models[WIDTH] = replace(models[TITLES[2]], shows="half-width 90")
+    wanted = {
+        title: replace(lesson.wanted, settings=replace(lesson.wanted.settings, method=model))
+        for title, model in models.items()
+    }
+    return {**wanted, TITLES[1]: lesson.wanted}
 
 
 class LearnDock(Dock):
@@ -151,6 +184,7 @@ class LearnDock(Dock):
     def _layers_changed(self, event: object = None) -> None:
         names = [layer.name for layer in self.viewer.layers if not layers.is_preview(layer)]
         self.psf.set_layers(names)
+        self.panel.source.set_layers(names)
         self._changed()
 
     def _layer_chosen(self, name: str) -> None:
@@ -194,7 +228,17 @@ class LearnDock(Dock):
         wanted = runs.Wanted(stack, source, Settings(engine=self.preferences.engine))
         place = layers.shown_point(self.viewer, layer, choice.axes)
         at = tuple(p for p, axis in zip(place, choice.axes, strict=True) if axis in "ZYX")
-        return Lesson(wanted, self.panel.value(), at)
+        return Lesson(wanted, self.panel.value(), at, self._second())
+
+    def _second(self) -> Stack | None:
+        """Return what is in the layer that is learned from, beside the image."""
+        name = self.panel.value().source.layer
+        if not name:
+            return None
+        require(name in self.viewer.layers, "Choose the layer to learn from, beside the image")
+        layer, choice = self.viewer.layers[name], self.image.value()
+        require(isinstance(layer, Image), f"The layer {name!r} holds no image to learn from")
+        return layers.stack_of_layer(layer, choice.axes, choice.grid)
 
     def _show_promise(self, made: Promise | InputError) -> None:
         if isinstance(made, InputError):
@@ -281,18 +325,22 @@ class LearnDock(Dock):
         """Restore the chosen stack with the network, then with Richardson-Lucy, and judge both."""
         try:
             lesson = self._lesson()
-            method = TrainedModel.of(self.panel.value().path)
+            waiting = runs_of(lesson)
         except (InputError, KeyError, OSError) as error:
             self._ended(str(error))
             return
         choice = self.image.value()
-        self._restoration = Restoration(lesson, self.viewer.layers[choice.name], choice.axes)
+        layer = self.viewer.layers[choice.name]
+        self._restoration = Restoration(lesson, layer, choice.axes, waiting)
         self.verdict.clear()
-        self._start(replace(lesson.wanted, settings=replace(lesson.wanted.settings, method=method)))
+        self._start()
 
-    def _start(self, wanted: runs.Wanted) -> None:
+    def _start(self) -> None:
         assert self._restoration is not None
-        placement = self._restoration.placement
+        wanted, placement = (
+            next(iter(self._restoration.waiting.values())),
+            self._restoration.placement,
+        )
         canvas, work = runs.in_memory(wanted, placement, self.preferences.memory_fraction)
         self.latest.stop()
         self.running.set_running(True)
@@ -308,18 +356,21 @@ class LearnDock(Dock):
     def _restored(self, result: runs.Result) -> None:
         restored, (data, state, _) = result
         assert self._restoration is not None
-        lesson, results = self._restoration.lesson, self._restoration.results
-        kind = TITLES[1] if results else TITLES[2]
-        self.filling.complete(data, {**state, "name": f"{self._restoration.layer.name} {kind}"})
-        results.append(restored)
-        if len(results) == 1:
-            self._start(lesson.wanted)
+        restoration, title = self._restoration, self._restoration.running
+        looks = {"colormap": "magma", "visible": False} if title == WIDTH else {}
+        name = f"{restoration.layer.name} {title}"
+        self.filling.complete(data, {**state, **looks, "name": name})
+        restoration.results[title] = restored
+        del restoration.waiting[title]
+        if restoration.waiting:
+            self._start()
         else:
-            self.judging.start(partial(judging, lesson, *results))
+            network, twin = (restoration.results[name] for name in (TITLES[2], TITLES[1]))
+            self.judging.start(partial(judging, restoration.lesson, network, twin))
 
     def _judged(self, judgement: Judgement) -> None:
         assert self._restoration is not None
-        reason = self._restoration.results[0].record.blocks[0].stop_reason
+        reason = self._restoration.results[TITLES[2]].record.blocks[0].stop_reason
         self.verdict.setText(f"{judgement.in_words()}<br>{reason[:1].upper()}{reason[1:]}.")
         layer, axes = self._restoration.layer, self._restoration.axes
         data, state = layers.region_layer(layer, axes, judgement.network.map, (0,) * len(axes))

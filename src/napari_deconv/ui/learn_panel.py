@@ -22,7 +22,9 @@ from qtpy.QtWidgets import (
 from napari_deconv.imaging.camera import Camera
 
 from .choices import NARROW
+from .models_dialog import ModelsDialog
 from .optics_fields import folded, show_number
+from .source_panel import SourceChoice, SourcePanel
 
 #: The presets as the dock offers them, with what they are for.
 PRESETS = {
@@ -34,7 +36,14 @@ SUFFIX = ".safetensors"
 
 
 #: The networks as the dock offers them, and what `learning.train` calls them.
-NETWORKS = {"Inverse + U-Net": "inverse", "CARE U-Net": "care"}
+NETWORKS = {
+    "Inverse + U-Net": "inverse",
+    "CARE U-Net": "care",
+    "Wiener-Kolmogorov (WF-K)": "wiener",
+    "Wiener, predicted (WF-KPN)": "wiener-kpn",
+    "Wiener, unrolled (WF-UNet)": "wiener-unet",
+    "Unrolled Richardson-Lucy": "unrolled-rl",
+}
 
 
 @dataclass(frozen=True)
@@ -51,12 +60,21 @@ class LearnChoice:
         File of the model.
     network : str
         Which, as `learning.train` calls it.
+    source : SourceChoice
+        What it learns from.
+    is_sure : bool
+        Whether a restoration tells how sure it is as well.
+    mirrored : bool
+        Whether a restoration averages the answers to mirrored images.
     """
 
     preset: str = "quick"
     camera: Camera | None = None
     path: str = ""
     network: str = "inverse"
+    source: SourceChoice = SourceChoice()  # noqa: RUF009 - a frozen value
+    is_sure: bool = True
+    mirrored: bool = False
 
 
 class LearnPanel(QWidget):
@@ -76,14 +94,28 @@ class LearnPanel(QWidget):
         self.network.setSizeAdjustPolicy(NARROW)
         self.network.setToolTip(
             "Inverse + U-Net: the blur is undone by Richardson-Lucy first, and the network cleans "
-            "up; expected to do best. CARE: the network sees the image alone"
+            "up; expected to do best. CARE: the network sees the image alone. Wiener-Kolmogorov "
+            "and the unrolled ones hold the blur themselves, and take another PSF without another "
+            "training"
         )
+        self.source = SourcePanel()
+        self.is_sure = QCheckBox("90 % interval")
+        self.is_sure.setChecked(True)
+        self.is_sure.setToolTip(
+            "A layer with half the width of the interval that holds the truth in nine of ten "
+            "voxels; it takes the network once more"
+        )
+        self.mirrored = QCheckBox("mirrored answers")
+        self.mirrored.setToolTip("Restore mirrored as well, and average; up to eight times as long")
         self.path = QLineEdit()
         self.path.setPlaceholderText(f"my_psf{SUFFIX}")
         self.path.setToolTip("Where the trained network is kept, with its card, as one file")
         self.new_button, self.open_button = QPushButton("New..."), QPushButton("Open...")
         self.new_button.setToolTip("Choose where the network that is trained is kept")
         self.open_button.setToolTip("Take a network that was trained before")
+        self.models_button = QPushButton("Models...")
+        self.models_button.setToolTip("See the networks that you have, and take one")
+        self.models: ModelsDialog | None = None
         self.told = QLabel()
         self.told.setWordWrap(True)
         self._lay_out()
@@ -92,24 +124,32 @@ class LearnPanel(QWidget):
         self.path.editingFinished.connect(self.valueChanged)
         self.new_button.clicked.connect(self._ask_new)
         self.open_button.clicked.connect(self._ask_open)
+        self.models_button.clicked.connect(self._show_models)
         self.automatic.toggled.connect(self._switched)
-        for field in (self.gain, self.offset, self.read_noise):
+        for field in (self.gain, self.offset, self.read_noise, self.source):
             field.valueChanged.connect(self.valueChanged)
+        for box in (self.is_sure, self.mirrored):
+            box.toggled.connect(self.valueChanged)
         self._switched(True)
 
     def _lay_out(self) -> None:
         row = QHBoxLayout()
-        for widget in (self.path, self.new_button, self.open_button):
+        for widget in (self.path, self.new_button, self.open_button, self.models_button):
             row.addWidget(widget)
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Network", self.network)
         form.addRow("Training", self.preset)
         form.addRow("Model", row)
+        beside = QHBoxLayout()
+        for box in (self.is_sure, self.mirrored):
+            beside.addWidget(box)
+        form.addRow("Restore", beside)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.told)
         layout.addWidget(folded("Camera", self._camera_page()))
+        layout.addWidget(folded("Learns from", self.source))
         layout.addLayout(form)
 
     def _camera_page(self) -> QWidget:
@@ -132,8 +172,15 @@ class LearnPanel(QWidget):
         camera = None
         if not self.automatic.isChecked():
             camera = Camera(self.gain.value(), self.offset.value(), self.read_noise.value())
-        network = NETWORKS[self.network.currentText()]
-        return LearnChoice(self.preset.currentText(), camera, self.path.text().strip(), network)
+        return LearnChoice(
+            self.preset.currentText(),
+            camera,
+            self.path.text().strip(),
+            NETWORKS[self.network.currentText()],
+            self.source.value(),
+            self.is_sure.isChecked(),
+            self.mirrored.isChecked(),
+        )
 
     def setValue(self, value: LearnChoice) -> None:
         """Show what is chosen."""
@@ -145,6 +192,9 @@ class LearnPanel(QWidget):
         self.path.setText(value.path)
         names = {called: name for name, called in NETWORKS.items()}
         self.network.setCurrentText(names[value.network])
+        self.source.setValue(value.source)
+        self.is_sure.setChecked(value.is_sure)
+        self.mirrored.setChecked(value.mirrored)
         self.blockSignals(False)
         self.valueChanged.emit()
 
@@ -176,9 +226,18 @@ class LearnPanel(QWidget):
     def _ask_open(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "A trained model", "", f"Models (*{SUFFIX})")
         if path:
-            self.path.setText(path)
-            self.modelChosen.emit(path)
-            self.valueChanged.emit()
+            self._take(path)
+
+    def _show_models(self) -> None:
+        if self.models is None:
+            self.models = ModelsDialog(self)
+            self.models.used.connect(self._take)
+        self.models.open()
+
+    def _take(self, path: str) -> None:
+        self.path.setText(path)
+        self.modelChosen.emit(path)
+        self.valueChanged.emit()
 
 
 def _field(value: float, least: float, most: float, unit: str, decimals: int) -> QDoubleSpinBox:

@@ -5,11 +5,13 @@ The generators here are made for `jobs.Job`. Nothing here touches the viewer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,22 +19,33 @@ import numpy.typing as npt
 from napari_deconv import engines, learning
 from napari_deconv.imaging.camera import Camera
 from napari_deconv.imaging.psf import Psf
+from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import require
+from napari_deconv.learned.pairs import Pair, given_pair, pieces_of, twin_of
 from napari_deconv.learning import Told
+from napari_deconv.library import in_words
 from napari_deconv.pipeline import Restored
 from napari_deconv.psf_sources import prepare_psf
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.misfit import Misfit, misfit_of
 from napari_deconv.restoration.restorer import Observation, Step, observe
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
-from napari_deconv.tiling import background_of, read
+from napari_deconv.tiling import background_of, background_of_block, read
 
 from .learn_panel import SUFFIX, LearnChoice
 from .method_panel import AUTOMATIC_STOP
 from .runs import Wanted
+from .source_panel import AGAIN, HALVES, LAYER
+
+if TYPE_CHECKING:
+    from napari_deconv.learned.trainer import Schedule
 
 Float = npt.NDArray[np.float32]
 
+#: Photons in the brightest voxels beyond which noise is not what limits Richardson-Lucy.
+MUCH_LIGHT = 1000.0
+#: What a record says of a stack that is not of the kind that a network has learned.
+OUTSIDE = "outside its training"
 #: A network whose result misses the data by so many times more than its twin is not to be believed.
 WORSE = 1.2
 
@@ -49,11 +62,14 @@ class Lesson:
         How long, and the model's file.
     at : tuple of float, optional
         The place in the image that the viewer shows.
+    second : Stack, optional
+        What is in the layer that holds the truth, or that was recorded once more.
     """
 
     wanted: Wanted
     choice: LearnChoice
     at: tuple[float, ...] | None = None
+    second: Stack | None = None
 
     @property
     def block(self) -> Any:
@@ -95,7 +111,7 @@ class Learnt:
 def promised(lesson: Lesson) -> Promise:
     """Return what a training will be; a pair and a few steps are made to know its time."""
     psf, told = lesson.psf(), learning.light_like(lesson.wanted.stack, lesson.choice.camera)
-    schedule = learning.schedule_of(lesson.choice.preset)
+    schedule = _schedule(lesson)
     engine = engines.open_engine(lesson.wanted.settings.engine)
     network = lesson.choice.network
     key = (network, schedule, psf.shape, engine.device)
@@ -106,8 +122,49 @@ def promised(lesson: Lesson) -> Promise:
     return Promise(told, _SECONDS[key])
 
 
+def _schedule(lesson: Lesson) -> Schedule:
+    """Return how long to train; from weights that are trained already, more gently."""
+    source = lesson.choice.source
+    schedule = learning.schedule_of(lesson.choice.preset, members=source.members)
+    return learning.gentler(schedule) if source.goes_on else schedule
+
+
 #: What trainings take here: measured once for each kind.
 _SECONDS: dict[Any, float] = {}
+
+
+def recorded(lesson: Lesson, told: Told) -> dict[str, Any]:
+    """Return what is learned from beside simulated pairs, or in their place."""
+    stack, source = lesson.wanted.stack, lesson.choice.source.source
+    if source == HALVES:
+        return {"twins": learning.halves_of(stack, told)}
+    if source not in (LAYER, AGAIN):
+        return {}
+    require(lesson.second is not None, "Choose the layer to learn from, beside the image")
+    assert lesson.second is not None
+    shapes = [one.spatial_shape for one in (stack, lesson.second)]
+    require(
+        shapes[0] == shapes[1],
+        f"{stack.name} and {lesson.second.name} must be of one shape, not {shapes[0]} and "
+        f"{shapes[1]}; crop or register them",
+    )
+    (counts, level), (other, its) = (_first_volume(one) for one in (stack, lesson.second))
+    if source == LAYER:
+        return {"pairs": pieces_of(given_pair(counts, other, level, its))}
+    camera = told.camera or Camera(read_noise=told.light.read_noise)
+    pair = Pair(counts, other, level, 0.0)
+    twins = [
+        twin_of(one.counts, one.truth, level, its, camera)
+        for one in pieces_of(pair)
+        if np.ptp(one.counts) > 0
+    ]
+    return {"twins": twins}
+
+
+def _first_volume(stack: Stack) -> tuple[Float, float]:
+    """Return the voxels of the first channel and time, and their background."""
+    place = next(iter(stack.blocks()))
+    return np.asarray(read(stack, place), np.float32), background_of_block(stack, place)
 
 
 def learning_from(lesson: Lesson, stop: Event) -> Generator[Moment, None, Learnt]:
@@ -118,9 +175,12 @@ def learning_from(lesson: Lesson, stop: Event) -> Generator[Moment, None, Learnt
     """
     yield Moment(Step(0, 1, "preparing the PSF"))
     learning.require_torch()
-    from napari_deconv.learned.model_file import write_model
+    from napari_deconv.learned.model_file import read_model, write_model
 
     path = Path(lesson.choice.path).expanduser()
+    start = None
+    if lesson.choice.source.goes_on:
+        start, path = read_model(path), beside(path)
     check_place(path)
     psf, told = lesson.psf(), learning.light_like(lesson.wanted.stack, lesson.choice.camera)
     engine = engines.open_engine(lesson.wanted.settings.engine)
@@ -132,9 +192,11 @@ def learning_from(lesson: Lesson, stop: Event) -> Generator[Moment, None, Learnt
     run = learning.train(
         psf,
         told.light,
-        learning.schedule_of(lesson.choice.preset),
+        _schedule(lesson),
         engine,
         network=lesson.choice.network,
+        start=start,
+        **recorded(lesson, told),
         name=path.name.removesuffix(SUFFIX),
         checkpoint=checkpoint_of(path),
         shown=shown,
@@ -153,6 +215,13 @@ def learning_from(lesson: Lesson, stop: Event) -> Generator[Moment, None, Learnt
     write_model(path, model)
     checkpoint_of(path).unlink(missing_ok=True)
     return Learnt(str(path), f"trained in {model.card.steps} steps; kept as {path.name}")
+
+
+def beside(path: Path) -> Path:
+    """Return where a model that goes on from another one is kept."""
+    stem = path.name.removesuffix(SUFFIX)
+    names = (f"{stem}_tuned{number or ''}{SUFFIX}" for number in count())
+    return next(place for name in names if not (place := path.with_name(name)).exists())
 
 
 def checkpoint_of(path: Path) -> Path:
@@ -176,10 +245,22 @@ def _twin(shown: Observation, engine: Engine) -> Float:
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
-    """How well two results explain their data."""
+    """How well two results explain their data.
+
+    Parameters
+    ----------
+    network, twin : Misfit
+        Of the network's result, and of Richardson-Lucy's.
+    photons : float
+        In the brightest voxels of the stack.
+    doubt : bool
+        Whether the stack lies outside of what the network has learned from.
+    """
 
     network: Misfit
     twin: Misfit
+    photons: float
+    doubt: bool
 
     def in_words(self) -> str:
         """Return both numbers and what follows from them."""
@@ -188,12 +269,23 @@ class Judgement:
             f"Blurred again, they miss the data by chi² {ours:.2f} (network) and {theirs:.2f} "
             "(Richardson-Lucy); 1 is noise alone"
         )
-        if ours > WORSE * max(theirs, 1.0):
+        return f"{numbers}; the map of the misfit shows where. <b>{self.advice}</b>"
+
+    @property
+    def advice(self) -> str:
+        """Which of the two to prefer, and why."""
+        if self.doubt:
+            return "Prefer Richardson-Lucy: this stack is not of the kind the network has learned."
+        if self.network.chi_squared > WORSE * max(self.twin.chi_squared, 1.0):
             return (
-                f"{numbers}. <b>The network leaves out or invents: believe Richardson-Lucy where "
-                "the map of the misfit is bright.</b>"
+                "Prefer Richardson-Lucy where the map is bright: the network leaves out or invents."
             )
-        return f"{numbers}. The map of the misfit shows where."
+        light = f"about {self.photons:.0f} photons in the brightest voxels"
+        if self.photons > MUCH_LIGHT:
+            return f"With {light} both are good; for numbers, prefer Richardson-Lucy."
+        return (
+            f"With {light}, noise is what limits: prefer the network where its interval is narrow."
+        )
 
 
 def judging(lesson: Lesson, network: Restored, twin: Restored) -> Generator[Step, None, Judgement]:
@@ -201,7 +293,8 @@ def judging(lesson: Lesson, network: Restored, twin: Restored) -> Generator[Step
     yield Step(0, 2, "blurring the results again")
     stack, psf = lesson.wanted.stack, lesson.psf()
     place = next(iter(stack.blocks()))
-    camera = learning.light_like(stack, lesson.choice.camera).camera or Camera()
+    told = learning.light_like(stack, lesson.choice.camera)
+    camera = told.camera or Camera()
     level = background_of(stack, 0, lesson.wanted.settings.background)
     observation = observe(read(stack, place), psf, level)
     engine = engines.open_engine(lesson.wanted.settings.engine)
@@ -210,17 +303,28 @@ def judging(lesson: Lesson, network: Restored, twin: Restored) -> Generator[Step
         estimate = np.asarray(result.stack.data[place], np.float32)
         found.append(misfit_of(observation, estimate, camera, engine))
         yield Step(number, 2, "blurring the results again")
-    return Judgement(*found)
+    low, high = told.light.photons
+    doubt = OUTSIDE in network.record.blocks[0].stop_reason
+    ours, theirs = found
+    return Judgement(ours, theirs, math.sqrt(low * high), doubt)
+
+
+def tells_intervals(path: str) -> bool:
+    """Return whether a model can say how sure it is.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    learning.require_torch()
+    from napari_deconv.learned.model_file import read_card
+
+    return read_card(path).calibration is not None
 
 
 def card_in_words(path: str) -> str:
     """Return what a model is, in a sentence or two."""
     from napari_deconv.learned.model_file import read_card
 
-    card = read_card(path)
-    size = " x ".join(f"{step:.3g}" for step in card.spacing_um or ()) or "unknown"
-    low, high = card.light.photons
-    return (
-        f"{card.name}: {card.steps} steps in {card.seconds / 60:.0f} min; for voxels of {size} um "
-        f"and {low:.0f} to {high:.0f} photons in the brightest; loss {card.validation:.3g}"
-    )
+    return in_words(read_card(path))

@@ -1,0 +1,243 @@
+"""What a network is built of: values that a card keeps, and the networks they describe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from napari_deconv.imaging.psf import Psf
+from napari_deconv.imaging.value import Value, require, require_number
+
+from .inputs import (
+    BACKGROUND,
+    BRIGHTNESS,
+    ESTIMATES,
+    IMAGE,
+    INVERSE_CHANNELS,
+    NOISE,
+    Normalization,
+    require_numbers,
+    undoings,
+)
+from .nets import Net
+from .unet import UNet, Upsampling, pools_for
+from .unrolled import UnrolledGradient, UnrolledRichardsonLucy
+from .wiener_filter import WienerFilter
+
+#: What networks that hold the blur themselves are given.
+PLAIN_CHANNELS = (IMAGE, NOISE, BACKGROUND)
+
+
+@dataclass(frozen=True)
+class UNetDesign(Value):
+    """A U-Net and what goes into it.
+
+    Parameters
+    ----------
+    channels : tuple of str
+        See `learned.inputs`; what the network adds is added to the first of them.
+    pools : tuple of tuple of int
+        By how much each level pools each axis.
+    first, kernel : int
+        Channels of the first level, and the side of its convolutions.
+    laplace : bool
+        Whether it says how sure it is.
+    mixed : int
+        So many of the first channels are mixed, voxel by voxel; of one the network starts.
+    residual : bool
+        Whether it adds to the first channel; else what comes out is the image.
+    upsampling : str
+        "nearest", or "linear" as in CAREamics.
+    normalization : str
+        What is done to the image before, and undone after; see `inputs.Normalization`.
+    numbers : tuple of float
+        Of the normalization.
+    """
+
+    channels: tuple[str, ...]
+    pools: tuple[tuple[int, ...], ...]
+    first: int = 12
+    kernel: int = 3
+    laplace: bool = False
+    mixed: int = 1
+    residual: bool = True
+    upsampling: Upsampling = "nearest"
+    normalization: Normalization = "brightness"
+    numbers: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        require(bool(self.channels) and bool(self.pools), "A network needs channels and levels")
+        undoings(self.channels)  # which refuses those that are not known
+        require(
+            1 <= self.mixed <= len(self.channels),
+            f"Of {len(self.channels)} channels, {self.mixed} cannot be mixed",
+        )
+        require(
+            self.residual or self.mixed == 1,
+            "A network that mixes its channels adds to the mixture: it must be residual",
+        )
+        require(
+            self.upsampling in get_args(Upsampling),
+            f"The upsampling {self.upsampling!r} is not known; choose 'nearest' or 'linear'",
+        )
+        require_numbers(self.normalization, self.numbers)
+        require(
+            self.normalization == BRIGHTNESS or self.channels == (IMAGE,),
+            f"The normalization {self.normalization!r} is that of a network that is given the "
+            f"image alone, not {len(self.channels)} channels",
+        )
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return "Inverse + U-Net" if self.mixed > 1 else "U-Net"
+
+    def network(self) -> UNet:
+        """Return the network with new weights, drawn by torch's generator."""
+        return UNet(
+            self.pools,
+            channels=len(self.channels),
+            first=self.first,
+            kernel=self.kernel,
+            laplace=self.laplace,
+            mixed=self.mixed,
+            residual=self.residual,
+            upsampling=self.upsampling,
+        )
+
+
+@dataclass(frozen=True)
+class WienerDesign(Value):
+    """A deep Wiener-Kolmogorov filter, WF-K; see `learned.wiener_filter`.
+
+    Parameters
+    ----------
+    ndim : int
+        2 or 3.
+    predicted : bool
+        Whether the filters follow from the image: WF-KPN.
+    """
+
+    ndim: int
+    predicted: bool = False
+
+    def __post_init__(self) -> None:
+        require(self.ndim in (2, 3), f"A filter is 2D or 3D, not {self.ndim}D")
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return "Wiener-Kolmogorov, predicted filters" if self.predicted else "Wiener-Kolmogorov"
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """What goes in."""
+        return PLAIN_CHANNELS
+
+    @property
+    def laplace(self) -> bool:
+        """Whether it says how sure it is."""
+        return False
+
+    def network(self) -> WienerFilter:
+        """Return the filter as it starts."""
+        return WienerFilter(self.ndim, predicted=self.predicted)
+
+
+@dataclass(frozen=True)
+class UnrolledDesign(Value):
+    """Iterations with the true blur and learned steps between them; see `learned.unrolled`.
+
+    Parameters
+    ----------
+    iteration : str
+        "richardson-lucy", or "gradient", which is WF-UNet.
+    pools : tuple of tuple of int
+        By how much each level of the U-Net pools each axis; of Richardson-Lucy only as many
+        numbers as axes count.
+    stages, inner : int
+        Learned steps, and iterations before each.
+    first : int
+        Channels of what is learned.
+    """
+
+    iteration: Literal["richardson-lucy", "gradient"]
+    pools: tuple[tuple[int, ...], ...]
+    stages: int = 3
+    inner: int = 4
+    first: int = 12
+
+    def __post_init__(self) -> None:
+        for name in ("stages", "inner", "first"):
+            require_number(f"The number of {name}", getattr(self, name), least=1)
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        is_gradient = self.iteration == "gradient"
+        return "Unrolled gradient + U-Net" if is_gradient else "Unrolled Richardson-Lucy"
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """What goes in."""
+        return PLAIN_CHANNELS
+
+    @property
+    def laplace(self) -> bool:
+        """Whether it says how sure it is."""
+        return False
+
+    def network(self) -> Net:
+        """Return the network with new weights, drawn by torch's generator."""
+        if self.iteration == "gradient":
+            return UnrolledGradient(self.pools, self.stages, self.inner, self.first)
+        return UnrolledRichardsonLucy(len(self.pools[0]), self.stages, self.inner, self.first)
+
+
+Design = UNetDesign | WienerDesign | UnrolledDesign
+
+
+def inverse_design(psf: Psf, *, first: int = 12, depth: int = 2, laplace: bool = True) -> Design:
+    """Return the U-Net that cleans up what Richardson-Lucy has undone."""
+    pools = pools_for(_spacing(psf), depth)
+    return UNetDesign(INVERSE_CHANNELS, pools, first=first, laplace=laplace, mixed=len(ESTIMATES))
+
+
+def care_design(psf: Psf, *, first: int = 32, depth: int = 2, laplace: bool = True) -> Design:
+    """Return the U-Net of CARE: it sees the image alone, and knows the PSF from its pairs only."""
+    return UNetDesign((IMAGE,), pools_for(_spacing(psf), depth), first=first, laplace=laplace)
+
+
+def wiener_design(psf: Psf) -> Design:
+    """Return WF-K."""
+    return WienerDesign(psf.samples.ndim)
+
+
+def kpn_design(psf: Psf) -> Design:
+    """Return WF-KPN."""
+    return WienerDesign(psf.samples.ndim, predicted=True)
+
+
+def gradient_design(psf: Psf) -> Design:
+    """Return WF-UNet."""
+    return UnrolledDesign("gradient", pools_for(_spacing(psf), 2), stages=6, inner=1, first=8)
+
+
+def unrolled_design(psf: Psf) -> Design:
+    """Return unrolled Richardson-Lucy."""
+    return UnrolledDesign("richardson-lucy", pools_for(_spacing(psf), 1))
+
+
+#: By the names that users choose them by.
+DESIGNS = {
+    "inverse": inverse_design,
+    "care": care_design,
+    "wiener": wiener_design,
+    "wiener-kpn": kpn_design,
+    "wiener-unet": gradient_design,
+    "unrolled-rl": unrolled_design,
+}
+
+
+def _spacing(psf: Psf) -> tuple[float, ...]:
+    return psf.spacing_um or (1.0,) * psf.samples.ndim

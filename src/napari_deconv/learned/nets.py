@@ -1,0 +1,70 @@
+"""What all networks have in common."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from napari_deconv.imaging.psf import Psf
+
+
+class Net(nn.Module):
+    """A network: channels in, one restored image out, and perhaps the scale of its error.
+
+    Attributes
+    ----------
+    holds_blur : bool
+        Whether it blurs with the PSF itself: then it runs on a whole piece at once, and another
+        PSF needs no other weights.
+    laplace : bool
+        Whether a second output gives the scale of a Laplace distribution around the first.
+    volumes : float
+        Peak memory of a run in float32 volumes of the piece with the PSF around it.
+    """
+
+    holds_blur: bool = False
+    laplace: bool = False
+    volumes: float = 0.0
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Voxels along each axis that make one of the coarsest level: its grid must not move."""
+        raise NotImplementedError
+
+    def reach(self, psf: Psf, tail: float) -> tuple[int, ...]:
+        """Return how far a voxel of the output looks, but for a part `tail` of it."""
+        raise NotImplementedError
+
+    def settings(self, x: Tensor, psf: Tensor) -> Tensor | None:
+        """Return what must be the same for all pieces of an image, from a piece of it."""
+        return None
+
+    def forward(self, x: Tensor, psf: Tensor, settings: Tensor | None = None) -> Tensor:
+        """Return (N, 1 or 2, ...) for channels (N, C, ...) and PSFs (N, ...)."""
+        raise NotImplementedError
+
+
+@lru_cache(maxsize=1)
+def best_device() -> torch.device:
+    """Return where networks run fastest here: CUDA; MPS where it can do all of it; the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        try:
+            _tried(torch.device("mps"))
+        except (RuntimeError, NotImplementedError):
+            return torch.device("cpu")
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def _tried(device: torch.device) -> None:
+    """Do once what networks do; an error where the device cannot."""
+    x = torch.ones(1, 1, 4, 4, 4, device=device, requires_grad=True)
+    pooled = functional.max_pool3d(nn.Conv3d(1, 1, 3, padding=1).to(device)(x), 2)
+    grown = functional.interpolate(pooled, scale_factor=2.0)
+    spectrum = torch.fft.rfftn(functional.pad(grown, [1, 1] * 3, mode="replicate"), dim=(2, 3, 4))
+    torch.fft.irfftn(spectrum, s=(6, 6, 6), dim=(2, 3, 4)).sum().backward()

@@ -1,0 +1,120 @@
+"""Panel for what a network learns from, and from where it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QSpinBox, QWidget
+
+from .choices import NARROW
+
+#: What can be learned from, as the panel offers it.
+SIMULATED, HALVES, LAYER, AGAIN = "simulated", "halves", "layer", "again"
+SOURCES = {
+    SIMULATED: "pairs simulated with the PSF",
+    HALVES: "and from the photons of this stack",
+    LAYER: "a layer that holds the truth",
+    AGAIN: "and from a layer recorded once more",
+}
+HINTS = {
+    SIMULATED: "Random structures, blurred with the PSF, with the noise of the camera",
+    HALVES: "Beside simulated pairs: the photons of the stack are dealt out to two images, and "
+    "what becomes of one, blurred again, must meet the other",
+    LAYER: "The same sample, recorded far better: both images are cut into pairs",
+    AGAIN: "Beside simulated pairs: the same sample recorded twice; what becomes of one, blurred "
+    "again, must meet the other",
+}
+MOST_MEMBERS = 8
+
+
+@dataclass(frozen=True)
+class SourceChoice:
+    """What a network learns from.
+
+    Parameters
+    ----------
+    source : str
+        One of `SOURCES`.
+    layer : str
+        Name of the layer that holds the truth, or the second recording.
+    members : int
+        Networks that are trained, and answer together.
+    goes_on : bool
+        Whether training starts from the weights of the model that is chosen.
+    """
+
+    source: str = SIMULATED
+    layer: str = ""
+    members: int = 1
+    goes_on: bool = False
+
+
+class SourcePanel(QWidget):
+    """Edits a `SourceChoice`."""
+
+    valueChanged = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.source, self.layer = QComboBox(), QComboBox()
+        for name, title in SOURCES.items():
+            self.source.addItem(title, name)
+            self.source.setItemData(self.source.count() - 1, HINTS[name], 3)  # its tool tip
+        for box in (self.source, self.layer):
+            box.setSizeAdjustPolicy(NARROW)
+            box.currentIndexChanged.connect(self._changed)
+        self.members = QSpinBox()
+        self.members.setRange(1, MOST_MEMBERS)
+        self.members.setToolTip(
+            "Several networks, one trained after the other, answer together; where they disagree, "
+            "none is to be believed. Each takes the time of one"
+        )
+        self.members.valueChanged.connect(self.valueChanged)
+        self.goes_on = QCheckBox("from the model that is opened")
+        self.goes_on.setToolTip(
+            "Fine-tuning: training begins with the weights of that model, and the result is kept "
+            "in a new file beside it"
+        )
+        self.goes_on.toggled.connect(self.valueChanged)
+        form = QFormLayout(self)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("From", self.source)
+        form.addRow("Layer", self.layer)
+        form.addRow("Start", self.goes_on)
+        form.addRow("Members", self.members)
+        self._changed()
+
+    def _changed(self) -> None:
+        source = self.source.currentData()
+        self.source.setToolTip(HINTS[source])
+        self.layer.setEnabled(source in (LAYER, AGAIN))
+        self.valueChanged.emit()
+
+    def set_layers(self, names: Sequence[str]) -> None:
+        """Offer layers, and keep the one that is chosen."""
+        chosen = self.layer.currentText()
+        self.layer.blockSignals(True)
+        self.layer.clear()
+        self.layer.addItems(list(names))
+        self.layer.setCurrentText(chosen)
+        self.layer.blockSignals(False)
+
+    def value(self) -> SourceChoice:
+        """Return what is chosen."""
+        source = self.source.currentData()
+        layer = self.layer.currentText() if source in (LAYER, AGAIN) else ""
+        return SourceChoice(source, layer, self.members.value(), self.goes_on.isChecked())
+
+    def setValue(self, value: SourceChoice) -> None:
+        """Show what is chosen."""
+        self.blockSignals(True)
+        self.source.setCurrentIndex(self.source.findData(value.source))
+        if value.layer and self.layer.findText(value.layer) < 0:
+            self.layer.addItem(value.layer)
+        self.layer.setCurrentText(value.layer)
+        self.members.setValue(value.members)
+        self.goes_on.setChecked(value.goes_on)
+        self.blockSignals(False)
+        self.valueChanged.emit()
