@@ -114,7 +114,10 @@ def test_what_lies_outside_the_training_is_told(model: Path, run: Run) -> None:
             "The structure 'trees' is not known; choose of shells,",
         ),
         (("-o", "m.safetensors", "--like", "cell.ome.tif"), "--na and --emission-nm missing"),
-        (("-o", "m.safetensors", "--raw", "raw"), "need two folders: --raw and --truth, or --raw and --again"),
+        (
+            ("-o", "m.safetensors", "--raw", "raw"),
+            "need two folders: --raw and --truth, or --raw and --again",
+        ),
         (("-o", "m.safetensors", "--raw", "raw", "--truth", "."), "There is no folder raw"),
         (
             ("-o", "m.safetensors", "--like", "cell.ome.tif", *OPTICS, "--network", "resnet"),
@@ -207,3 +210,67 @@ def test_what_is_said_of_the_camera_is_taken(run: Run) -> None:
     assert (b.gain, b.offset) == (3, a.offset)
     assert (c.gain, c.offset) == (3, 90)
     assert {light.read_noise for light in (a, b, c)} == {2.5}
+
+
+TRAIN = ("train", "--like", "cell.ome.tif", *OPTICS, "--engine", "cpu")
+
+
+def test_a_model_of_several_goes_on_with_the_photons_of_the_stack(run: Run) -> None:
+    code, said = run(*TRAIN, "-o", "two.safetensors", "--members", 2, "--loss", "amounts")
+    assert code == 0, said
+    assert read_card("two.safetensors").members == 2
+    assert "Intervals   one pair was left out: too few to tell what they hold" in said
+    code, said = run(*TRAIN, "-o", "t.safetensors", "--start", "two.safetensors", "--halves")
+    assert code == 0, said
+    assert "Recordings  16, each of them twice" in said
+    for words in (("--shows", "half-width 90"), ("--shows", "disagreement"), ("--mirrored",)):
+        out = f"{words[-1].strip('-').replace(' ', '_')}.ome.tif"
+        more = ("--model", "two.safetensors", "--engine", "cpu", "-o", out)
+        code, said = run("predict", "cell.ome.tif", *more, *words)
+        assert code == 0, said
+        found = read_stack(out).data
+        assert found.shape == (5, 40, 44)
+        assert found.max() > 0
+    code, said = run("predict", "cell.ome.tif", *more, "--shows", "luck", "--overwrite")
+    assert code == 1
+    assert "does not give 'luck'; choose one of estimate, half-width 50" in said
+
+
+@pytest.mark.parametrize("network", ["wiener", "unrolled-rl"])
+def test_a_network_that_holds_the_blur_takes_another_psf(run: Run, network: str) -> None:
+    """Trained over two PSFs, it restores with a third one without a word of doubt on it."""
+    y, x = np.mgrid[-4:5, -4:5]
+    grid = Grid(spacing_um=SPACING)
+    for name, width in (("a", 1.0), ("b", 2.0), ("c", 1.4)):
+        psf = np.exp(-(y**2 + x**2) / (2 * width**2))[None].repeat(3, 0).astype(np.float32)
+        write_stack(f"{name}.ome.tif", Stack(psf, "ZYX", grid))
+    words = ("train", "--like", "cell.ome.tif", "--engine", "cpu", "--network", network)
+    code, said = run(*words, "--psf", "a.ome.tif", "--psf", "b.ome.tif", "-o", "m.safetensors")
+    assert code == 0, said
+    assert "voxels, and 1 more" in said
+    more = ("--model", "m.safetensors", "-o", "out.ome.tif", "--engine", "cpu")
+    code, said = run("predict", "cell.ome.tif", *more, "--psf", "c.ome.tif")
+    assert code == 0, said
+    assert "the PSF differs" not in said
+
+
+def test_recorded_twice_needs_no_truth(run: Run) -> None:
+    for folder in ("one", "two"):
+        Path(folder).mkdir()
+    for number in range(3):
+        for seed, folder in enumerate(("one", "two")):
+            data = np.random.default_rng((seed, number)).poisson(20, (5, 40, 44))
+            data[2, 10:30, 10:30] += 100
+            stack = Stack(data.astype(np.uint16), "ZYX", Grid(spacing_um=SPACING))
+            write_stack(f"{folder}/{number}.ome.tif", stack, dtype="uint16")
+    words = ("train", "--raw", "one", "--again", "two", *OPTICS, "--engine", "cpu")
+    code, said = run(*words, "--only-recorded", "-o", "m.safetensors")
+    assert code == 0, said
+    assert "Recordings  3, each of them twice" in said
+    assert read_card("m.safetensors").calibration is None
+    code, said = run(*words, "--truth", "two", "-o", "n.safetensors")
+    assert code == 1
+    assert "Give either --truth or --again: pairs with a truth, or recorded twice" in said
+    code, said = run(*TRAIN, "--only-recorded", "-o", "n.safetensors")
+    assert code == 1
+    assert "There is nothing to learn from: neither recorded twice nor simulated" in said

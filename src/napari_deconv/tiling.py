@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_deconv.files.reading import read_voxels
+from napari_deconv.imaging.brightness import brightest_bins, merged
 from napari_deconv.imaging.noise import SAMPLE, background_level
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.region import Region
@@ -59,10 +60,13 @@ class Facts(Value):
         Of the counts, negative ones taken as 0.
     negative : int
         Number of negative voxels.
+    bright : float
+        Brightness of the counts; see `imaging.brightness`.
     """
 
     mean: float
     negative: int
+    bright: float
 
 
 def pieces(shape: tuple[int, ...], most: tuple[int, ...] = SURVEYED) -> Iterator[Region]:
@@ -81,7 +85,7 @@ def facts_of(stack: Stack, index: tuple[int, ...]) -> Iterator[Facts | None]:
     InputError
         If voxels cannot be read, or are NaN or infinite: said here, and not after hours.
     """
-    total, negative = 0.0, 0
+    total, negative, brightest = 0.0, 0, np.empty(0)
     for region in pieces(stack.spatial_shape):
         counts = read(stack, (*index, *region.slices))
         total += float(np.maximum(counts, 0).sum(dtype=np.float64))
@@ -91,8 +95,9 @@ def facts_of(stack: Stack, index: tuple[int, ...]) -> Iterator[Facts | None]:
             "of their neighbours) before restoring",
         )
         negative += int((counts < 0).sum()) if counts.dtype.kind != "u" else 0
+        brightest = merged(brightest, brightest_bins(counts, stack.spatial_shape))
         yield None
-    yield Facts(total / math.prod(stack.spatial_shape), negative)
+    yield Facts(total / math.prod(stack.spatial_shape), negative, float(brightest[-1]))
 
 
 def read(stack: Stack, place: Place) -> npt.NDArray[Any]:
@@ -143,13 +148,15 @@ def sample_regions(shape: tuple[int, ...]) -> list[Region]:
 
 
 def samples_of(
-    stack: Stack, index: tuple[int, ...], psf: Psf, background: float, mean: float
+    stack: Stack, index: tuple[int, ...], psf: Psf, background: float, facts: Facts
 ) -> list[Observation]:
     """Return the samples by which a method settles what it decides by the data."""
-    return [
-        observe(read(stack, (*index, *region.slices)), psf, background, whole_mean=mean)
-        for region in sample_regions(stack.spatial_shape)
+    regions = sample_regions(stack.spatial_shape)
+    samples = [
+        observe(read(stack, (*index, *region.slices)), psf, background, whole_mean=facts.mean)
+        for region in regions
     ]
+    return [replace(sample, whole_bright=facts.bright) for sample in samples]
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,7 +201,8 @@ class Work:
         if read_shape != self.shape:
             slow, kept_slow = self._bytes_of_slow
             most = max(slow, most + kept_slow)
-        return int(ROUNDING_UP * most) + SPARE_BYTES
+        fixed = max(getattr(method, "fixed_bytes", 0) for method in self.methods)
+        return int(ROUNDING_UP * most) + fixed + SPARE_BYTES
 
     @cached_property
     def _bytes_of_slow(self) -> tuple[int, int]:
@@ -347,7 +355,7 @@ def settling(
     settled = []
     for channel, psf in enumerate(psfs):
         first = next(index for index in stack.blocks() if stack.channel_of(index) == channel)
-        samples = samples_of(stack, first, psf, backgrounds[channel], means[first])
+        samples = samples_of(stack, first, psf, backgrounds[channel], found[first])
         decided = method.settled(samples, engine)
         settled.append(for_tiles(decided, psf, stack.spatial_shape, seam_tolerance))
     told = tuple(dict.fromkeys(note for some in notes for note in some))

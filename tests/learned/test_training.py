@@ -13,7 +13,9 @@ import pytest
 import torch
 
 from napari_deconv.engines import open_engine
+from napari_deconv.imaging.camera import Camera
 from napari_deconv.imaging.psf import Psf
+from napari_deconv.imaging.thinning import thinned
 from napari_deconv.imaging.value import InputError
 from napari_deconv.learned import trainer as module
 from napari_deconv.learned import training as module_of_training
@@ -21,8 +23,15 @@ from napari_deconv.learned.designs import inverse_design
 from napari_deconv.learned.inputs import INVERSE_CHANNELS
 from napari_deconv.learned.losses import loss_of
 from napari_deconv.learned.model_file import Model
-from napari_deconv.learned.pairs import Light, simulated_pair, simulated_pairs
-from napari_deconv.learned.samples import Sample, patch_of, sample_of, symmetric_axes
+from napari_deconv.learned.pairs import (
+    Light,
+    Pair,
+    pieces_of,
+    simulated_pair,
+    simulated_pairs,
+    twin_of,
+)
+from napari_deconv.learned.samples import Sample, batch_of, patch_of, sample_of, symmetric_axes
 from napari_deconv.learned.trainer import Schedule
 from napari_deconv.learned.training import Lessons, training
 from napari_deconv.restoration.engine import Engine
@@ -253,3 +262,120 @@ def test_counts_of_a_camera_hold_its_photons(psf: Psf) -> None:
     same = simulated_pair((6, 64, 64), psf, plain, np.random.default_rng(0), photons=80)
     assert np.allclose(caught, same.counts, atol=1e-4)
     assert np.allclose(pair.truth, 2 * same.truth, rtol=1e-5)
+
+
+def test_recordings_in_halves_teach_without_a_truth(psf: Psf, engine: Engine) -> None:
+    """From nothing but photons dealt out to two: nearer to the truth than what it starts from."""
+    light = replace(LIGHT, photons=(40.0, 40.0), background=(5.0, 5.0), read_noise=0.0)
+    camera = Camera(read_noise=0.0)
+    shape = (8, 40, 40)
+    pairs = list(simulated_pairs(10, shape, [psf], light, 11))
+    twins = []
+    for number, pair in enumerate(pairs[:8]):
+        halves = thinned(pair.counts, camera, random=np.random.default_rng(number))
+        twins.append(twin_of(*halves, 2.5, 2.5, camera))
+    design = inverse_design(psf, first=6)
+    schedule = Schedule(shape=shape, patch=(8, 32, 32), steps=100, learning_rate=2e-3)
+    lessons = Lessons([psf], light, twins=twins, only_twins=True)
+    steps, model = followed(training(lessons, design, schedule, engine))
+    assert model.card.calibration is None
+    assert steps[0].note == "undoing the blur of recording 1 of 8"
+    torch.manual_seed(0)
+    before: list[float] = []
+    after: list[float] = []
+    for pair in pairs[8:]:
+        sample = sample_of(pair, psf, design, engine)
+        batch = batch_of([sample], torch.device("cpu"))
+        with torch.no_grad():
+            for found, net in ((before, design.network()), (after, model.network)):
+                found.append(float(loss_of(net(batch.channels, batch.psf), batch.truth)))
+    assert np.mean(after) < 0.97 * np.mean(before)
+
+
+def test_a_trained_network_goes_on(psf: Psf, engine: Engine) -> None:
+    first = ended(run(psf, engine, SHORT))
+    again = ended(run(psf, engine, replace(SHORT, steps=1, learning_rate=1e-9), start=first))
+    assert torch.allclose(weights(again), weights(first), atol=1e-6)
+    other = inverse_design(psf, first=5)
+    with pytest.raises(InputError, match="The network to start from is another one"):
+        ended(training(Lessons([psf], LIGHT), other, SHORT, engine, start=first))
+
+
+def test_an_ensemble_that_was_ended_goes_on(
+    psf: Psf, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member that is trained is not trained again."""
+    monkeypatch.setattr(module_of_training, "KEEP_EVERY_S", 0.0)
+    two, path = replace(SHORT, members=2), tmp_path / "c.safetensors"
+    whole = ended(run(psf, engine, two))
+    assert not torch.equal(
+        *(torch.cat([v.flatten() for v in net.state_dict().values()]) for net in whole.networks)
+    )
+    steps = run(psf, engine, two, checkpoint=path)
+    while next(steps).done < SHORT.steps + 3:
+        pass
+    steps.close()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["c.2.safetensors", "c.safetensors"]
+    seen, resumed = followed(run(psf, engine, two, checkpoint=path))
+    assert min(step.done for step in seen if step.done) == SHORT.steps + 3
+    for one, other in zip(resumed.networks, whole.networks, strict=True):
+        for key, values in one.state_dict().items():
+            assert torch.equal(values, other.state_dict()[key])
+
+
+@pytest.mark.parametrize(("loss", "rate"), [("amounts", "plateau"), ("structure", "cosine")])
+def test_other_losses_and_rates_learn(psf: Psf, engine: Engine, loss: str, rate: Any) -> None:
+    schedule = Schedule(
+        pairs=8, left_out=2, shape=(8, 32, 32), patch=(8, 24, 24), steps=100, loss=loss, rate=rate
+    )
+    steps, _ = followed(run(psf, engine, schedule))
+    losses = [step.divergence for step in steps if step.divergence is not None]
+    design = inverse_design(psf, first=4)
+    pairs = list(simulated_pairs(10, schedule.shape, [psf], LIGHT, 0))[8:]
+    before = []
+    for pair in pairs:
+        batch = batch_of([sample_of(pair, psf, design, engine)], torch.device("cpu"))
+        with torch.no_grad():
+            out = design.network()(batch.channels, batch.psf)
+        before.append(float(loss_of(out, batch.truth, loss)))
+    assert min(losses) < 0.97 * np.mean(before)
+
+
+def test_words_of_a_schedule_are_checked() -> None:
+    with pytest.raises(InputError, match="The loss 'luck' is not known; choose squares, amounts"):
+        Schedule(loss="luck")
+    with pytest.raises(InputError, match="The rate 'luck' is not known; choose cosine or plateau"):
+        Schedule(rate="luck")  # type: ignore[arg-type]
+
+
+def test_a_loss_that_is_one() -> None:
+    """The SSIM of an image with itself is 1, and less the more it is changed."""
+    truth = torch.rand(2, 1, 4, 16, 16)
+    assert float(loss_of(truth, truth, "structure")) == pytest.approx(0, abs=1e-5)
+    little, much = (
+        float(loss_of(truth + by * torch.randn_like(truth), truth, "structure"))
+        for by in (0.05, 0.5)
+    )
+    assert 0 < little < much
+    with pytest.raises(InputError, match="needs a network that says how sure it is"):
+        loss_of(truth, truth, "laplace")
+
+
+def test_a_large_pair_is_cut_into_several() -> None:
+    rng = np.random.default_rng(0)
+    pair = Pair(rng.random((3, 40, 100), np.float32), rng.random((3, 40, 100), np.float32), 1.0, 9)
+    pieces = pieces_of(pair)
+    assert len(pieces) == 3
+    assert np.array_equal(np.concatenate([piece.truth for piece in pieces], axis=2), pair.truth)
+    with pytest.raises(InputError, match="too small to learn from one part and to look at another"):
+        pieces_of(Pair(pair.counts[..., :40], pair.truth[..., :40], 1.0, 9))
+
+
+def test_recordings_that_do_not_belong_together_are_told() -> None:
+    image = np.full((3, 8, 8), 9.0, np.float32)
+    with pytest.raises(InputError, match="must be of one shape, not"):
+        twin_of(image, image[1:], 1.0, 1.0, Camera())
+    with pytest.raises(InputError, match="darker than its background: there is nothing to learn"):
+        twin_of(image, image, 1.0, 20.0, Camera())
+    with pytest.raises(InputError, match="One twin is not enough"):
+        Lessons([Psf(np.ones((1, 1, 1)))], LIGHT, twins=[twin_of(image, image, 1.0, 1.0, Camera())])

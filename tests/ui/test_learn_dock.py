@@ -15,9 +15,12 @@ from pytestqt.qtbot import QtBot
 from napari_deconv.imaging.camera import Camera
 from napari_deconv.learned import trainer, training
 from napari_deconv.learned.trainer import Schedule
+from napari_deconv.restoration.misfit import Misfit
 from napari_deconv.ui.learn_dock import LearnDock
 from napari_deconv.ui.learn_panel import LearnChoice, LearnPanel
+from napari_deconv.ui.learn_runs import Judgement
 from napari_deconv.ui.learn_views import Losses, LossView, Pictures, PicturesView
+from napari_deconv.ui.source_panel import AGAIN, HALVES, LAYER, SourceChoice
 
 SPACING, UM = (0.2, 0.1, 0.1), ("um", "um", "um")
 SMALL = Schedule(pairs=2, left_out=1, shape=(6, 24, 24), patch=(4, 16, 16), batch=1, steps=6)
@@ -197,3 +200,62 @@ def test_losses_follow_and_are_painted(qtbot: QtBot) -> None:
     pictures.setValue(Pictures((("raw", volume), ("network", 2 * volume))))
     assert [plane.max() for _, plane in pictures.value()] == [1, 2]
     assert not pictures.grab().toImage().isNull()
+
+
+def test_half_the_width_of_an_interval_is_a_layer_of_its_own(dock: LearnDock, qtbot: QtBot) -> None:
+    dock.running.run_button.click()
+    settle(dock, qtbot)
+    dock.restore_button.click()
+    qtbot.waitUntil(lambda: "to compare" in dock.running.state.text(), timeout=120_000)
+    width = dock.viewer.layers["cell half width of the 90 % interval"]
+    assert width.data.shape == (8, 64, 80)
+    assert tuple(width.translate) == (1, 2, 3)
+    assert (width.data > 0).mean() > 0.9
+    assert not width.visible
+    assert "refer " in dock.verdict.text()  # which of the two to prefer
+
+
+@pytest.mark.parametrize("source", [HALVES, LAYER, AGAIN])
+def test_a_network_learns_from_what_was_recorded(
+    dock: LearnDock, qtbot: QtBot, source: str
+) -> None:
+    second = np.asarray(dock.viewer.layers["cell"].data)[..., ::-1].copy()
+    dock.viewer.add_layer(Image(second, name="again", scale=SPACING, units=UM))
+    choice = replace(dock.panel.value(), source=SourceChoice(source, "again"))
+    dock.panel.setValue(choice)
+    assert dock.panel.source.layer.isEnabled() == (source != HALVES)
+    dock.running.run_button.click()
+    settle(dock, qtbot)
+    assert dock.running.state.text().startswith("trained in "), dock.running.state.text()
+
+
+def test_a_model_that_is_opened_goes_on_in_a_file_beside_it(dock: LearnDock, qtbot: QtBot) -> None:
+    dock.running.run_button.click()
+    settle(dock, qtbot)
+    choice = dock.panel.value()
+    dock.panel.setValue(replace(choice, source=SourceChoice(goes_on=True)))
+    dock.running.run_button.click()
+    settle(dock, qtbot)
+    assert dock.running.state.text().endswith("kept as cell_tuned.safetensors")
+    assert Path(choice.path).with_name("cell_tuned.safetensors").is_file()
+
+
+def test_layers_that_do_not_belong_together_are_told(dock: LearnDock, qtbot: QtBot) -> None:
+    other = np.ones((4, 9, 9), np.uint16)
+    dock.viewer.add_layer(Image(other, name="other", scale=SPACING, units=UM))
+    dock.panel.setValue(replace(dock.panel.value(), source=SourceChoice(LAYER, "other")))
+    dock.running.run_button.click()
+    settle(dock, qtbot)
+    assert "cell and other must be of one shape, not (8, 64, 80) and (4, 9, 9)" in (
+        dock.running.state.text()
+    )
+
+
+def test_advice_follows_light_doubt_and_misfit() -> None:
+    good, bad = (Misfit(chi, np.zeros((2, 2), np.float32)) for chi in (1.0, 2.0))
+    assert "prefer the network" in Judgement(good, good, 40.0, False).advice
+    assert "With about 5000 photons in the brightest voxels both" in (
+        Judgement(good, good, 5000.0, False).advice
+    )
+    assert "the network leaves out or invents" in Judgement(bad, good, 40.0, False).advice
+    assert "not of the kind the network has learned" in Judgement(good, good, 40.0, True).advice

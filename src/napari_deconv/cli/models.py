@@ -11,12 +11,15 @@ import typer
 
 from napari_deconv.imaging.value import InputError
 
+from .model_exchange import export_model, import_model
 from .terminal import fail, say
 
 if TYPE_CHECKING:
     from napari_deconv.library import Entry
 
 models = typer.Typer(no_args_is_help=True, help="List the trained networks, and keep them.")
+models.command("export")(export_model)
+models.command("import")(import_model)
 
 Known = Annotated[str, typer.Argument(metavar="NAME_OR_PATH", help="Name of a model, or its file.")]
 

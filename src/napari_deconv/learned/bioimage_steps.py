@@ -114,11 +114,16 @@ def normalization_in(
         "known here: " + (", ".join(str(step.get("id"))[:40] for step in (*told, *back)) or "-"),
     )
     # Lines are told by two of their points.
-    ends = applied(told, np.array([0.0, 1.0], np.float32)).astype(float)
-    out = applied(back, np.array([0.0, 1.0], np.float32)).astype(float)
-    unit = 1 / (ends[1] - ends[0]) if ends[1] > ends[0] else 0.0
-    require(unit > 0, "What is done before this network turns bright into dark")
-    return STANDARD, (float(-ends[0] * unit), float(unit), float(out[0]), float(out[1] - out[0]))
+    (zero, one), (dark, light) = (_ends(steps) for steps in (told, back))
+    require(one > zero, "What is done before this network turns bright into dark")
+    unit = 1 / (one - zero)
+    return STANDARD, (-zero * unit, unit, dark, light - dark)
+
+
+def _ends(steps: Sequence[Tree]) -> tuple[float, float]:
+    """Return what becomes of 0 and 1."""
+    zero, one = applied(steps, np.array([0.0, 1.0], np.float32))
+    return float(zero), float(one)
 
 
 def ndim_of(design: Design) -> int:

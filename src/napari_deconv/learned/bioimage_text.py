@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from napari_deconv.imaging.brightness import BIN, RANK
 from napari_deconv.imaging.value import require
 from napari_deconv.restoration.restorer import SEAM_TOLERANCE
 from napari_deconv.version import __version__
@@ -19,7 +20,6 @@ from .calibration import EDGES, LEVELS
 from .designs import Design, UNetDesign, UnrolledDesign
 from .inputs import (
     BACKGROUND,
-    BRIGHTEST,
     BRIGHTNESS,
     FAST,
     IMAGE,
@@ -48,6 +48,11 @@ TEST_INPUT, TEST_OUTPUT = "test_input.npy", "test_output.npy"
 #: Axes have at least so many voxels where the network asks for fewer, (z, y, x): of less, nothing
 #: is to be seen.
 LEAST = (8, 64, 64)
+#: No axis is shorter: of less, no filters can be predicted.
+LEAST_SIDE = 4
+#: Voxels that the smallest image may have. A halo makes it larger than twice the halo; networks
+#: that look further have no tiles of a size that is of use, and are declared without a halo.
+MOST_TILED = 2**20
 #: Licences that bioimage.io is told by their SPDX name; of others the documentation speaks.
 LICENSES = (
     "CC0-1.0",
@@ -90,7 +95,7 @@ KOLMOGOROV = (
 )
 
 
-def halo_of(model: Model) -> tuple[int, ...]:
+def reach_of(model: Model) -> tuple[int, ...]:
     """Return how far the networks look, in whole cells of their grid: so tiles begin on it."""
     strides = model.network.strides
     far = [network.reach(model.psf, SEAM_TOLERANCE) for network in model.networks]
@@ -98,13 +103,21 @@ def halo_of(model: Model) -> tuple[int, ...]:
     return tuple(-(-n // step) * step for n, step in zip(reach, strides, strict=True))
 
 
+def halo_of(model: Model) -> tuple[int, ...]:
+    """Return what tiles need around them; nothing where the network is for whole images alone."""
+    reach = reach_of(model)
+    whole = math.prod(_beyond(reach, model.network.strides)) > MOST_TILED
+    return (0,) * len(reach) if whole else reach
+
+
 def least_sides(model: Model) -> tuple[int, ...]:
     """Return the smallest sides: something is left when the halo is cut off, on the grid."""
-    strides = model.network.strides
-    return tuple(
-        -(-(2 * halo + 1) // step) * step
-        for halo, step in zip(halo_of(model), strides, strict=True)
-    )
+    return _beyond(halo_of(model), model.network.strides)
+
+
+def _beyond(halo: Sequence[int], strides: Sequence[int]) -> tuple[int, ...]:
+    pairs = zip(halo, strides, strict=True)
+    return tuple(-(-max(2 * far + 1, LEAST_SIDE) // step) * step for far, step in pairs)
 
 
 def shown_sides(model: Model) -> tuple[int, ...]:
@@ -143,7 +156,7 @@ def description_of(model: Model, authors: Sequence[str], sums: dict[str, str]) -
         "tags": _tags(model),
         "documentation": README,
         "covers": [COVER],
-        "attachments": [file(MODEL), file(PSF)],
+        "attachments": [file(name) for name in (MODEL, PSF) if name in sums],
         "inputs": [_input(model, file(TEST_INPUT))],
         "outputs": [_output(model, file(TEST_OUTPUT))],
         "weights": {
@@ -208,8 +221,8 @@ def _summary(model: Model) -> str:
     wanted = "" if card.design.channels == (IMAGE,) else " says how to make"
     blur = " It holds the PSF that it was exported with." if model.network.holds_blur else ""
     return (
-        f"{card.design.title} that deblurs and denoises fluorescence images, trained by "
-        f"napari-deconv. It is given {told}{wanted}.{blur}"
+        f"{card.design.title} that deblurs and denoises fluorescence images, from napari-deconv. "
+        f"It is given {told}{wanted}.{blur}"
     )
 
 
@@ -226,10 +239,11 @@ def _config(model: Model) -> Tree:
     return {
         "version": __version__,
         "model": MODEL,
-        "psf": PSF,
+        "psf": PSF if is_known(model) else None,
         "channels": list(model.card.design.channels),
         "normalization": {"kind": normalization, "numbers": list(numbers)},
         "members": model.card.members,
+        "reach": list(reach_of(model)),
     }
 
 
@@ -318,14 +332,15 @@ def _what_goes_in(model: Model) -> str:
         f"| {number} | `{channel_name(channel)}` | {channel_words(channel, model.card)} |"
         for number, channel in enumerate(design.channels)
     ]
-    percentile = 100 * (1 - BRIGHTEST)
+    sides = " x ".join(map(str, BIN[-model.psf.samples.ndim :]))
     return (
         f"{head}float32, axes batch, channel, {', '.join('zyx'[-model.psf.samples.ndim :])}. All "
         "values are in units of the **brightness** of the image, one number for the whole image "
-        f"(not for each tile): percentile {percentile:g} of the first channel in counts, but at "
-        f"least {LEAST_BRIGHTNESS:g}. Divide by it before the network. bioimage.io has no step "
-        "for this (its percentiles would be those of a tile, and of all channels), so none is "
-        "declared, and the test tensors are in these units.\n\n"
+        f"(not for each tile): the image is averaged in bins of {sides} voxels, side by side from "
+        f"its first voxel on; it is number {RANK} of their means, the largest first, less the "
+        f"background, in counts, but at least {LEAST_BRIGHTNESS:g}. Divide by it before the "
+        "network. bioimage.io has no step for this, so none is declared, and the test tensors are "
+        "in these units.\n\n"
         "| channel | name | what it is |\n|---|---|---|\n" + "\n".join(rows) + "\n\n"
         "*Counts above the background* are the image less one number, the counts that are there "
         f"without any light from the sample. The PSF is `{PSF}`: float32, sum 1, its centre at "
@@ -392,30 +407,48 @@ def _what_comes_out(model: Model) -> str:
 
 
 def _tiles(model: Model) -> str:
-    halo = " x ".join(map(str, halo_of(model)))
-    steps = " x ".join(map(str, model.network.strides))
-    text = (
-        f"## Tiles\n\nA voxel depends on what lies up to {halo} voxels away ("
-        f"{', '.join('zyx'[-model.psf.samples.ndim :])}); the halo of the output says so. Sizes "
-        f"go in steps of {steps} voxels, the grid on which the network pools: tiles must begin on "
-        "it. Other sizes run as well; the image is then repeated at its end."
+    reach, order = (
+        " x ".join(map(str, reach_of(model))),
+        ", ".join("zyx"[-model.psf.samples.ndim :]),
     )
+    steps = " x ".join(map(str, model.network.strides))
+    text = f"## Tiles\n\nA voxel depends on what lies up to {reach} voxels away ({order})"
+    if any(halo_of(model)):
+        text += (
+            "; the halo of the output says so. Sizes go in steps of "
+            f"{steps} voxels, the grid on which the network pools: tiles must begin on it."
+        )
+    else:
+        text += (
+            f": too far for tiles, so no halo is declared. **Run it on the whole image.** Sizes go "
+            f"in steps of {steps} voxels."
+        )
+    text += " Images of other sizes run as well; they are repeated at their end."
     if model.network.holds_blur:
         text += (
-            f" Of its iterations it is known that less than {SEAM_TOLERANCE:g} of the light "
-            "comes from further away. Where it can be, run it on the whole image."
+            f" From further away comes less than {SEAM_TOLERANCE:g} of the light. Where it can be, "
+            "run it on the whole image."
         )
     if getattr(model.card.design, "predicted", False):
         text += " Its filters follow from what it is given: tiles have filters of their own."
     return text
 
 
+def is_known(model: Model) -> bool:
+    """Return whether the PSF is known; one voxel stands for one that is not."""
+    return model.psf.samples.size > 1
+
+
 def _training(card: Card) -> str:
-    light = card.light
-    voxels = " x ".join(f"{step:g}" for step in card.spacing_um or ())
+    light, head = card.light, "## What it was trained on\n\n"
+    voxels = " x ".join(f"{step:g}" for step in card.spacing_um or ()) or "unknown size"
+    voxels = f"- voxels of {voxels}{' um' if card.spacing_um else ''}\n"
+    if not light.kinds:
+        return (
+            f"{head}{voxels}- on what images is not known here: it was trained by another program"
+        )
     return (
-        "## What it was trained on\n\n"
-        f"- voxels of {f'{voxels} um' if voxels else 'unknown size'}\n"
+        f"{head}{voxels}"
         f"- {light.photons[0]:g} to {light.photons[1]:g} photons in the brightest voxels; "
         f"background {light.background[0]:g} to {light.background[1]:g} counts\n"
         f"- a camera of {light.gain:g} counts a photon, offset {light.offset:g}, read noise "
@@ -428,10 +461,10 @@ def _training(card: Card) -> str:
 
 def _validation(model: Model) -> str:
     card = model.card
-    loss = f"{card.validation:.4g}" if math.isfinite(card.validation) else "not known"
+    loss = f"{card.validation:.4g}" if card.steps else "not known"
     text = (
         f"## Validation\n\nLoss on the pairs that were left out of the training: {loss}.\n\n"
-        "To validate it on images of yours, restore some whose truth is known (a beads sample, a "
+        "To validate it on images of yours, restore some whose truth is known (beads, a "
         "recording with much more light, or a simulated pair) and compare, for instance by "
         "`napari-deconv compare RESULT TRUTH`: PSNR, SSIM, NRMSE and the resolution by Fourier "
         "shell correlation."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -26,9 +27,7 @@ class Blur:
     def __init__(self, psf: Tensor, shape: Sequence[int]) -> None:
         self.shape = tuple(shape)
         sides = psf.shape[1:]
-        self.full = tuple(
-            next_fast_len(n + side - 1, real=True) for n, side in zip(shape, sides, strict=True)
-        )
+        self.full = tuple(fast_length(n + side - 1) for n, side in zip(shape, sides, strict=True))
         self.axes = tuple(range(-len(self.full), 0))
         laid = grown(psf, self.full)
         laid = torch.roll(laid, [-(side // 2) for side in sides], self.axes)
@@ -72,19 +71,44 @@ def grown(values: Tensor, shape: Sequence[int]) -> Tensor:
     return larger
 
 
-def continued(values: Tensor, shape: Sequence[int]) -> Tensor:
+def continued(values: Tensor, shape: Sequence[Any]) -> Tensor:
     """Return values that go on behind their end, straight to where they begin again."""
-    for axis, more in zip(range(-len(shape), 0), shape, strict=True):
-        more -= values.shape[axis]
-        if more == 0:
-            continue
+    for axis, whole in zip(range(-len(shape), 0), shape, strict=True):
+        more = whole - values.shape[axis]
         sides = [1] * len(shape)
-        sides[axis] = more
-        t = torch.arange(1, more + 1, device=values.device, dtype=values.dtype) / (more + 1)
-        t = t.reshape(sides)
+        sides[axis] = -1
+        t = (values.new_ones(more).cumsum(0) / (more + 1)).reshape(sides)
         last, first = values.narrow(axis, -1, 1), values.narrow(axis, 0, 1)
         values = torch.cat([values, last * (1 - t) + first * t], dim=axis)
     return values
+
+
+def fast_length(n: Any) -> Any:
+    """Return the next size whose transforms are fast.
+
+    A size that is a tensor is one that a trace follows: the traced network then takes other sizes.
+    """
+    return _traced_length()(n) if torch.is_tensor(n) else next_fast_len(n, real=True)
+
+
+@lru_cache(maxsize=1)
+def _traced_length() -> Any:
+    script: Any = torch.jit.script
+    return script(_next_fast_length)
+
+
+def _next_fast_length(n: Tensor) -> Tensor:
+    """Return what `scipy.fft.next_fast_len` does of real values, in words that a trace keeps."""
+    length = int(n)
+    while True:
+        rest = length
+        for prime in [2, 3, 5]:
+            while rest % prime == 0:
+                rest = rest // prime
+        if rest == 1:
+            break
+        length += 1
+    return torch.tensor(length)
 
 
 def boxed(psfs: Sequence[Tensor]) -> Tensor:

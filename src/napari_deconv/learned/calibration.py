@@ -56,6 +56,8 @@ class Calibration(Value):
 
     def in_words(self) -> str:
         """Return the coverage as a sentence."""
+        if not self.coverage:
+            return "one pair was left out: too few to tell what they hold"
         told = [f"{level:.0%} intervals held {c:.1%}" for level, c in zip(LEVELS, self.coverage)]  # noqa: B905
         return ", ".join(told) + " of the voxels left out"
 

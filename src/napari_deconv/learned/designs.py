@@ -48,6 +48,8 @@ class UNetDesign(Value):
         Whether it adds to the first channel; else what comes out is the image.
     upsampling : str
         "nearest", or "linear" as in CAREamics.
+    stabilized : bool
+        Whether the network sees square roots of photons.
     normalization : str
         What is done to the image before, and undone after; see `inputs.Normalization`.
     numbers : tuple of float
@@ -62,6 +64,7 @@ class UNetDesign(Value):
     mixed: int = 1
     residual: bool = True
     upsampling: Upsampling = "nearest"
+    stabilized: bool = False
     normalization: Normalization = "brightness"
     numbers: tuple[float, ...] = ()
 
@@ -79,6 +82,10 @@ class UNetDesign(Value):
         require(
             self.upsampling in get_args(Upsampling),
             f"The upsampling {self.upsampling!r} is not known; choose 'nearest' or 'linear'",
+        )
+        require(
+            not self.stabilized or (self.residual and self.channels[-1] == NOISE),
+            f"To see square roots of photons a network is residual, and its last channel {NOISE!r}",
         )
         require_numbers(self.normalization, self.numbers)
         require(
@@ -103,6 +110,7 @@ class UNetDesign(Value):
             mixed=self.mixed,
             residual=self.residual,
             upsampling=self.upsampling,
+            stabilized=self.stabilized,
         )
 
 
@@ -200,7 +208,14 @@ Design = UNetDesign | WienerDesign | UnrolledDesign
 def inverse_design(psf: Psf, *, first: int = 12, depth: int = 2, laplace: bool = True) -> Design:
     """Return the U-Net that cleans up what Richardson-Lucy has undone."""
     pools = pools_for(_spacing(psf), depth)
-    return UNetDesign(INVERSE_CHANNELS, pools, first=first, laplace=laplace, mixed=len(ESTIMATES))
+    return UNetDesign(
+        INVERSE_CHANNELS,
+        pools,
+        first=first,
+        laplace=laplace,
+        mixed=len(ESTIMATES),
+        stabilized=True,
+    )
 
 
 def care_design(psf: Psf, *, first: int = 32, depth: int = 2, laplace: bool = True) -> Design:

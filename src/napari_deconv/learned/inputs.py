@@ -29,21 +29,21 @@ IMAGE, NOISE, BACKGROUND = "image", "noise", "background"
 #: Channels that are estimates: Richardson-Lucy after so many iterations, plain, with momentum, or
 #: smoothed by total variation of a weight; and Wiener with so much regularization.
 PLAIN, FAST, SMOOTH, WIENER = "richardson-lucy ", "heavy-ball ", "smoothed ", "wiener "
-#: Of a network that cleans up what Richardson-Lucy has undone: hardly begun, where it often stops,
-#: and further than the noise allows. It mixes them, and adds to the mixture.
-ESTIMATES = (f"{FAST}3", f"{FAST}12", f"{FAST}50")
+#: Of a network that cleans up what Richardson-Lucy has undone: where it often stops, further than
+#: the noise allows, and smoothed little and much. It mixes them, and adds to the mixture.
+ESTIMATES = (f"{FAST}12", f"{FAST}50", f"{SMOOTH}0.01 30", f"{SMOOTH}0.05 30")
 INVERSE_CHANNELS = (*ESTIMATES, IMAGE, NOISE)
-#: What is done to an image before a network, and undone after it. "brightness" divides by what
-#: most voxels are darker than. "percentiles" brings two percentiles of the image, the numbers, to
-#: 0 and 1, as CSBDeep does. "standard" brings a mean to 0 and a standard deviation to 1, as
-#: CAREamics does: both of the image, where there are no numbers; two numbers, in counts with the
-#: background; or two more for the way back, where what comes out has units of its own.
+#: What is done to an image before a network, and undone after it. "brightness" divides by that of
+#: the image (see `imaging.brightness`). "percentiles" brings two percentiles of the image, the
+#: numbers, to 0 and 1, as CSBDeep does. "standard" brings a mean to 0 and a standard deviation to
+#: 1, as CAREamics does: both of the image, where there are no numbers; two numbers, in counts with
+#: the background; or two more for the way back, where what comes out has units of its own.
 Normalization = Literal["brightness", "percentiles", "standard"]
 BRIGHTNESS: Normalization = "brightness"
 PERCENTILES: Normalization = "percentiles"
 STANDARD: Normalization = "standard"
-#: Part of the voxels that may be brighter than the brightness of an image.
-BRIGHTEST = 1e-3
+#: The channel that tells how much light there is, is the logarithm of its photons over this.
+LIGHT_UNIT = 3.0
 #: Brightness is no less than this: of noise alone nothing is to be made large.
 LEAST_BRIGHTNESS = 1.0
 
@@ -133,11 +133,9 @@ def states(
     return found
 
 
-def brightness(channels: Sequence[str], found: dict[str, Float]) -> float:
-    """Return what most voxels of the first channel are darker than: all are divided by it."""
-    values = found[channels[0]].reshape(-1)
-    rank = min(int(values.size * (1 - BRIGHTEST)), values.size - 1)
-    return max(float(np.partition(values, rank)[rank]), LEAST_BRIGHTNESS)
+def brightness(observation: Observation) -> float:
+    """Return the brightness of an image above its background, in counts: all is divided by it."""
+    return max(observation.bright, LEAST_BRIGHTNESS)
 
 
 def stacked(
@@ -149,7 +147,7 @@ def stacked(
     """
     result = np.empty((len(channels), *found[channels[0]].shape), np.float32)
     for place, channel in zip(result, channels, strict=True):
-        light = math.log10(max(bright / gain, LEAST_BRIGHTNESS)) / 3
+        light = math.log10(max(bright / gain, LEAST_BRIGHTNESS)) / LIGHT_UNIT
         place[...] = light if channel == NOISE else found[channel] / bright
     return result
 

@@ -17,6 +17,8 @@ LOSSES: tuple[str, ...] = get_args(Loss)
 LEAST_LIGHT = 1e-3
 #: Part that learning the scale of the error has in a loss that is not a likelihood itself.
 SCALE_SHARE = 0.02
+#: Errors, in units of the brightness, that are told apart from none.
+LEAST_ERROR = 1e-3
 #: Part of the structure in the mixture, and the side of the windows in which it is compared.
 STRUCTURE_SHARE, WINDOW = 0.3, 7
 
@@ -48,9 +50,14 @@ def loss_of(out: Tensor, truth: Tensor, kind: str = "squares") -> Tensor:
 
 
 def loss_of_scale(out: Tensor, truth: Tensor) -> Tensor:
-    """Return the loss of the second output alone: how far its scale is from the errors made."""
+    """Return the loss of the second output alone: how far its scale is from the errors made.
+
+    It is the logarithm that is to be met: in a likelihood a few large errors would outweigh all
+    that there is to learn of the image. What factor is missing, calibration finds.
+    """
     errors = (out[:, :1] - truth).abs().detach()
-    return SCALE_SHARE * _likelihood(errors, out[:, 1:])
+    wanted = (errors + LEAST_ERROR).log()
+    return SCALE_SHARE * functional.smooth_l1_loss(out[:, 1:].log(), wanted)
 
 
 def loss_of_blurred(blurred: Tensor, counts: Tensor, variance: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain, combinations, product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,8 +45,9 @@ from .samples import symmetric_axes
 
 Float = npt.NDArray[np.float32]
 
-#: Voxels that a block keeps at most, (z, y, x).
-BLOCK = (32, 96, 96)
+#: Bytes that a network keeps of a block at the most, and how many volumes of the block that are
+#: for each of its first channels: two before and two after a convolution of the first level.
+BLOCK_BYTES, VOLUMES_A_CHANNEL = 192 << 20, 4
 #: Float32 volumes of a run beside those of Richardson-Lucy: channels, and the result.
 VOLUMES_BESIDE = 2.0
 #: How far beyond the photons of its training an image may lie, as a factor; and how far its PSF
@@ -138,6 +140,11 @@ class Learned(Value):
         return before + len(self.card.design.channels) + beside
 
     @property
+    def fixed_bytes(self) -> int:
+        """Bytes that a run takes beside its volumes, however large the image is."""
+        return 0 if self.model.network.holds_blur else BLOCK_BYTES
+
+    @property
     def transforms(self) -> int:
         """What a run costs, in transforms of the same size."""
         before = sum(undoing.method.transforms for undoing in self.undoings)
@@ -159,10 +166,10 @@ class Learned(Value):
         )
 
     def settled(self, samples: Sequence[Observation], engine: Engine) -> Learned:
-        """Return the method with the brightness of the brightest sample, and the levels of all."""
+        """Return the method with the brightness of the whole, and the levels of the samples."""
         channels = self.card.design.channels
         found = [ended(states(channels, sample, engine)) for sample in samples]
-        brights = [brightness(channels, some) for some in found]
+        brights = [brightness(sample) for sample in samples]
         bright = max(brights)
         brightest = brights.index(bright)
         inputs = stacked(channels, found[brightest], bright, self.card.light.gain)
@@ -195,7 +202,7 @@ class Learned(Value):
         blocks = list(_blocks(observation, network))
         total = before + len(blocks)
         found = yield from _counted(states(channels, observation, engine), total)
-        bright = self.bright or brightness(channels, found)
+        bright = self.bright or brightness(observation)
         how = self._scaling(found, bright, observation.background)
         inputs = torch.from_numpy(scaled(channels, found, how, self.card.light.gain))
         del found
@@ -247,7 +254,10 @@ class _Answering:
 
     def __init__(self, learned: Learned, psf: Psf, device: torch.device) -> None:
         self.learned, self.device = learned, device
-        self.networks = [network.to(device) for network in learned.model.networks]
+        self.layout = _layout(learned.model.networks[0], device)
+        networks = learned.model.networks
+        laid: Any = {"device": device, "memory_format": self.layout}
+        self.networks = [network.to(**laid) for network in networks]
         self.psf = torch.tensor(psf.samples)[None].to(device)
         axes = symmetric_axes(psf.samples) if learned.mirrored else ()
         self.turns = list(chain(*(combinations(axes, n) for n in range(len(axes) + 1))))
@@ -255,7 +265,8 @@ class _Answering:
         self.settings = torch.tensor([told]).to(device) if told is not None else None
 
     def __call__(self, inputs: Tensor, block: _Block) -> Float:
-        piece = _piece(inputs, block, self.networks[0].strides).to(self.device)
+        piece = _piece(inputs, block, self.networks[0].strides)
+        piece = piece.to(self.device, memory_format=self.layout)
         answers = []
         with torch.inference_mode():
             for network, turn in product(self.networks, self.turns):
@@ -277,6 +288,13 @@ class _Answering:
         return calibration.half_width(image, scale, LEVELS[shows == HALF_90])
 
 
+def _layout(network: Net, device: torch.device) -> torch.memory_format:
+    """Return how channels lie in memory: side by side, a CPU convolves them a third faster."""
+    if device.type != "cpu" or network.holds_blur:
+        return torch.contiguous_format
+    return torch.channels_last_3d if len(network.strides) == 3 else torch.channels_last
+
+
 @dataclass(frozen=True)
 class _Block:
     """What a block reads of an image, what is put before it, and what is kept of it."""
@@ -296,9 +314,8 @@ def _blocks(observation: Observation, network: Net) -> Iterator[_Block]:
     around = _around(network, observation.psf)
     first = observation.start or (0,) * len(shape)
     leads = [start % stride for start, stride in zip(first, strides, strict=True)]
-    sides = BLOCK[-len(shape) :]
-    if network.holds_blur:
-        sides = tuple(n + lead for n, lead in zip(shape, leads, strict=True))
+    whole = [n + lead for n, lead in zip(shape, leads, strict=True)]
+    sides = whole if network.holds_blur else _sides(whole, around, network)
     starts = [range(-lead, n, side) for lead, n, side in zip(leads, shape, sides, strict=True)]
     for begin in product(*starts):
         low = [b - more for b, more in zip(begin, around, strict=True)]
@@ -317,6 +334,27 @@ def _blocks(observation: Observation, network: Net) -> Iterator[_Block]:
             for k, r, before in zip(keep, read, lead, strict=True)
         ]
         yield _Block(tuple(read), tuple(lead), tuple(keep), tuple(within))
+
+
+def _sides(whole: Sequence[int], around: Sequence[int], network: Net) -> list[int]:
+    """Return the sides of blocks that the memory is enough for, with all that they read.
+
+    They are halved, the longest first: what is read around many small blocks is read in vain.
+    """
+    strides = network.strides
+    most = BLOCK_BYTES / (4 * VOLUMES_A_CHANNEL * getattr(network, "first", 1))
+
+    def cells(n: float, stride: int) -> int:
+        return math.ceil(n / stride) * stride
+
+    sides = [cells(n, stride) for n, stride in zip(whole, strides, strict=True)]
+    while sides != list(strides):
+        read = [min(side + 2 * more, n) for side, more, n in zip(sides, around, whole, strict=True)]
+        if math.prod(read) <= most:
+            break
+        axis = max(range(len(sides)), key=lambda axis: sides[axis])
+        sides[axis] = cells(sides[axis] / 2, strides[axis])
+    return sides
 
 
 def _piece(inputs: Tensor, block: _Block, strides: Sequence[int]) -> Tensor:

@@ -71,7 +71,7 @@ def _seen(
 ) -> tuple[Float, float]:
     observation = observe(np.maximum(counts, 0), psf, background)
     found = ended(states(design.channels, observation, engine))
-    bright = brightness(design.channels, found)
+    bright = brightness(observation)
     return stacked(design.channels, found, bright, gain), bright
 
 

@@ -284,7 +284,7 @@ class _Seen:
     @classmethod
     def of(cls, observation: Observation, design: Design, engine: Engine, gain: float) -> _Seen:
         found = ended(states(design.channels, observation, engine))
-        bright = brightness(design.channels, found)
+        bright = brightness(observation)
         channels = stacked(design.channels, found, bright, gain)
         return cls(channels, observation.psf.samples, bright)
 

@@ -19,6 +19,7 @@ from torch.nn import functional
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import require
 
+from .inputs import LIGHT_UNIT
 from .nets import Net
 
 #: How a level is brought back to the size of the finer one.
@@ -26,6 +27,9 @@ Upsampling = Literal["nearest", "linear"]
 
 #: Steps of an axis up to so many times those of the finest count as the same.
 SAME = 1.25
+#: Square roots of photons are seen in this unit; and what is added is in so many deviations of the
+#: noise of the estimates.
+STABLE_UNIT, NOISES = 0.3, 4.0
 #: Smallest scale of a Laplace distribution that the second output gives.
 LEAST_SCALE = 1e-3
 
@@ -71,6 +75,10 @@ class UNet(Net):
     upsampling : str
         "nearest" repeats voxels; "linear" interpolates between their centres, as torch does
         without aligned corners.
+    stabilized : bool
+        Whether the convolutions see square roots of photons, whose noise is the same in dim and
+        in bright images (Anscombe 1948), and what they add is in units of that noise. Then the
+        last channel tells how much light there is; see `inputs.NOISE`.
     """
 
     def __init__(
@@ -84,11 +92,12 @@ class UNet(Net):
         mixed: int = 1,
         residual: bool = True,
         upsampling: Upsampling = "nearest",
+        stabilized: bool = False,
     ) -> None:
         super().__init__()
         self.pools = tuple(tuple(pool) for pool in pools)
-        self.kernel, self.laplace, self.mixed = kernel, laplace, mixed
-        self.residual, self.upsampling = residual, upsampling
+        self.first, self.kernel, self.laplace, self.mixed = first, kernel, laplace, mixed
+        self.residual, self.upsampling, self.stabilized = residual, upsampling, stabilized
         ndim, depth = len(self.pools[0]), len(self.pools)
         require(ndim in (2, 3) and kernel % 2 == 1, "A U-Net is 2D or 3D, with odd kernels")
         convolution = {2: nn.Conv2d, 3: nn.Conv3d}[ndim]
@@ -96,7 +105,10 @@ class UNet(Net):
         def pair(sizes: Sequence[int]) -> nn.Sequential:
             layers: list[nn.Module] = []
             for before, after in pairwise(sizes):
-                layers += [convolution(before, after, kernel, padding=kernel // 2), nn.ReLU()]
+                layers += [
+                    convolution(before, after, kernel, padding=kernel // 2),
+                    nn.ReLU(inplace=True),
+                ]
             return nn.Sequential(*layers)
 
         sizes = [first * 2**level for level in range(depth)]
@@ -108,6 +120,11 @@ class UNet(Net):
         )
         shares = mixed if mixed > 1 else 0
         self.last = convolution(first, 1 + laplace + shares, 1)
+        for values in self.parameters():
+            if values.ndim > 1:
+                nn.init.kaiming_normal_(values, nonlinearity="relu")
+            else:
+                nn.init.zeros_(values)
         # What it adds is nothing at first: it begins where what goes in has come to.
         for values in self.last.parameters():
             nn.init.zeros_(values)
@@ -142,7 +159,9 @@ class UNet(Net):
     ) -> Tensor:
         """Return (N, 1 or 2, ...) for channels (N, C, ...): the image, and its Laplace scale."""
         whole = x.shape[2:]
-        estimates = x[:, : self.mixed]
+        estimates, photons = x[:, : self.mixed], photons_of(x[:, -1:])
+        if self.stabilized:
+            x = torch.cat([_stable(x[:, :-1] * photons), x[:, -1:]], dim=1)
         x = _padded(x, self.strides)
         kept = []
         for level, pool in zip(self.down, self.pools, strict=True):
@@ -156,7 +175,11 @@ class UNet(Net):
         if self.mixed > 1:
             shares = out[:, -self.mixed :].softmax(dim=1)
             estimates = (shares * estimates).sum(dim=1, keepdim=True)
-        image = out[:, :1] + estimates if self.residual else out[:, :1]
+        added = out[:, :1]
+        if self.stabilized:
+            variance = estimates.abs() / photons + photons.reciprocal().square()
+            added = added * NOISES * variance.sqrt()
+        image = added + estimates if self.residual else out[:, :1]
         if not self.laplace:
             alone: Tensor = image
             return alone
@@ -170,6 +193,16 @@ class UNet(Net):
             return functional.interpolate(x, scale_factor=scales, mode="nearest")
         mode = "bilinear" if len(pool) == 2 else "trilinear"
         return functional.interpolate(x, scale_factor=scales, mode=mode, align_corners=False)
+
+
+def photons_of(light: Tensor) -> Tensor:
+    """Return the photons of the brightness, from the channel that tells how much light there is."""
+    return torch.pow(10.0, LIGHT_UNIT * light)
+
+
+def _stable(photons: Tensor) -> Tensor:
+    """Return photons, also negative ones, on a scale on which their noise is the same."""
+    return STABLE_UNIT * photons.sign() * photons.abs().sqrt()
 
 
 def _pooled(x: Tensor, pool: tuple[int, ...]) -> Tensor:

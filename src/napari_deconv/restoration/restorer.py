@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from napari_deconv.imaging.brightness import brightness_of
 from napari_deconv.imaging.psf import Psf, fitted_to
 from napari_deconv.imaging.value import InputError, require, require_number
 
@@ -41,6 +42,9 @@ class Observation:
     start : tuple of int, optional
         Where in the whole image the first voxel lies, where this is a piece of one: a method
         that works on a grid of its own lays it there.
+    whole_bright : float, optional
+        Brightness of the whole image, in counts, where this is a piece of one; see
+        `imaging.brightness`.
     """
 
     image: Float
@@ -49,6 +53,13 @@ class Observation:
     notes: tuple[str, ...] = ()
     whole_mean: float | None = None
     start: tuple[int, ...] | None = None
+    whole_bright: float | None = None
+
+    @property
+    def bright(self) -> float:
+        """Brightness of the whole image above the background, in counts."""
+        whole = self.whole_bright
+        return (brightness_of(self.image) if whole is None else whole) - self.background
 
     @property
     def level(self) -> float:
