@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_deconv import cli
+from napari_deconv import cli, learning
 from napari_deconv.files.export import write_stack
 from napari_deconv.files.reading import read_provenance, read_stack
 from napari_deconv.files.recipe import Recipe, TrainedModel
@@ -31,6 +31,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     """Return a function that runs the command beside a stack: its code and words."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(training.PRESETS, "quick", SHORT)
+    monkeypatch.setattr(learning, "HALVES", 2)
     data = np.random.default_rng(0).poisson(20, (5, 40, 44)).astype(np.uint16)
     data[2, 20, 20] = 400
     write_stack("cell.ome.tif", Stack(data, "ZYX", Grid(spacing_um=SPACING)), dtype="uint16")
@@ -222,7 +223,7 @@ def test_a_model_of_several_goes_on_with_the_photons_of_the_stack(run: Run) -> N
     assert "Intervals   one pair was left out: too few to tell what they hold" in said
     code, said = run(*TRAIN, "-o", "t.safetensors", "--start", "two.safetensors", "--halves")
     assert code == 0, said
-    assert "Recordings  16, each of them twice" in said
+    assert "Recordings  2, each of them twice" in said
     for words in (("--shows", "half-width 90"), ("--shows", "disagreement"), ("--mirrored",)):
         out = f"{words[-1].strip('-').replace(' ', '_')}.ome.tif"
         more = ("--model", "two.safetensors", "--engine", "cpu", "-o", out)

@@ -251,7 +251,7 @@ def _adapted(schedule: Schedule, network: str, ndim: int) -> Schedule:
     )
 
 
-def halves_of(stack: Stack, told: Told, *, seed: int = 0, count: int = HALVES) -> list[Twin]:
+def halves_of(stack: Stack, told: Told, *, seed: int = 0) -> list[Twin]:
     """Return regions of a stack, the photons of each dealt out to two.
 
     Nothing but the stack is needed to learn from them: the noise of both halves is independent.
@@ -264,8 +264,6 @@ def halves_of(stack: Stack, told: Told, *, seed: int = 0, count: int = HALVES) -
         What its noise tells of the camera.
     seed : int
         What deals the photons out.
-    count : int
-        Twins at the least: each region is dealt out as often as needed.
 
     Raises
     ------
@@ -278,7 +276,7 @@ def halves_of(stack: Stack, told: Told, *, seed: int = 0, count: int = HALVES) -
     # Half the light, over the same offset.
     half = camera.offset + (level - camera.offset) / 2
     twins = []
-    for number in range(max(count, len(regions))):
+    for number in range(max(HALVES, len(regions))):
         random = np.random.default_rng((seed, 2, number))
         one, other = thinned(regions[number % len(regions)], camera, random=random)
         twins.append(twin_of(one, other, half, half, camera))
