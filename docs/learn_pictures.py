@@ -3,11 +3,12 @@
 python docs/learn_pictures.py (needs a screen: in memory, `xvfb-run -a -s '-screen 0 1920x1200x24'`)
 
 The training is the preset "quick" on the light-sheet cell with its bead, stopped after a third of
-its steps: minutes.
+its steps: minutes. With a folder as argument the model is kept there, for `learn_figure.py`.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,8 @@ def main() -> None:
     viewer.reset_view()
     viewer.camera.zoom *= 1.6
     viewer.layers[CELL].contrast_limits = (100, 600)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = sys.argv[1] if len(sys.argv) > 1 else temporary
         dock.panel.setValue(LearnChoice(path=str(Path(folder) / "light_sheet.safetensors")))
         wait(lambda: "takes about" in dock.running.forecast.text(), LONG)
         print(dock.running.forecast.text())

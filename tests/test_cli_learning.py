@@ -253,6 +253,9 @@ def test_a_network_that_holds_the_blur_takes_another_psf(run: Run, network: str)
     code, said = run("predict", "cell.ome.tif", *more, "--psf", "c.ome.tif")
     assert code == 0, said
     assert "the PSF differs" not in said
+    code, said = run("predict", "cell.ome.tif", *more, "--overwrite")
+    assert code == 1
+    assert "was trained with 2 PSFs; give the image of that of this stack with --psf" in said
 
 
 def test_recorded_twice_needs_no_truth(run: Run) -> None:

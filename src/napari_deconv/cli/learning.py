@@ -16,8 +16,10 @@ from .restoring import restore_file
 from .terminal import followed, say
 
 if TYPE_CHECKING:
+    from napari_deconv.files.recipe import PsfFile
     from napari_deconv.imaging.psf import Psf
     from napari_deconv.imaging.stack import Stack
+    from napari_deconv.learned.model_file import Model
     from napari_deconv.learning import Told
 
 
@@ -250,7 +252,8 @@ def predict(
         Path, typer.Option("--output", "-o", help="OME-TIFF (.ome.tif) or OME-Zarr (.ome.zarr).")
     ],
     psf: Annotated[
-        Path | None, typer.Option(help="Image of the PSF; the model's own where not given.")
+        Path | None,
+        typer.Option(help="Image of the PSF; the model's own, where it has one, if not given."),
     ] = None,
     shows: Annotated[
         str,
@@ -272,7 +275,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
     """Restore a stack with a trained network, in tiles where it is large."""
-    from napari_deconv.files.recipe import PsfFile, Recipe, TrainedModel
+    from napari_deconv.files.recipe import Recipe, TrainedModel
     from napari_deconv.library import resolve
     from napari_deconv.methods import restorer_of
 
@@ -281,7 +284,7 @@ def predict(
     method = TrainedModel.of(resolve(model), shows=shows, mirrored=mirrored)
     learned: Any = restorer_of(method)
     recipe = Recipe(
-        PsfFile.of(psf) if psf is not None else learned.model.psf,
+        _psf_for(learned.model, psf),
         method,
         number_or_auto(background, "--background"),  # type: ignore[arg-type]
         engine,
@@ -296,3 +299,17 @@ def predict(
         dtype=dtype,
         overwrite=overwrite,
     )
+
+
+def _psf_for(model: Model, psf: Path | None) -> PsfFile | Psf:
+    """Return the PSF of a stack: as it was given, or the only one that a model was trained with."""
+    from napari_deconv.files.recipe import PsfFile
+
+    if psf is not None:
+        return PsfFile.of(psf)
+    if len(model.psfs) > 1:
+        raise InputError(
+            f"The network {model.card.name!r} was trained with {len(model.psfs)} PSFs; give the "
+            "image of that of this stack with --psf FILE (napari-deconv psf computes one)"
+        )
+    return model.psf
