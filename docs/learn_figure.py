@@ -25,7 +25,7 @@ from napari_deconv import learning
 from napari_deconv.engines import open_engine
 from napari_deconv.files.samples import real_psf, real_stack
 from napari_deconv.imaging.camera import Camera
-from napari_deconv.imaging.quality import fourier_shell_correlation
+from napari_deconv.imaging.shell_correlation import fourier_shell_correlation
 from napari_deconv.imaging.thinning import thinned
 from napari_deconv.learned.network import HALF_90, Learned
 from napari_deconv.restoration.misfit import misfit_of

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from napari_deconv import library
+from napari_deconv import library, library_words
 from napari_deconv.imaging.value import InputError
 from napari_deconv.learned.designs import UNetDesign
 from napari_deconv.learned.inputs import INVERSE_CHANNELS
@@ -284,7 +284,7 @@ def test_a_file_is_added(mine: Path, tmp_path: Path) -> None:
 
 def test_what_a_card_says_is_shown_on_a_line_of_its_own(tmp_path: Path) -> None:
     path = made(tmp_path / "a.safetensors", "na\x1b[2Jme", "First\nsecond " + "long " * 200)
-    facts = library.facts(library.entry_of(path))
+    facts = library_words.facts(library.entry_of(path))
     assert facts["Name"] == "na [2Jme"
     assert facts["Cite"].startswith("First second long")
     assert len(facts["Cite"]) == 300
@@ -292,7 +292,9 @@ def test_what_a_card_says_is_shown_on_a_line_of_its_own(tmp_path: Path) -> None:
     assert facts["Voxel size"] == "0.2 x 0.1 x 0.1 um"
     assert facts["File"] == str(path)
     assert all(text.isprintable() for text in facts.values())
-    assert library.in_words(read_card(path)).startswith("na [2Jme: 7 steps in 0 min; for voxels")
+    assert library_words.in_words(read_card(path)).startswith(
+        "na [2Jme: 7 steps in 0 min; for voxels"
+    )
 
 
 def test_without_torch_that_is_told(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,7 +115,7 @@ def entry_of(path: Path) -> Entry:
     try:
         card, size = _card(path), path.stat().st_size
     except InputError as error:
-        problem = _shown(str(error))
+        problem = shown(str(error))
         size = path.stat().st_size if path.is_file() else 0
     return Entry(path, card, problem, is_shipped(path), size)
 
@@ -142,7 +142,7 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
         if name_of(path) == name:
             return path
     names = sorted({name_of(path) for path in found})
-    raise InputError(f"There is no model '{_shown(str(name_or_path))}'; {_others(name, names)}")
+    raise InputError(f"There is no model '{shown(str(name_or_path))}'; {_others(name, names)}")
 
 
 def rename(path: str | os.PathLike[str], new_name: str) -> Path:
@@ -217,85 +217,17 @@ def add(path: str | os.PathLike[str]) -> Path:
     return target
 
 
-# -- what a model is, in words ------------------------------------------------------------
+# -- sentences ----------------------------------------------------------------------------
 
 
-def in_words(card: Card) -> str:
-    """Return what a model is, in a sentence."""
-    return _shown(
-        f"{card.name}: {card.steps} steps in {card.seconds / 60:.0f} min; for voxels of "
-        f"{voxels_in_words(card)} and {photons_in_words(card)} photons in the brightest; "
-        f"loss {card.validation:.3g}"
-    )
-
-
-def facts(entry: Entry) -> dict[str, str]:
-    """Return all that is known of a model, as labels and texts."""
-    file = {"Size": size_in_words(entry.size_bytes), "File": str(entry.path)}
-    card = entry.card
-    if card is None:
-        return {"Problem": entry.problem, **file}
-    light = card.light
-    return {
-        "Name": _shown(card.name),
-        "Network": network_in_words(card),
-        "Sees": _shown(", ".join(getattr(card.design, "channels", ()))) or "the image",
-        "Voxel size": voxels_in_words(card),
-        "Photons": f"{photons_in_words(card)} in the brightest voxels",
-        "Background": f"{_range(light.background)} counts",
-        "Camera": (
-            f"{light.gain:.3g} counts a photon, offset {light.offset:.4g}, read noise "
-            f"{light.read_noise:.3g} photons"
-        ),
-        "Structures": ", ".join(light.kinds),
-        "Training": f"{card.steps} steps in {card.seconds / 60:.0f} min, seed {card.seed}",
-        "Loss": f"{card.validation:.3g} on the pairs that were left out",
-        "License": _shown(card.license) or "not said",
-        "Cite": _shown(card.citation) or "nothing said",
-        **file,
-    }
-
-
-def network_in_words(card: Card) -> str:
-    """Return the kind of a network."""
-    kind = type(card.design).__name__
-    return str(getattr(card.design, "title", "U-Net" if kind == "Design" else kind))
-
-
-def voxels_in_words(card: Card) -> str:
-    """Return the voxel size that a network is for."""
-    steps = " x ".join(f"{step:.3g}" for step in card.spacing_um or ())
-    return f"{steps} um" if steps else "unknown size"
-
-
-def photons_in_words(card: Card) -> str:
-    """Return the range of photons that a network is for."""
-    return _range(card.light.photons)
-
-
-def size_in_words(size_bytes: int) -> str:
-    """Return a size on disk.
-
-    Examples
-    --------
-    >>> size_in_words(48_200), size_in_words(3_120_000)
-    ('48 kB', '3.1 MB')
-    """
-    return f"{size_bytes / 1e3:.0f} kB" if size_bytes < 1e6 else f"{size_bytes / 1e6:.1f} MB"
-
-
-def _range(values: tuple[float, ...]) -> str:
-    return " to ".join(f"{value:.0f}" if value >= 10 else f"{value:.2g}" for value in values)
-
-
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """Return a text of a file as it is shown: one line, and nothing that steers a terminal."""
     line = "".join(letter if letter.isprintable() else " " for letter in text)
     return line if len(line) <= LONGEST_TEXT else f"{line[: LONGEST_TEXT - 3]}..."
 
 
 def _told(path: Path) -> str:
-    return _shown(path.name)
+    return shown(path.name)
 
 
 def _others(name: str, names: list[str]) -> str:
@@ -304,7 +236,7 @@ def _others(name: str, names: list[str]) -> str:
         return f"there are none yet: train one, or add a file to {models_folder()}"
     near = get_close_matches(name, names, n=3, cutoff=0.4)
     few = near or names[:5]
-    return _shown(f"{'the nearest names are' if near else 'there are'} {', '.join(few)}")
+    return shown(f"{'the nearest names are' if near else 'there are'} {', '.join(few)}")
 
 
 # -- files --------------------------------------------------------------------------------
@@ -364,7 +296,7 @@ def _checked(name: str) -> str:
     bad = sorted({letter for letter in bare if letter in FORBIDDEN or not letter.isprintable()})
     require(
         not bad and not bare.startswith(".") and not bare.endswith("."),
-        f"'{_shown(bare)}' cannot be the name of a model: it may have none of {FORBIDDEN} in it, "
+        f"'{shown(bare)}' cannot be the name of a model: it may have none of {FORBIDDEN} in it, "
         "nor begin or end with a dot",
     )
     return bare
@@ -386,7 +318,7 @@ def _put(target: Path, write: Callable[[Path], object]) -> None:
         part.replace(target)
     except OSError as error:
         raise InputError(
-            f"{_shown(str(target))} cannot be written ({error.strerror or error})"
+            f"{shown(str(target))} cannot be written ({error.strerror or error})"
         ) from error
     finally:
         with suppress(OSError):

@@ -21,7 +21,7 @@ import torch
 from napari_deconv.engines import open_engine
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError
-from napari_deconv.learned import bioimage_archive, bioimage_text
+from napari_deconv.learned import bioimage_archive, bioimage_rdf, bioimage_text
 from napari_deconv.learned.bioimage import export_bioimage, import_bioimage
 from napari_deconv.learned.bioimage_steps import applied
 from napari_deconv.learned.designs import DESIGNS, Design, UNetDesign
@@ -152,7 +152,7 @@ def test_what_is_exported_comes_back_bit_by_bit(name: str, ndim: int, tmp_path: 
     require_same(import_model(folder).model, model)
     words = contents(path)["README.md"].decode()
     for channel in model.card.design.channels:
-        assert f"`{bioimage_text.channel_name(channel)}`" in words
+        assert f"`{bioimage_rdf.channel_name(channel)}`" in words
     assert "at least 1. Divide by it before the network" in words
     assert ("the PSF is fixed" in words) == model.network.holds_blur
 
@@ -188,8 +188,8 @@ def test_the_description_is_true(care: Model, archive: Path) -> None:
 
 def test_a_network_that_looks_too_far_has_no_tiles() -> None:
     model = made(small("wiener-unet", 3), 3)
-    assert bioimage_text.halo_of(model) == (0, 0, 0)
-    assert min(bioimage_text.reach_of(model)) > 40
+    assert bioimage_rdf.halo_of(model) == (0, 0, 0)
+    assert min(bioimage_rdf.reach_of(model)) > 40
     assert "Run it on the whole image" in bioimage_text.documentation_of(model, ["Ada"])
 
 
@@ -197,7 +197,7 @@ def test_a_sample_is_shown(care: Model, tmp_path: Path) -> None:
     image = np.random.default_rng(0).poisson(100, (20, 300)).astype(np.uint16)
     path = export_bioimage(care, tmp_path / "m.zip", open_engine("cpu"), sample=image)
     x = np.load(io.BytesIO(contents(path)["test_input.npy"]))
-    assert x.shape[2:] == bioimage_text.shown_sides(care)
+    assert x.shape[2:] == bioimage_rdf.shown_sides(care)
     with pytest.raises(InputError, match="has 2 dimensions, not the shape"):
         export_bioimage(care, tmp_path / "n.zip", open_engine("cpu"), sample=image[None])
 

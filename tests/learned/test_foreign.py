@@ -21,13 +21,9 @@ from napari_deconv.engines import open_engine
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError
 from napari_deconv.learned import network
+from napari_deconv.learned.careamics import import_careamics, model_from_careamics
+from napari_deconv.learned.csbdeep import import_csbdeep, model_from_csbdeep
 from napari_deconv.learned.designs import UNetDesign
-from napari_deconv.learned.foreign import (
-    import_careamics,
-    import_csbdeep,
-    model_from_careamics,
-    model_from_csbdeep,
-)
 from napari_deconv.learned.inputs import IMAGE
 from napari_deconv.learned.model_file import Card, Model, read_model, write_model
 from napari_deconv.learned.network import DISAGREEMENT, Learned
@@ -675,9 +671,9 @@ def test_blocks_are_the_whole(
 ) -> None:
     for kind in ("csbdeep", "careamics"):
         method, observation = imported(tmp_path / f"{kind}.h5", kind), seen((90, 130))
-        monkeypatch.setattr(network, "BLOCK", (64, 256, 256))
+        monkeypatch.setattr(network, "BLOCK_BYTES", 1 << 30)
         whole = estimate(method, observation, engine)
-        monkeypatch.setattr(network, "BLOCK", (4, 24, 40))
+        monkeypatch.setattr(network, "BLOCK_BYTES", 1 << 18)
         assert np.abs(estimate(method, observation, engine) - whole).max() < 1e-5 * whole.max()
 
 

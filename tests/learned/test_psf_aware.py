@@ -105,4 +105,4 @@ def test_it_learns_with_a_family_of_psfs(design: Any, ndim: int) -> None:
             outs = [net(batch.channels, batch.psf) for net in (untrained, model.network)]
         errors.append([float(loss_of(out, batch.truth)) for out in outs])
     before, after = np.mean(errors, axis=0)
-    assert after < 0.97 * before
+    assert after < 0.99 * before

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from napari_deconv.engines import open_engine
+from napari_deconv.imaging.brightness import brightness_of
 from napari_deconv.imaging.camera import Camera
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.thinning import thinned
@@ -109,7 +110,9 @@ def test_a_network_sees_channels_of_one_scale(psf: Psf, engine: Engine) -> None:
     (pair,) = simulated_pairs(1, (6, 24, 24), [psf], LIGHT, 0)
     sample = sample_of(pair, psf, design, engine)
     assert sample.channels.shape == (len(INVERSE_CHANNELS), 6, 24, 24)
-    assert 0.9 < sample.channels[0].max() < 3
+    image = sample.channels[INVERSE_CHANNELS.index("image")]
+    assert brightness_of(image) == pytest.approx(1, rel=1e-5)
+    assert sample.bright == pytest.approx(brightness_of(pair.counts) - pair.background, rel=1e-4)
     noise = sample.channels[INVERSE_CHANNELS.index("noise")]
     assert np.ptp(noise) == 0
 

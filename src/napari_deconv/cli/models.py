@@ -46,12 +46,12 @@ def list_models(
 @models.command()
 def show(name: Known) -> None:
     """Say what a model is: its network, what it was trained for, and how well it did."""
-    from napari_deconv import library
+    from napari_deconv import library, library_words
 
     entry = library.entry_of(library.resolve(name))
     if entry.card is None:
         raise InputError(entry.problem)
-    for label, text in library.facts(entry).items():
+    for label, text in library_words.facts(entry).items():
         print(f"{label:11} {text}")
 
 
@@ -107,15 +107,16 @@ def _ask(path: Path) -> None:
 
 
 def _line(entry: Entry) -> str:
-    from napari_deconv import library
+    from napari_deconv import library_words
 
     card = entry.card
     if card is None:
         return entry.problem
+    where = "shipped" if entry.shipped else "yours"
     return (
-        f"{library.network_in_words(card)}, {library.voxels_in_words(card)}, "
-        f"{library.photons_in_words(card)} photons, loss {card.validation:.3g}, "
-        f"{library.size_in_words(entry.size_bytes)}, {'shipped' if entry.shipped else 'yours'}"
+        f"{library_words.network_in_words(card)}, {library_words.voxels_in_words(card)}, "
+        f"{library_words.photons_in_words(card)} photons, loss {card.validation:.3g}, "
+        f"{library_words.size_in_words(entry.size_bytes)}, {where}"
     )
 
 

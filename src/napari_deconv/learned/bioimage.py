@@ -27,9 +27,7 @@ from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.restorer import ended, observe
 
 from .bioimage_archive import Archive, Tree, opened, write_archive, yaml_module
-from .bioimage_state import model_of_keras, model_of_state
-from .bioimage_steps import applied, normalization_of, steps_after, steps_before
-from .bioimage_text import (
+from .bioimage_rdf import (
     COVER,
     MODEL,
     PSF,
@@ -38,10 +36,12 @@ from .bioimage_text import (
     TEST_OUTPUT,
     WEIGHTS,
     description_of,
-    documentation_of,
     is_known,
     shown_sides,
 )
+from .bioimage_state import model_of_keras, model_of_state
+from .bioimage_steps import applied, normalization_of, steps_after, steps_before
+from .bioimage_text import documentation_of
 from .inputs import BRIGHTNESS, IMAGE, brightness, stacked, states
 from .model_file import Model, read_model, write_model
 from .pairs import Light, simulated_pair

@@ -27,8 +27,10 @@ from napari_deconv.imaging.value import InputError, first_line, require
 
 from .bioimage_archive import Archive, Tree
 from .bioimage_steps import applied, ndim_of, normalization_in
+from .careamics import model_from_careamics
+from .csbdeep import model_from_csbdeep
 from .designs import UNetDesign
-from .foreign import ANY_LIGHT, model_from_careamics, model_from_csbdeep
+from .foreign import ANY_LIGHT
 from .inputs import IMAGE
 from .model_file import Card, Model
 from .nets import Net

@@ -10,7 +10,9 @@ from napari_deconv.imaging.value import InputError, require
 
 from .bioimage import import_bioimage
 from .bioimage_archive import DESCRIPTIONS
-from .foreign import WEIGHTS, Imported, import_careamics, import_csbdeep
+from .careamics import import_careamics
+from .csbdeep import WEIGHTS, import_csbdeep
+from .foreign import Imported
 
 #: How the files of each kind begin.
 HDF5, ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
@@ -30,7 +32,8 @@ def import_model(path: str | os.PathLike[str]) -> Imported:
     Raises
     ------
     InputError
-        If it is none of these, or cannot be read; see `import_bioimage` and `foreign`.
+        If it is none of these, or cannot be read; see `import_bioimage`, `import_csbdeep` and
+        `import_careamics`.
     """
     found = Path(path).expanduser()
     require(found.exists(), f"There is no model {found}; check the spelling")

@@ -23,7 +23,7 @@ from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import require
 from napari_deconv.learned.pairs import Pair, given_pair, pieces_of, twin_of
 from napari_deconv.learning import Told
-from napari_deconv.library import in_words
+from napari_deconv.library_words import in_words
 from napari_deconv.pipeline import Restored
 from napari_deconv.psf_sources import prepare_psf
 from napari_deconv.restoration.engine import Engine

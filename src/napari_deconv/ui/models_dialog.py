@@ -26,7 +26,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_deconv import library
+from napari_deconv import library, library_words
 from napari_deconv.library import Entry
 from napari_deconv.restoration.restorer import Step
 
@@ -259,15 +259,15 @@ class ModelsDialog(QDialog):
 
 def _texts(entry: Entry) -> list[str]:
     """Return the texts of a row; what a card would say is left out where there is none."""
-    card, size = entry.card, library.size_in_words(entry.size_bytes)
+    card, size = entry.card, library_words.size_in_words(entry.size_bytes)
     where = "shipped" if entry.shipped else "yours"
     if card is None:
         return [entry.name, "", "", "", "", size, where]
     return [
         entry.name,
-        library.network_in_words(card),
-        library.photons_in_words(card),
-        library.voxels_in_words(card),
+        library_words.network_in_words(card),
+        library_words.photons_in_words(card),
+        library_words.voxels_in_words(card),
         f"{card.validation:.3g}",
         size,
         where,
@@ -276,7 +276,7 @@ def _texts(entry: Entry) -> list[str]:
 
 def _in_words(entry: Entry) -> str:
     """Return all that is known of a model: a sentence, and a line for each of the rest."""
-    known = library.facts(entry)
+    known = library_words.facts(entry)
     lines = [f"{label}: {known[label]}" for label in BESIDE if label in known]
-    sentence = [] if entry.card is None else [library.in_words(entry.card)]
+    sentence = [] if entry.card is None else [library_words.in_words(entry.card)]
     return "\n".join([*sentence, *lines])
