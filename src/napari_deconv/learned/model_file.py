@@ -32,6 +32,8 @@ SUFFIX = ".safetensors"
 #: Of the header's texts: the one that holds the card.
 CARD = "napari_deconv"
 NETWORK, PSF = "network", "psf"
+#: Who may read a model: models are handed on.
+SHARED = 0o644
 #: Raised when what a file holds changes its meaning.
 FORMAT = 2
 
@@ -135,6 +137,7 @@ def write_tensors(
     try:
         plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         save_file(plain, str(part), metadata={CARD: card.to_json()})
+        part.chmod(SHARED)  # it is written for its owner alone
         part.replace(target)
     except (OSError, SafetensorError) as error:
         if part.parent.is_dir():
