@@ -28,6 +28,7 @@ from napari_deconv.imaging.camera import Camera
 from napari_deconv.imaging.shell_correlation import fourier_shell_correlation
 from napari_deconv.imaging.thinning import thinned
 from napari_deconv.learned.network import HALF_90, Learned
+from napari_deconv.psf_sources import prepare_psf
 from napari_deconv.restoration.misfit import misfit_of
 from napari_deconv.restoration.restorer import Restorer, observe
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
@@ -38,7 +39,8 @@ TITLES = ("raw", "Richardson-Lucy", "network")
 
 
 def restored(method: Restorer, counts: np.ndarray, level: float) -> np.ndarray:
-    observation = observe(np.maximum(counts, 0), real_psf(), level)
+    psf = prepare_psf(real_psf(), real_stack())
+    observation = observe(np.maximum(counts, 0), psf, level)
     *_, last = method.steps(observation, open_engine("cpu"))
     assert last.estimate is not None
     return last.estimate
@@ -51,7 +53,7 @@ def main() -> None:
     camera = learning.light_like(stack).camera or Camera()
     methods = {"Richardson-Lucy": RichardsonLucy(stop_tolerance=1e-3), "network": Learned(path)}
     results = {name: restored(method, counts, level) for name, method in methods.items()}
-    observation = observe(counts, real_psf(), level)
+    observation = observe(counts, prepare_psf(real_psf(), stack), level)
     misfits = {n: misfit_of(observation, r, camera, open_engine("cpu")) for n, r in results.items()}
     width = restored(Learned(path, HALF_90), counts, level)
     halves = thinned(counts, camera, random=np.random.default_rng(0))
