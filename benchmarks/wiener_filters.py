@@ -87,9 +87,7 @@ def main() -> None:
     light = Light((PEAKS[0], PEAKS[-1]), (0.0, 0.0), 0.0)
     torch.manual_seed(0)
     models = {name: trained(name, light, options.steps, engine) for name in NETWORKS}
-    print(
-        "\n| peak | input | RL, best | WF-K | WF-KPN | WF-UNet | published: input | WF-K | WF-KPN"
-    )
+    print("\n| peak | input | RL, best | WF-K | WF-KPN | WF-UNet | theirs: input | WF-K | WF-KPN |")
     print("|---" * 9 + "|")
     for peak in PEAKS:
         rows = []
