@@ -24,7 +24,7 @@ import numpy.typing as npt
 from napari_deconv.imaging.noise import background_level
 from napari_deconv.imaging.value import InputError, first_line, require
 from napari_deconv.restoration.engine import Engine
-from napari_deconv.restoration.restorer import ended, observe
+from napari_deconv.restoration.restorer import observe
 
 from .bioimage_archive import Archive, Tree, opened, write_archive, yaml_module
 from .bioimage_rdf import (
@@ -42,9 +42,10 @@ from .bioimage_rdf import (
 from .bioimage_state import model_of_keras, model_of_state
 from .bioimage_steps import applied, normalization_of, steps_after, steps_before
 from .bioimage_text import documentation_of
-from .inputs import BRIGHTNESS, IMAGE, brightness, stacked, states
+from .inputs import BRIGHTNESS, IMAGE
 from .model_file import Model, read_model, write_model
 from .pairs import Light, simulated_pair
+from .samples import seen_by
 from .torchscript import outputs_of, together_of, torchscript_of
 
 Float = npt.NDArray[np.float32]
@@ -209,9 +210,8 @@ def _channels_shown(model: Model, sample: npt.ArrayLike | None, engine: Engine) 
     if normalization_of(card.design)[0] != BRIGHTNESS:
         return np.ascontiguousarray(image, np.float32)[None, None]
     observation = observe(np.maximum(image, 0), model.psf, background)
-    found = ended(states(card.design.channels, observation, engine))
-    bright = brightness(observation)
-    return stacked(card.design.channels, found, bright, card.light.gain)[None]
+    channels, _ = seen_by(card.design, observation, engine, card.light.gain)
+    return channels[None]
 
 
 def _fitted(image: Float, sides: tuple[int, ...]) -> Float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import Value, require, require_number
@@ -126,6 +126,9 @@ class WienerDesign(Value):
         Whether the filters follow from the image: WF-KPN.
     """
 
+    #: What goes in, and that it does not say how sure it is.
+    channels: ClassVar[tuple[str, ...]] = PLAIN_CHANNELS
+    laplace: ClassVar[bool] = False
     ndim: int
     predicted: bool = False
 
@@ -136,16 +139,6 @@ class WienerDesign(Value):
     def title(self) -> str:
         """What people call it."""
         return "Wiener-Kolmogorov, predicted filters" if self.predicted else "Wiener-Kolmogorov"
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        """What goes in."""
-        return PLAIN_CHANNELS
-
-    @property
-    def laplace(self) -> bool:
-        """Whether it says how sure it is."""
-        return False
 
     def network(self) -> WienerFilter:
         """Return the filter as it starts."""
@@ -169,6 +162,9 @@ class UnrolledDesign(Value):
         Channels of what is learned.
     """
 
+    #: What goes in, and that it does not say how sure it is.
+    channels: ClassVar[tuple[str, ...]] = PLAIN_CHANNELS
+    laplace: ClassVar[bool] = False
     iteration: Literal["richardson-lucy", "gradient"]
     pools: tuple[tuple[int, ...], ...]
     stages: int = 3
@@ -184,16 +180,6 @@ class UnrolledDesign(Value):
         """What people call it."""
         is_gradient = self.iteration == "gradient"
         return "Unrolled gradient + U-Net" if is_gradient else "Unrolled Richardson-Lucy"
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        """What goes in."""
-        return PLAIN_CHANNELS
-
-    @property
-    def laplace(self) -> bool:
-        """Whether it says how sure it is."""
-        return False
 
     def network(self) -> Net:
         """Return the network with new weights, drawn by torch's generator."""

@@ -167,13 +167,15 @@ class Learned(Value):
 
     def settled(self, samples: Sequence[Observation], engine: Engine) -> Learned:
         """Return the method with the brightness of the whole, and the levels of the samples."""
+        bright = max(brightness(sample) for sample in samples)
+        network = self.model.network
+        if self._kind[0] == BRIGHTNESS and not network.holds_blur:
+            return replace(self, bright=bright)  # nothing else is read off the image
         channels = self.card.design.channels
         found = [ended(states(channels, sample, engine)) for sample in samples]
-        brights = [brightness(sample) for sample in samples]
-        bright = max(brights)
-        brightest = brights.index(bright)
+        brightest = max(range(len(samples)), key=lambda number: samples[number].bright)
         inputs = stacked(channels, found[brightest], bright, self.card.light.gain)
-        settings = _settings_of(self.model.network, inputs, samples[brightest].psf)
+        settings = _settings_of(network, inputs, samples[brightest].psf)
         return replace(self, bright=bright, settings=settings, levels=measured(*self._kind, found))
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.restoration.engine import Engine
-from napari_deconv.restoration.restorer import ended, observe
+from napari_deconv.restoration.restorer import Observation, ended, observe
 
 from .blurring import boxed
 from .designs import Design
@@ -49,10 +50,16 @@ class Sample:
     bright: float
     variance: Float | None = None
 
+    @cached_property
+    def mirrors(self) -> tuple[int, ...]:
+        """Axes along which the PSF is its own mirror image; asked for with each patch."""
+        return symmetric_axes(self.psf.samples)
+
 
 def sample_of(pair: Pair, psf: Psf, design: Design, engine: Engine, gain: float = 1.0) -> Sample:
     """Return what a network sees of a pair."""
-    channels, bright = _seen(pair.counts, pair.background, psf, design, engine, gain)
+    observation = observe(np.maximum(pair.counts, 0), psf, pair.background)
+    channels, bright = seen_by(design, observation, engine, gain)
     return Sample(channels, pair.truth / np.float32(bright), psf, bright)
 
 
@@ -60,16 +67,17 @@ def sample_of_twin(
     twin: Twin, psf: Psf, design: Design, engine: Engine, gain: float = 1.0
 ) -> Sample:
     """Return what a network sees of one of two images of the same sample, and the other one."""
-    channels, bright = _seen(twin.counts, twin.background, psf, design, engine, gain)
+    observation = observe(np.maximum(twin.counts, 0), psf, twin.background)
+    channels, bright = seen_by(design, observation, engine, gain)
     other = (twin.other - np.float32(twin.other_background)) * np.float32(twin.factor / bright)
     variance = twin.variance * np.float32((twin.factor / bright) ** 2)
     return Sample(channels, other, psf, bright, variance)
 
 
-def _seen(
-    counts: Float, background: float, psf: Psf, design: Design, engine: Engine, gain: float
+def seen_by(
+    design: Design, observation: Observation, engine: Engine, gain: float
 ) -> tuple[Float, float]:
-    observation = observe(np.maximum(counts, 0), psf, background)
+    """Return the channels that a network is given of an image, and what they were divided by."""
     found = ended(states(design.channels, observation, engine))
     bright = brightness(observation)
     return stacked(design.channels, found, bright, gain), bright
@@ -124,8 +132,7 @@ def patch_of(sample: Sample, sides: Sequence[int], random: np.random.Generator) 
         for m, side, n in zip(middle, sides, shape, strict=True)
     ]
     place = tuple(slice(s, s + side) for s, side in zip(starts, sides, strict=True))
-    axes = symmetric_axes(sample.psf.samples)
-    turned = tuple(axis for axis in axes if random.uniform() < 0.5)
+    turned = tuple(axis for axis in sample.mirrors if random.uniform() < 0.5)
 
     def cut(values: Float) -> Float:
         return np.ascontiguousarray(np.flip(values[place], turned))

@@ -20,15 +20,14 @@ import torch
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import Value, require
 from napari_deconv.restoration.engine import Engine
-from napari_deconv.restoration.restorer import Observation, Step, ended
+from napari_deconv.restoration.restorer import Observation, Step
 
 from .calibration import calibration_of
 from .designs import Design
-from .inputs import brightness, stacked, states
 from .model_file import Card, Model
 from .nets import best_device
 from .pairs import Light, Pair, Twin, simulated_pairs
-from .samples import Sample, sample_of, sample_of_twin
+from .samples import Sample, sample_of, sample_of_twin, seen_by
 from .trainer import Schedule, Trainer
 
 Float = npt.NDArray[np.float32]
@@ -162,6 +161,7 @@ def training(
         yield Step(0, total, "undoing the blur of the region that is shown")
         seen = _Seen.of(shown, design, engine, lessons.light.gain)
     trainers: list[Trainer] = []
+    digest = lessons.digest()
     note = ""
     while len(trainers) < schedule.members and not note:
         number = len(trainers)
@@ -174,7 +174,7 @@ def training(
         place = torch.device(device) if device is not None else best_device()
         trainers.append(Trainer(network, one, learned, left_out, place))
         kept_at = _checkpoint_of(checkpoint, number)
-        key = _Key(design, lessons.light, one, lessons.digest())
+        key = _Key(design, lessons.light, one, digest)
         note = yield from _run(trainers[-1], number, total, seen, kept_at, key)
     networks = tuple(trainer.best() for trainer in trainers)
     card = Card(
@@ -283,9 +283,7 @@ class _Seen:
 
     @classmethod
     def of(cls, observation: Observation, design: Design, engine: Engine, gain: float) -> _Seen:
-        found = ended(states(design.channels, observation, engine))
-        bright = brightness(observation)
-        channels = stacked(design.channels, found, bright, gain)
+        channels, bright = seen_by(design, observation, engine, gain)
         return cls(channels, observation.psf.samples, bright)
 
 
