@@ -32,7 +32,7 @@ TILE, OVERLAP, ROUNDS = 128, 48, 3
 def by_blocks(network: Any, inputs: torch.Tensor) -> np.ndarray:
     """Run as `predict` does."""
     observation = observe(np.ones(inputs.shape[1:], np.float32), Psf(np.ones((1, 1, 1))))
-    layout = module._layout(network, torch.device("cpu"))
+    layout = layout_of(network, torch.device("cpu"))
     network.to(memory_format=layout)
     result = np.empty(inputs.shape[1:], np.float32)
     with torch.inference_mode():

@@ -126,9 +126,10 @@ class WienerDesign(Value):
         Whether the filters follow from the image: WF-KPN.
     """
 
-    #: What goes in, and that it does not say how sure it is.
+    #: What goes in, that it does not say how sure it is, and that it mixes nothing.
     channels: ClassVar[tuple[str, ...]] = PLAIN_CHANNELS
     laplace: ClassVar[bool] = False
+    mixed: ClassVar[int] = 1
     ndim: int
     predicted: bool = False
 
@@ -162,9 +163,10 @@ class UnrolledDesign(Value):
         Channels of what is learned.
     """
 
-    #: What goes in, and that it does not say how sure it is.
+    #: What goes in, that it does not say how sure it is, and that it mixes nothing.
     channels: ClassVar[tuple[str, ...]] = PLAIN_CHANNELS
     laplace: ClassVar[bool] = False
+    mixed: ClassVar[int] = 1
     iteration: Literal["richardson-lucy", "gradient"]
     pools: tuple[tuple[int, ...], ...]
     stages: int = 3

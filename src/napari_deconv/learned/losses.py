@@ -15,6 +15,8 @@ LOSSES: tuple[str, ...] = get_args(Loss)
 
 #: Mean square of a truth, in units of its brightness, below which a patch counts as dark.
 LEAST_LIGHT = 1e-3
+#: Mean square error of what a network starts from, below which it counts as without any.
+LEAST_SQUARE = 1e-7
 #: Part that learning the scale of the error has in a loss that is not a likelihood itself.
 SCALE_SHARE = 0.02
 #: Errors, in units of the brightness, that are told apart from none.
@@ -23,7 +25,9 @@ LEAST_ERROR = 1e-3
 STRUCTURE_SHARE, WINDOW = 0.3, 7
 
 
-def loss_of(out: Tensor, truth: Tensor, kind: str = "squares") -> Tensor:
+def loss_of(
+    out: Tensor, truth: Tensor, kind: str = "squares", error: Tensor | None = None
+) -> Tensor:
     """Return the loss of a batch.
 
     Parameters
@@ -32,21 +36,24 @@ def loss_of(out: Tensor, truth: Tensor, kind: str = "squares") -> Tensor:
         The image, and perhaps the scale of a Laplace distribution around it.
     truth : Tensor, (N, 1, ...)
     kind : str
-        "squares": of the error of each patch over the patch's own light, so that a few bright
-        points in one patch do not outweigh all the others. "amounts": its absolute value, the
-        same way. "laplace": the likelihood of a Laplace distribution, which needs the scale.
-        "structure": amounts and 1 - SSIM (Wang et al. 2004).
+        "squares": of the error of each patch over what it started from, or over the patch's own
+        light, so that a few bright points in one patch do not outweigh all the others.
+        "amounts": its absolute value, the same way. "laplace": the likelihood of a Laplace
+        distribution, which needs the scale. "structure": amounts and 1 - SSIM (Wang et al. 2004).
+    error : Tensor, (N,), optional
+        Mean square error of what the network started from, of each pair as a whole; for those
+        where it is not a number, the patch's own light is taken.
     """
-    image = out[:, :1]
+    image, unit = out[:, :1], _unit_of(truth, error)
     if kind == "laplace":
         require(out.shape[1] > 1, "The loss 'laplace' needs a network that says how sure it is")
         return _likelihood((image - truth).abs(), out[:, 1:])
     if kind == "structure":
         similar = structural_similarity(image, truth)
-        return (1 - STRUCTURE_SHARE) * _relative(image - truth, truth, 1) + STRUCTURE_SHARE * (
+        return (1 - STRUCTURE_SHARE) * _relative(image - truth, unit, 1) + STRUCTURE_SHARE * (
             1 - similar
         )
-    return _relative(image - truth, truth, 1 if kind == "amounts" else 2)
+    return _relative(image - truth, unit, 1 if kind == "amounts" else 2)
 
 
 def loss_of_scale(out: Tensor, truth: Tensor) -> Tensor:
@@ -71,10 +78,15 @@ def _likelihood(errors: Tensor, scale: Tensor) -> Tensor:
     return result
 
 
-def _relative(error: Tensor, truth: Tensor, power: int) -> Tensor:
+def _unit_of(truth: Tensor, error: Tensor | None) -> Tensor:
+    """Return the mean square that the errors of each patch are held against, (N,)."""
     light = truth.flatten(1).square().mean(1) + LEAST_LIGHT
+    return light if error is None else torch.where(error.isnan(), light, error + LEAST_SQUARE)
+
+
+def _relative(error: Tensor, unit: Tensor, power: int) -> Tensor:
     misses = error.abs().pow(power) if power == 1 else error.square()
-    result: Tensor = (misses.flatten(1).mean(1) / light.pow(power / 2)).mean()
+    result: Tensor = (misses.flatten(1).mean(1) / unit.pow(power / 2)).mean()
     return result
 
 

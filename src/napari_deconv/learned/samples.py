@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -42,6 +43,9 @@ class Sample:
         What all was divided by, in counts.
     variance : ndarray of float32, optional
         Of the noise of `truth`, where that was recorded as well.
+    error : float, optional
+        Mean square error of the best of the estimates among the channels, over the whole pair;
+        not a number where nothing that goes in is an estimate.
     """
 
     channels: Float
@@ -49,6 +53,7 @@ class Sample:
     psf: Psf
     bright: float
     variance: Float | None = None
+    error: float = math.nan
 
     @cached_property
     def mirrors(self) -> tuple[int, ...]:
@@ -60,7 +65,10 @@ def sample_of(pair: Pair, psf: Psf, design: Design, engine: Engine, gain: float 
     """Return what a network sees of a pair."""
     observation = observe(np.maximum(pair.counts, 0), psf, pair.background)
     channels, bright = seen_by(design, observation, engine, gain)
-    return Sample(channels, pair.truth / np.float32(bright), psf, bright)
+    truth = pair.truth / np.float32(bright)
+    estimates = channels[: design.mixed] if design.mixed > 1 else ()
+    errors = [float(np.square(estimate - truth).mean()) for estimate in estimates]
+    return Sample(channels, truth, psf, bright, error=min(errors, default=math.nan))
 
 
 def sample_of_twin(
@@ -92,12 +100,15 @@ class Batch:
     channels, truth : Tensor, (N, C, ...) and (N, 1, ...)
     psf : Tensor, (N, ...)
     variance : Tensor, (N, 1, ...), optional
+    error : Tensor, (N,)
+        Mean square error of what each started from, or not a number.
     """
 
     channels: Tensor
     truth: Tensor
     psf: Tensor
     variance: Tensor | None
+    error: Tensor
 
 
 def batch_of(samples: Sequence[Sample], device: torch.device) -> Batch:
@@ -113,6 +124,7 @@ def batch_of(samples: Sequence[Sample], device: torch.device) -> Batch:
         together([sample.truth[None] for sample in samples]),
         psfs.to(device),
         together([variance[None] for variance in variances]) if variances else None,
+        torch.tensor([sample.error for sample in samples], device=device),
     )
 
 
@@ -139,7 +151,7 @@ def patch_of(sample: Sample, sides: Sequence[int], random: np.random.Generator) 
 
     channels = np.stack([cut(channel) for channel in sample.channels])
     variance = cut(sample.variance) if sample.variance is not None else None
-    return Sample(channels, cut(sample.truth), sample.psf, sample.bright, variance)
+    return replace(sample, channels=channels, truth=cut(sample.truth), variance=variance)
 
 
 def symmetric_axes(psf: Float) -> tuple[int, ...]:

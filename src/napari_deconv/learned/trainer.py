@@ -20,7 +20,7 @@ from napari_deconv.imaging.value import InputError, Value, require, require_numb
 from .blurring import Blur, grown, inside
 from .losses import LOSSES, loss_of, loss_of_blurred, loss_of_scale
 from .model_file import read_tensors, write_tensors
-from .nets import Net
+from .nets import Net, half_precision, layout_of
 from .samples import Batch, Sample, batch_of, patch_of
 
 Float = npt.NDArray[np.float32]
@@ -106,7 +106,8 @@ class Trainer:
     ) -> None:
         self.schedule, self.device = schedule, device
         self.learned, self.left_out = learned, left_out
-        self.network = network.to(self.device)
+        laid: Any = {"device": device, "memory_format": layout_of(network, device)}
+        self.network = network.to(**laid)
         self.optimizer = torch.optim.Adam(self.network.parameters(), schedule.learning_rate)
         self.done, self.looks_since_best, self.halvings = 0, 0, 0
         self.loss, self.best_loss = math.nan, math.inf
@@ -121,9 +122,10 @@ class Trainer:
         batch = self._batch()
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
+        half = half_precision(self.device)
         # Fourier transforms of half precision are not to be had.
-        is_mixed = self.device.type == "cuda" and not self.network.holds_blur
-        with torch.autocast(self.device.type, enabled=is_mixed):
+        is_mixed = half is not None and not self.network.holds_blur
+        with torch.autocast(self.device.type, half, enabled=is_mixed):
             out = self.network(batch.channels, batch.psf)
         loss = self._loss(out.float(), batch)
         self.loss = float(loss.detach())
@@ -149,7 +151,7 @@ class Trainer:
 
     def _loss(self, out: Tensor, batch: Batch) -> Tensor:
         if batch.variance is None:
-            return loss_of(out, batch.truth, self.schedule.loss)
+            return loss_of(out, batch.truth, self.schedule.loss, batch.error)
         within = [slice(n // RIM, n - n // RIM) for n in batch.truth.shape[2:]]
         blurred = blurred_again(out[:, :1], batch.psf)
         parts = (inside(values, within) for values in (blurred, batch.truth, batch.variance))

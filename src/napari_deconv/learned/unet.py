@@ -171,7 +171,7 @@ class UNet(Net):
         x = self.middle(x)
         for level, pool, skip in zip(self.up, reversed(self.pools), reversed(kept), strict=True):
             x = level(torch.cat([self._grown(x, pool), skip], dim=1))
-        out = self.last(x)[(..., *(slice(n) for n in whole))]
+        out = self.last(x)[(..., *(slice(n) for n in whole))].to(estimates.dtype)
         if self.mixed > 1:
             shares = out[:, -self.mixed :].softmax(dim=1)
             estimates = (shares * estimates).sum(dim=1, keepdim=True)

@@ -1,0 +1,6 @@
+"""Atomic force microscopy: heights, tips, and the surface that a tip touched.
+
+Heights are nanometres in float64. A tip T is an array whose apex, value 0, lies at index n//2 of
+each axis; all else is at or below 0, and -inf is where there is no tip. It is the tip reflected
+through its apex, as Villarrubia (1997) has it: an image is I(x) = max_d [S(x - d) + T(d)].
+"""
