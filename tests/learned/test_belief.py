@@ -107,7 +107,7 @@ def test_intervals_hold_what_they_say(psf: Psf, wrong: float) -> None:
     assert found.most[1] / found.half[1] == pytest.approx(np.log(10) / np.log(2), rel=0.1)
     for sample in honest_samples(3, 99, psf, wrong):
         for level in LEVELS:
-            width = found.half_width(sample.channels[0], sample.channels[1], level)
+            width = found.half_width(sample.channels[0], sample.channels[1], level, 1.0)
             held = np.abs(sample.truth - sample.channels[0]) <= width
             for number in range(len(EDGES) + 1):
                 here = np.digitize(sample.channels[0], EDGES) == number
@@ -185,3 +185,21 @@ def test_the_card_keeps_the_coverage(path: Path) -> None:
     assert isinstance(card.calibration, Calibration)
     assert len(card.calibration.coverage) == len(LEVELS)
     assert "90% intervals held" in card.calibration.in_words()
+
+
+def test_dim_and_bright_images_have_intervals_of_their_own(psf: Psf) -> None:
+    """The scale that is told is as wrong as there is light: the factors follow, also between."""
+    samples = []
+    for photons in (10, 100, 1000):
+        for sample in honest_samples(4, photons, psf, wrong=photons / 50):
+            samples.append(replace(sample, bright=float(2 * photons)))
+    found = calibration_of([Honest()], samples, gain=2.0)
+    assert found.photons == pytest.approx((10, 100, 1000))
+    assert found.coverage == pytest.approx(LEVELS, abs=0.06)
+    one = np.full((3, 3), 0.2, np.float32)
+    widths = [found.half_width(one, one, LEVELS[1], light)[0, 0] for light in (10, 100, 1000)]
+    assert widths[1] / widths[0] == pytest.approx(10, rel=0.1)
+    between = found.half_width(one, one, LEVELS[1], np.sqrt(10 * 100))[0, 0]
+    assert between == pytest.approx(np.sqrt(widths[0] * widths[1]), rel=1e-3)
+    beyond = found.half_width(one, one, LEVELS[1], 1e6)[0, 0]
+    assert beyond == pytest.approx(widths[2], rel=1e-6)

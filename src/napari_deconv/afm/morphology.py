@@ -60,10 +60,10 @@ def erode(image: npt.ArrayLike, tip: npt.ArrayLike) -> Double:
 
     Examples
     --------
-    >>> tip = [[-np.inf, -1, -np.inf], [-1, 0, -1], [-np.inf, -1, -np.inf]]
-    >>> surface = np.zeros((5, 5)); surface[2, 2] = 3
-    >>> float(np.abs(erode(dilate(surface, tip), tip) - surface).max())
-    0.0
+    >>> tip = [[-1, 0, -2]]
+    >>> image = dilate([[0, 0, 5, 0, 0]], tip)
+    >>> image.tolist(), erode(image, tip).tolist()
+    ([[0.0, 4.0, 5.0, 3.0, 0.0]], [[0.0, 1.0, 5.0, 2.0, 0.0]])
     """
     heights, shape = _checked(image, tip)
     return ended(eroded(heights, shape))

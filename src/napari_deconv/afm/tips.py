@@ -90,7 +90,7 @@ class SphereCone(Value):
         across = np.hypot(y_nm, x_nm)
         side = _side(across, self.radius_nm, self.half_angle_deg)
         touches = across > self.radius_nm * np.cos(np.deg2rad(self.half_angle_deg))
-        return np.where(touches, side, _sphere(across, self.radius_nm))
+        return np.asarray(np.where(touches, side, _sphere(across, self.radius_nm)))
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class SpherePyramid(Value):
         faces = _side(across, self.radius_nm, self.half_angle_deg)
         ends = self.radius_nm * (1 - np.sin(np.deg2rad(self.half_angle_deg)))
         sphere = _sphere(np.hypot(y, x), self.radius_nm)
-        return np.minimum(sphere, np.maximum(faces, ends))
+        return np.asarray(np.minimum(sphere, np.maximum(faces, ends)))
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ def tip_of(
 
     Examples
     --------
-    >>> tip_of(Paraboloid(5.0), (1.0, 1.0), depth_nm=0.4, most=(9, 9)).heights_nm
+    >>> tip_of(Paraboloid(5.0), (1.0, 1.0), depth_nm=0.3, most=(9, 9)).heights_nm
     array([[-0.2, -0.1, -0.2],
            [-0.1,  0. , -0.1],
            [-0.2, -0.1, -0.2]])

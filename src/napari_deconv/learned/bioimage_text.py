@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from napari_deconv.imaging.brightness import BIN, RANK
 from napari_deconv.imaging.value import require
 from napari_deconv.restoration.restorer import SEAM_TOLERANCE
@@ -19,7 +21,7 @@ from .bioimage_rdf import (
     summary_of,
 )
 from .bioimage_steps import normalization_of, steps_after
-from .calibration import EDGES, LEVELS
+from .calibration import EDGES, LEVELS, Calibration
 from .inputs import (
     BACKGROUND,
     BRIGHTNESS,
@@ -131,14 +133,29 @@ def _what_comes_out(model: Model) -> str:
             "of a Laplace distribution around it.\n"
         )
     if design.laplace and calibration is not None:
-        groups = ", ".join(f"{edge:g}" for edge in EDGES)
-        for level, factors in zip(LEVELS, (calibration.half, calibration.most), strict=True):
-            told = ", ".join(f"{factor:.3g}" for factor in factors)
-            text += f"\nHalf the width of a {level:.0%} interval is `scale` times {told}"
-            text += f", where `restored` lies below {groups} of the brightness and above.\n"
+        text += _intervals(calibration)
     if len(model.networks) > 1:
         text += f"\nIt is what {len(model.networks)} networks say together: their mean.\n"
     return text.rstrip()
+
+
+def _intervals(calibration: Calibration) -> str:
+    """Return how half the width of an interval follows from the scale."""
+    groups, text = ", ".join(f"{edge:g}" for edge in EDGES), ""
+    for level, factors in zip(LEVELS, (calibration.half, calibration.most), strict=True):
+        shares = np.reshape(factors, (-1, len(EDGES) + 1))
+        for number, share in enumerate(shares):
+            told = ", ".join(f"{factor:.3g}" for factor in share)
+            text += f"\nHalf the width of a {level:.0%} interval is `scale` times {told}"
+            text += f", where `restored` lies below {groups} of the brightness and above"
+            if len(shares) > 1:
+                text += f"; so for a brightness of {calibration.photons[number]:.3g} photons"
+            text += ".\n"
+    if calibration.photons:
+        text += (
+            "\nBetween these numbers of photons factors lie between theirs, all as logarithms.\n"
+        )
+    return text
 
 
 def _tiles(model: Model) -> str:

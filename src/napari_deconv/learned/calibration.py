@@ -3,13 +3,15 @@
 A network tells a scale of its error; by how much that is to be multiplied is read off pairs that
 it has not learned from (split conformal prediction; Vovk et al. 2005; Angelopoulos & Bates 2021,
 arXiv 2107.07511). Dark and bright voxels have factors of their own, chosen by what the network
-says, not by the truth, so that many dark voxels do not promise for the few bright ones.
+says, not by the truth, so that many dark voxels do not promise for the few bright ones; and so
+have dim and bright images, as where there is little light the errors are others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +30,13 @@ LEVELS = (0.5, 0.9)
 EDGES = (0.01, 0.03, 0.1, 0.3)
 #: With fewer voxels than this a factor would follow from chance: that of all voxels is taken.
 LEAST_VOXELS = 500
+#: Images with about as much light that share their factors: so many at the least, and so many
+#: shares at the most.
+LEAST_IMAGES, MOST_SHARES = 4, 4
+#: Voxels of an image that are looked at: so many tell its quantiles.
+LOOKED_AT = 30_000
+#: No factor and no light is less: their logarithms are taken.
+LEAST_FACTOR, LEAST_PHOTONS = 1e-6, 1e-3
 #: A scale that the network does not tell is taken as this.
 UNKNOWN_SCALE = 1e-2
 
@@ -39,19 +48,40 @@ class Calibration(Value):
     Parameters
     ----------
     half, most : tuple of float
-        For intervals that hold 50 % and 90 %, by how bright the estimate is; between `EDGES`.
+        For intervals that hold 50 % and 90 %, by how bright the estimate is, between `EDGES`; and
+        so again for each number of photons.
     coverage : tuple of float
         Part of the voxels that the two held on pairs that the factors were not read off.
+    photons : tuple of float
+        Brightness of the images, in photons, that the factors are for; between two of them
+        factors lie between theirs. Empty where all images share theirs.
     """
 
     half: tuple[float, ...]
     most: tuple[float, ...]
     coverage: tuple[float, ...] = ()
+    photons: tuple[float, ...] = ()
 
-    def half_width(self, image: Float, scale: Float, level: float) -> Float:
-        """Return half the width of the interval of each voxel, in the units of the scale."""
-        factors = np.array(self.half if level == LEVELS[0] else self.most, np.float32)
-        width: Float = factors[np.digitize(image, EDGES)] * scale
+    def half_width(self, image: Float, scale: Float, level: float, photons: float) -> Float:
+        """Return half the width of the interval of each voxel, in the units of the scale.
+
+        Parameters
+        ----------
+        image, scale : ndarray of float32
+            What the networks answer, over the brightness.
+        level : float
+            Of `LEVELS`.
+        photons : float
+            The brightness in photons.
+        """
+        told = np.array(self.half if level == LEVELS[0] else self.most, np.float64)
+        shares = told.reshape(-1, len(EDGES) + 1)
+        if len(shares) > 1:
+            light, known = np.log(max(photons, LEAST_PHOTONS)), np.log(self.photons)
+            factors = np.exp([np.interp(light, known, np.log(column)) for column in shares.T])
+        else:
+            factors = shares[0]
+        width: Float = factors.astype(np.float32)[np.digitize(image, EDGES)] * scale
         return width
 
     def in_words(self) -> str:
@@ -78,38 +108,72 @@ def together(outs: Sequence[Float]) -> tuple[Float, Float]:
     return images.mean(axis=0), np.broadcast_to(scale, images.shape[1:])
 
 
-def calibration_of(networks: Sequence[Net], samples: Sequence[Sample]) -> Calibration:
+def calibration_of(
+    networks: Sequence[Net], samples: Sequence[Sample], gain: float = 1.0
+) -> Calibration:
     """Return the factors for samples that were not learned from, and their coverage.
 
     The coverage is measured with the factors of all samples but the one that is looked at.
     """
-    images, errors = [], []
-    for sample in samples:
-        image, scale = outputs_of(networks, sample)
-        images.append(image.ravel())
-        errors.append((np.abs(image - sample.truth) / scale).ravel())
-    half, most = (_factors(np.concatenate(images), np.concatenate(errors), q) for q in LEVELS)
+    seen = [_Seen.of(networks, sample, gain) for sample in samples]
     held = []
-    for left_out in range(len(samples)) if len(samples) > 1 else ():
-        others = [n for n in range(len(samples)) if n != left_out]
-        image = np.concatenate([images[n] for n in others])
-        error = np.concatenate([errors[n] for n in others])
-        made = Calibration(_factors(image, error, LEVELS[0]), _factors(image, error, LEVELS[1]))
-        one = np.ones_like(images[left_out])
-        held.append(
-            [(errors[left_out] <= made.half_width(images[left_out], one, q)).mean() for q in LEVELS]
-        )
+    for left_out in range(len(seen)) if len(seen) > 1 else ():
+        made = _calibrated([one for n, one in enumerate(seen) if n != left_out])
+        held.append([seen[left_out].part_held(made, level) for level in LEVELS])
     coverage = tuple(float(c) for c in np.mean(held, axis=0)) if held else ()
-    return Calibration(half, most, coverage)
+    return replace(_calibrated(seen), coverage=coverage)
 
 
-def _factors(image: Float, error: Float, level: float) -> tuple[float, ...]:
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """Voxels of a sample: what networks answer, and their errors over the scale they tell."""
+
+    image: Float
+    error: Float
+    photons: float
+
+    @classmethod
+    def of(cls, networks: Sequence[Net], sample: Sample, gain: float) -> _Seen:
+        image, scale = (values.ravel() for values in outputs_of(networks, sample))
+        chosen = np.random.default_rng(image.size).permutation(image.size)[:LOOKED_AT]
+        errors = np.abs(image - sample.truth.ravel()) / scale
+        return cls(image[chosen], errors[chosen], sample.bright / gain)
+
+    def part_held(self, made: Calibration, level: float) -> float:
+        widths = made.half_width(self.image, np.ones_like(self.image), level, self.photons)
+        return float((self.error <= widths).mean())
+
+
+def _calibrated(seen: Sequence[_Seen]) -> Calibration:
+    """Return the factors of samples, by how much light they have where there are enough."""
+    ordered = sorted(seen, key=lambda one: one.photons)
+    count = int(np.clip(len(ordered) // LEAST_IMAGES, 1, MOST_SHARES))
+    ends = [len(ordered) * n // count for n in range(count + 1)]
+    shares = [ordered[a:b] for a, b in pairwise(ends)]
+    light = [_typical([one.photons for one in some]) for some in shares]
+    if any(b <= a for a, b in pairwise(light)):
+        shares, light = [ordered], []
+    half, most = (
+        tuple(factor for some in shares for factor in _factors(some, level)) for level in LEVELS
+    )
+    return Calibration(half, most, photons=tuple(light) if len(shares) > 1 else ())
+
+
+def _typical(photons: Sequence[float]) -> float:
+    """Return the geometric mean."""
+    return float(np.exp(np.mean(np.log(np.maximum(photons, LEAST_PHOTONS)))))
+
+
+def _factors(seen: Sequence[_Seen], level: float) -> list[float]:
     """Return the quantile of errors over their scale in each range of brightness."""
+    image = np.concatenate([one.image for one in seen])
+    error = np.concatenate([one.error for one in seen])
     group = np.digitize(image, EDGES)
     everywhere = float(np.quantile(error, level))
     found = []
     for number in range(len(EDGES) + 1):
         here = error[group == number]
         enough = here.size >= LEAST_VOXELS
-        found.append(float(np.quantile(here, level)) if enough else everywhere)
-    return tuple(found)
+        quantile = float(np.quantile(here, level)) if enough else everywhere
+        found.append(max(quantile, LEAST_FACTOR))
+    return found

@@ -85,8 +85,9 @@ def _unit_of(truth: Tensor, error: Tensor | None) -> Tensor:
 
 
 def _relative(error: Tensor, unit: Tensor, power: int) -> Tensor:
-    misses = error.abs().pow(power) if power == 1 else error.square()
-    result: Tensor = (misses.flatten(1).mean(1) / unit.pow(power / 2)).mean()
+    """Return log(1 + error / unit): a decibel counts alike in all patches that are far off."""
+    misses = error.abs() if power == 1 else error.square()
+    result: Tensor = (misses.flatten(1).mean(1) / unit.pow(power / 2)).log1p().mean()
     return result
 
 

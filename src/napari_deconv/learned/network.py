@@ -211,7 +211,7 @@ class Learned(Value):
         # How far answers lie apart does not move with the image.
         shift = how.shift if self.shows == ESTIMATE else 0.0
         result = np.empty(observation.image.shape, np.float32)
-        answering = _Answering(self, observation.psf, best_device())
+        answering = _Answering(self, observation.psf, best_device(), bright / self.card.light.gain)
         for number, block in enumerate(blocks, start=1):
             result[block.keep] = answering(inputs, block) * how.factor + shift
             is_last = number == len(blocks)
@@ -254,8 +254,8 @@ class Learned(Value):
 class _Answering:
     """What networks make of blocks, together: the part that is to be shown, over the brightness."""
 
-    def __init__(self, learned: Learned, psf: Psf, device: torch.device) -> None:
-        self.learned, self.device = learned, device
+    def __init__(self, learned: Learned, psf: Psf, device: torch.device, photons: float) -> None:
+        self.learned, self.device, self.photons = learned, device, photons
         self.layout = layout_of(learned.model.networks[0], device)
         networks = learned.model.networks
         laid: Any = {"device": device, "memory_format": self.layout}
@@ -287,7 +287,8 @@ class _Answering:
         image, scale = together(answers)
         if shows == ESTIMATE or calibration is None:
             return image
-        return calibration.half_width(image, scale, LEVELS[shows == HALF_90])
+        level = LEVELS[shows == HALF_90]
+        return calibration.half_width(image, scale, level, self.photons)
 
 
 @dataclass(frozen=True)

@@ -190,7 +190,7 @@ def training(
     )
     with_truth = [sample for sample in left_out if sample.variance is None]
     if with_truth:
-        card = replace(card, calibration=calibration_of(networks, with_truth))
+        card = replace(card, calibration=calibration_of(networks, with_truth, lessons.light.gain))
     return Model(card, networks, tuple(lessons.psfs))
 
 
