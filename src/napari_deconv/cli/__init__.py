@@ -14,6 +14,7 @@ import typer
 
 from napari_deconv.imaging.value import InputError, first_line
 
+from .afm import afm
 from .arguments import (
     bytes_of,
     chosen_of,
@@ -42,7 +43,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Deconvolution of fluorescence stacks.",
+    help="Deconvolution of fluorescence stacks, and reconstruction of AFM surfaces.",
 )
 
 Spacing = Annotated[
@@ -250,6 +251,7 @@ app.command()(train)
 app.command()(predict)
 app.command()(compare)
 app.add_typer(models, name="models")
+app.add_typer(afm, name="afm")
 
 
 @app.command()

@@ -19,7 +19,7 @@ from napari_deconv.imaging.optics import Optics
 
 PLUGIN = "napari-deconv"
 DECONVOLVE, PSF, BEADS, FIT = "Deconvolve", "PSF", "PSF from beads", "Fit optics"
-FOLDER, LEARN = "Deconvolve a folder", "Learn"
+FOLDER, LEARN, AFM = "Deconvolve a folder", "Learn", "AFM"
 
 
 class Exchange(QObject):

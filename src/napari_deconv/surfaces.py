@@ -1,0 +1,332 @@
+"""From raw heights to the surface under them: the road of the dock "AFM", of `afm` and of scripts.
+
+A recipe names how the heights are prepared and what the tip is; `reconstruction` carries it out:
+prepared heights, tip, surface, what the tip leaves unexplained, and where the surface is certain.
+The raw heights are not changed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_deconv.afm import blind_tip, gradient_tip
+from napari_deconv.afm.blind_tip import BlindTip
+from napari_deconv.afm.gradient_tip import GradientTip
+from napari_deconv.afm.height_map import HeightMap
+from napari_deconv.afm.morphology import (
+    certain,
+    dilate_by_paraboloid,
+    dilated,
+    erode_by_paraboloid,
+    eroded,
+    radii_of,
+    tip_for,
+)
+from napari_deconv.afm.preparing import Preparation, noise_nm, prepared
+from napari_deconv.afm.tips import (
+    SAME_PIXEL,
+    Delta,
+    EllipticParaboloid,
+    Paraboloid,
+    SphereCone,
+    SpherePyramid,
+    Tip,
+    centred_tip,
+)
+from napari_deconv.imaging.value import Value, require, require_number
+from napari_deconv.restoration.restorer import Step, ended
+
+Double = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.uint8]
+
+#: Heights that differ by less than so many deviations of the noise are the same to the map of
+#: what is certain.
+CERTAIN_SIGMAS = 3.0
+SHAPES = (Paraboloid, EllipticParaboloid, SphereCone, SpherePyramid, Delta)
+
+
+@dataclass(frozen=True)
+class TipFile(Value):
+    """A tip in a file, wherever its apex lies there.
+
+    Parameters
+    ----------
+    path : str
+        TIFF or .gwy: heights in nm or with their unit, reflected through the apex as all tips are.
+    """
+
+    path: str
+
+
+AnyTip: TypeAlias = (
+    Paraboloid
+    | EllipticParaboloid
+    | SphereCone
+    | SpherePyramid
+    | Delta
+    | BlindTip
+    | GradientTip
+    | TipFile
+)
+
+
+@dataclass(frozen=True)
+class SurfaceRecipe(Value):
+    """All that is needed to make a surface of raw heights again.
+
+    Parameters
+    ----------
+    tip : AnyTip
+        A shape, a file, or how it is estimated from the heights themselves.
+    steps : tuple of Preparation
+        What is done to the heights before, in this order.
+    noise_nm : float, optional
+        Standard deviation of the prepared heights' noise; estimated where not given.
+    channel, z_unit : str
+        What was read of the file, and the unit of its heights where the file does not tell.
+    """
+
+    tip: AnyTip = SphereCone()  # noqa: RUF009 - a frozen value
+    steps: tuple[Preparation, ...] = ()
+    noise_nm: float | None = None
+    channel: str = ""
+    z_unit: str = ""
+
+    def __post_init__(self) -> None:
+        if self.noise_nm is not None:
+            require_number("The noise of the heights in nm", self.noise_nm, least=0)
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """What was made of heights.
+
+    Parameters
+    ----------
+    prepared, surface : HeightMap
+        The heights that the tip was held against, and the surface under them.
+    tip : Tip
+    residual_nm : ndarray of float64, (Y, X) or (T, Y, X)
+        The prepared heights less those that the tip would make of the surface: 0 or more.
+    certain : ndarray of uint8
+        1 where the surface is certain.
+    noise_nm : float
+        Of the prepared heights, as estimated or given.
+    recipe : SurfaceRecipe
+    notes : tuple of str
+        What the user should know, in sentences.
+    """
+
+    prepared: HeightMap
+    surface: HeightMap
+    tip: Tip
+    residual_nm: Double
+    certain: Labels
+    noise_nm: float
+    recipe: SurfaceRecipe
+    notes: tuple[str, ...] = ()
+
+
+def reconstruct(heights: HeightMap, recipe: SurfaceRecipe) -> Surface:
+    """Return the surface under heights; see `reconstruction`."""
+    return ended(reconstruction(heights, recipe))
+
+
+def reconstruction(
+    heights: HeightMap, recipe: SurfaceRecipe, *, tip: Tip | None = None
+) -> Generator[Step, None, Surface]:
+    """Prepare heights, find the tip, and erode by it.
+
+    Parameters
+    ----------
+    heights : HeightMap
+        Raw, in nm; an image or a movie.
+    recipe : SurfaceRecipe
+    tip : Tip, optional
+        At hand already, in place of the one that the recipe names.
+
+    Yields
+    ------
+    Step
+        Counted anew in each stage, which its note names.
+
+    Returns
+    -------
+    Surface
+        The value of the generator.
+
+    Raises
+    ------
+    InputError
+        If the tip does not fit the heights, or its file is none.
+    """
+    flat = yield from prepared_heights(heights, recipe)
+    noise = noise_of(flat, recipe)
+    values, radii = flat.heights_nm, None
+    if tip is not None:
+        tip = fitted_tip(tip, flat)
+    else:
+        tip = yield from found_tip(flat, recipe, noise)
+        radii = radii_of(recipe.tip) if isinstance(recipe.tip, SHAPES) else None
+    if radii is not None:
+        yield Step(0, 1, "reconstructing")
+        surface = erode_by_paraboloid(values, radii, flat.pixel_nm)
+        again = dilate_by_paraboloid(surface, radii, flat.pixel_nm)
+    else:
+        surface = yield from eroded(values, tip.heights_nm)
+        again = yield from dilated(surface, tip.heights_nm)
+    sure = yield from certain(again, surface, tip.heights_nm, CERTAIN_SIGMAS * noise)
+    return Surface(
+        flat,
+        replace(flat, heights_nm=surface),
+        tip,
+        values - again,
+        sure,
+        noise,
+        recipe,
+        _notes(values - again, noise, tip),
+    )
+
+
+def prepared_heights(heights: HeightMap, recipe: SurfaceRecipe) -> Generator[Step, None, HeightMap]:
+    """Return heights after the steps of a recipe; the value of the generator."""
+    if not recipe.steps:
+        return heights
+    values = yield from prepared(heights.heights_nm, recipe.steps)
+    return replace(heights, heights_nm=values)
+
+
+def noise_of(heights: HeightMap, recipe: SurfaceRecipe) -> float:
+    """Return the standard deviation of the noise of prepared heights, given or estimated."""
+    return noise_nm(heights.heights_nm) if recipe.noise_nm is None else recipe.noise_nm
+
+
+def found_tip(
+    heights: HeightMap, recipe: SurfaceRecipe, noise: float
+) -> Generator[Step, None, Tip]:
+    """Return the tip of a recipe on the pixels of prepared heights; the value of the generator.
+
+    Raises
+    ------
+    InputError
+        If it cannot be estimated, or its file has other pixels.
+    """
+    values, pixel_nm = heights.heights_nm, heights.pixel_nm
+    if isinstance(recipe.tip, BlindTip):
+        return (yield from blind_tip.estimated(values, pixel_nm, recipe.tip, noise))
+    if isinstance(recipe.tip, GradientTip):
+        return (yield from gradient_tip.estimated(values, pixel_nm, recipe.tip, noise))
+    yield Step(0, 1, "placing the tip on the pixels")
+    if isinstance(recipe.tip, TipFile):
+        return fitted_tip(read_tip(recipe.tip.path), heights)
+    return tip_for(recipe.tip, values, pixel_nm)
+
+
+def fitted_tip(tip: Tip, heights: HeightMap) -> Tip:
+    """Return a tip that fits heights, or say why it does not.
+
+    Raises
+    ------
+    InputError
+        If it has pixels of another size, or more of them than the heights.
+    """
+    alike = np.allclose(tip.pixel_nm, heights.pixel_nm, rtol=SAME_PIXEL, atol=0)
+    sizes = [" x ".join(f"{step:.4g}" for step in p) for p in (tip.pixel_nm, heights.pixel_nm)]
+    require(
+        bool(alike),
+        f"The tip has pixels of {sizes[0]} nm, the heights of {sizes[1]} nm; resample one of them",
+    )
+    sides = [" x ".join(map(str, s)) for s in (tip.shape, heights.heights_nm.shape[-2:])]
+    require(
+        all(n <= m for n, m in zip(tip.shape, heights.heights_nm.shape[-2:], strict=True)),
+        f"The tip, {sides[0]} pixels, is larger than the image, {sides[1]}; crop the tip",
+    )
+    return tip
+
+
+def read_tip(path: str | os.PathLike[str]) -> Tip:
+    """Return the tip in a file, centred on its apex.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or holds no tip.
+    """
+    from napari_deconv.files.heights import read_heights
+
+    found = read_heights(path)
+    require(
+        not found.is_movie,
+        f"{Path(path).name} holds {len(found.frames)} frames; a tip is one image",
+    )
+    return centred_tip(found.heights_nm, found.pixel_nm)
+
+
+def write_tip(path: str | os.PathLike[str], tip: Tip, *, overwrite: bool = False) -> Path:
+    """Write a tip as TIFF or .gwy; where there is no tip it is as deep as anywhere.
+
+    Parameters
+    ----------
+    path : str or path
+    tip : Tip
+    overwrite : bool
+        Whether a file of this name is replaced.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
+    from napari_deconv.files.heights import write_heights
+
+    there = np.isfinite(tip.heights_nm)
+    values = np.where(there, tip.heights_nm, tip.heights_nm[there].min())
+    heights = HeightMap(values, tip.pixel_nm, "tip", "Tip")
+    return write_heights(path, heights, overwrite=overwrite)
+
+
+def write_surface(path: str | os.PathLike[str], made: Surface, *, overwrite: bool = False) -> Path:
+    """Write a surface as TIFF or .gwy, with its recipe; a .gwy gets all that was made.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
+    from napari_deconv.files.heights import write_heights
+
+    others = [
+        ("Prepared heights", made.prepared.heights_nm, "nm"),
+        ("Residual", made.residual_nm, "nm"),
+        ("Certain", made.certain.astype(np.float64), ""),
+    ]
+    surface = replace(made.surface, channel=f"{made.surface.channel} surface".strip())
+    is_gwy = Path(path).suffix.lower() == ".gwy"
+    return write_heights(
+        path,
+        surface,
+        recipe=made.recipe.to_json(),
+        others=others if is_gwy else (),
+        overwrite=overwrite,
+    )
+
+
+def _notes(residual_nm: Double, noise: float, tip: Tip) -> tuple[str, ...]:
+    """Return what to say of a tip that explains the image badly, or does nothing."""
+    left = float(np.sqrt(np.square(residual_nm).mean()))
+    notes = [f"the tip leaves {left:.3g} nm RMS of the heights unexplained; noise {noise:.3g} nm"]
+    if noise > 0 and left > 2 * noise:
+        notes.append(
+            "that is more than noise: the tip is too blunt for this image, or the heights need "
+            "levelling, or scars and rows are left in them"
+        )
+    if np.isfinite(tip.heights_nm).sum() == 1:
+        notes.append("the tip has no width: the surface is the image")
+    return tuple(notes)

@@ -1,0 +1,465 @@
+"""The dock "AFM": heights, how they are prepared, the tip, the surface under them, and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from napari.utils.notifications import show_info
+from napari.viewer import Viewer
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from napari_deconv.afm.height_map import HeightMap
+from napari_deconv.afm.tips import Tip, centred_tip
+from napari_deconv.imaging.value import InputError, require
+from napari_deconv.restoration.restorer import Step
+from napari_deconv.surfaces import (
+    Surface,
+    SurfaceRecipe,
+    TipFile,
+    fitted_tip,
+    read_tip,
+    write_surface,
+    write_tip,
+)
+
+from . import height_layers
+from .afm_keep import AfmKeepPanel
+from .afm_live import Live, LiveSurface, Wish
+from .afm_runs import Estimate, as_convolutions, estimating, measuring, reconstructing
+from .column import ScrollingColumn
+from .dock import Dock
+from .exchange import AFM, exchange_of
+from .feature_table import FeatureTable
+from .heights_panel import HeightsPanel, PreparingPanel
+from .jobs import Job, Latest
+from .keeping import told
+from .layers import KEY, PREVIEW
+from .optics_fields import folded
+from .run_panel import RunPanel
+from .tip_panel import TipLayer, TipPanel
+from .tip_views import SweepView, TipProfile
+
+LIVE = "live surface"
+
+
+class AfmDock(Dock):
+    """Tune or estimate a tip, see the surface follow, reconstruct, measure, export."""
+
+    def __init__(self, napari_viewer: Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.viewer = napari_viewer
+        self.exchange = exchange_of(napari_viewer)
+        self.job, self.live = Job(self), Latest(0, self)
+        self.made: Surface | None = None
+        self._surface = LiveSurface()
+        self._then: Callable[[Any], None] | None = None
+        self.heights, self.preparing, self.tip = HeightsPanel(), PreparingPanel(), TipPanel()
+        self.profile, self.sweep, self.told = TipProfile(), SweepView(), QLabel()
+        self.running, self.features, self.keep = RunPanel(), FeatureTable(), AfmKeepPanel()
+        self._lay_out()
+        self._connect()
+        self._layers_changed()
+
+    def _lay_out(self) -> None:
+        self.told.setWordWrap(True)
+        self.running.run_button.setText("Reconstruct")
+        self.running.run_button.setToolTip(
+            "The surface of all frames, what the tip leaves unexplained, and where it is certain"
+        )
+        self.running.forecast.hide()
+        self.running.file_button.hide()
+        self.convolution_button = QPushButton("Restore as a convolution")
+        self.convolution_button.setToolTip(
+            "For comparison only: Richardson-Lucy, Wiener and blind Richardson-Lucy with the shape "
+            "of the tip for a PSF. An image of heights is no convolution: this is an approximation"
+        )
+        comparing = QWidget()
+        row = QHBoxLayout(comparing)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.convolution_button)
+        self.sweep.hide()
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(4, 0, 4, 4)
+        self.column = ScrollingColumn(
+            self.heights,
+            self.preparing,
+            self.tip,
+            self.profile,
+            self.sweep,
+            self.told,
+            folded("Objects", self.features),
+            folded("Compare", comparing),
+        )
+        outer.addWidget(self.column, 1)
+        outer.addWidget(self.running)
+        outer.addWidget(self.keep)
+
+    def _connect(self) -> None:
+        events = self.viewer.layers.events
+        self._events = [getattr(events, n) for n in ("inserted", "removed", "renamed")]
+        for event in self._events:
+            event.connect(self._layers_changed)
+        self.viewer.dims.events.current_step.connect(self._changed)
+        self.heights.layerChosen.connect(self._layer_chosen)
+        for panel in (self.heights, self.preparing, self.tip):
+            panel.valueChanged.connect(self._changed)
+        self.tip.estimateAsked.connect(self.estimate)
+        self.running.runAsked.connect(self.reconstruct)
+        self.running.cancelAsked.connect(self.cancel)
+        self.convolution_button.clicked.connect(self.compare)
+        self.features.measureAsked.connect(self.measure)
+        self.features.exportAsked.connect(self.export_table)
+        self.keep.exportAsked.connect(self.export)
+        self.keep.tipAsked.connect(self.export_tip)
+        self.keep.saveAsked.connect(lambda path: told(partial(self._save_recipe, path)))
+        self.keep.loadAsked.connect(lambda path: told(partial(self._load_recipe, path)))
+        self.live.ready.connect(self._show_live)
+        self.job.stepped.connect(self.running.show_step)
+        self.job.finished.connect(self._finished)
+        self.job.failed.connect(self._ended)
+        self.job.cancelled.connect(lambda: self._ended("cancelled"))
+        self.exchange.announce(AFM, self)
+
+    # -- what goes in ---------------------------------------------------------------------
+
+    def source(self) -> Image:
+        """Return the layer that is chosen.
+
+        Raises
+        ------
+        InputError
+            If it is gone.
+        """
+        name = self.heights.layer.currentText()
+        require(name in self.viewer.layers, "Open an image of heights first")
+        return self.viewer.layers[name]
+
+    def height_map(self) -> HeightMap:
+        """Return all heights of the chosen layer, in nm.
+
+        Raises
+        ------
+        InputError
+            If the unit or the pixel size is not known, or the layer holds no heights.
+        """
+        choice = self.heights.value()
+        return height_layers.heights_of_layer(self.source(), choice.unit, choice.pixel_nm)
+
+    def recipe(self) -> SurfaceRecipe:
+        """Return the recipe as it stands; a tip of a layer is none that a recipe can hold.
+
+        Raises
+        ------
+        InputError
+            If the tip is that of a layer, or not usable.
+        """
+        tip = self.tip.value()
+        if isinstance(tip, TipLayer):
+            raise InputError(
+                f"The tip is that of the layer {tip.name!r}, which a recipe cannot name: save the "
+                "tip, and choose its file"
+            )
+        unit = self.heights.unit.currentText()
+        return SurfaceRecipe(tip, self.preparing.value(), z_unit="" if unit == "?" else unit)
+
+    def known_tip(self) -> Any:
+        """Return the shape, or the tip of a layer or a file; None where it is to be estimated.
+
+        Raises
+        ------
+        InputError
+            If there is no such layer or file, or it holds no tip.
+        """
+        value = self.tip.value()
+        if isinstance(value, TipLayer):
+            layer = self.viewer.layers[value.name]
+            pixel = height_layers.pixel_nm_of(layer) or self.heights.value().pixel_nm
+            return centred_tip(height_layers.tip_of_layer(layer), pixel)
+        if isinstance(value, TipFile):
+            return read_tip(value.path)
+        return value if self.tip.is_shape else None
+
+    # -- live -----------------------------------------------------------------------------
+
+    def _changed(self, event: object = None) -> None:
+        """Ask for the surface as things stand, or say why there is none."""
+        try:
+            choice, layer = self.heights.value(), self.source()
+            frame, place = self._frame(layer)
+            heights = height_layers.heights_of_layer(frame, choice.unit, choice.pixel_nm)
+            key = (layer.name, id(layer.data), place, choice)
+            wish = Wish(key, heights, self.preparing.value(), self.known_tip())
+        except InputError as error:
+            self.live.stop()
+            self._say(f"<b>{error}</b>")
+            return
+        self.live.request(lambda: self._surface(wish))
+
+    def _frame(self, layer: Image) -> tuple[Image, int]:
+        """Return the frame that the viewer shows as a layer of its own, and its number."""
+        if layer.ndim != 3 or layer.multiscale:
+            return layer, 0
+        here = layer.world_to_data(self.viewer.dims.point[-3:])[0]
+        number = int(np.clip(round(float(here)), 0, layer.data.shape[0] - 1))
+        frame = Image(np.asarray(layer.data[number]), name=layer.name, rgb=layer.rgb)
+        return frame, number
+
+    def _show_live(self, live: Live | InputError) -> None:
+        if isinstance(live, InputError):
+            self._say(f"<b>{live}</b>")
+            return
+        if live.tip is not None:
+            self.profile.setValue(live.tip, self.tip.kind.currentText())
+        self._say(live.note or f"noise {live.noise_nm:.2g} nm")
+        shown = live.surface if live.surface is not None else live.prepared
+        self._show_layer(shown)
+
+    def _show_layer(self, heights: Any) -> None:
+        """Show a frame in place over its source."""
+        source = self.source()
+        found = [
+            layer
+            for layer in self.viewer.layers
+            if layer.metadata.get(KEY, {}).get(PREVIEW) == LIVE
+        ]
+        if found and found[0].data.shape == heights.shape:
+            found[0].data = heights
+            return
+        for layer in found:
+            self.viewer.layers.remove(layer)
+        plane = slice(-2, None)
+        self.viewer.add_layer(
+            Image(
+                heights,
+                name=LIVE,
+                scale=source.scale[plane],
+                translate=source.translate[plane],
+                units=source.units[plane],
+                axis_labels=source.axis_labels[plane],
+                colormap=height_layers.COLORMAP,
+                contrast_limits=height_layers.height_limits(heights),
+                metadata={"z_unit": "nm", KEY: {PREVIEW: LIVE, height_layers.MADE: LIVE}},
+            )
+        )
+
+    def _say(self, sentence: str) -> None:
+        self.told.setText(sentence)
+
+    # -- runs -----------------------------------------------------------------------------
+
+    def reconstruct(self) -> None:
+        """Reconstruct all frames with the tip as it stands."""
+
+        def begin() -> None:
+            tip = self.known_tip()
+            heights = self.height_map()
+            given = fitted_tip(tip, heights) if isinstance(tip, Tip) else None
+            value = self.tip.value()
+            recipe = SurfaceRecipe(
+                TipFile(value.name) if isinstance(value, TipLayer) else value,
+                self.preparing.value(),
+                z_unit=self.heights.unit.currentText(),
+            )
+            self._start(partial(reconstructing, heights, recipe, given), self._reconstructed)
+
+        self._told(begin)
+
+    def _reconstructed(self, made: Surface) -> None:
+        self.made = made
+        results = {"surface": made.surface.heights_nm, "residual": made.residual_nm}
+        if made.recipe.steps:
+            results["prepared"] = made.prepared.heights_nm
+        entry = {"recipe": made.recipe.to_dict()}
+        source = self.source()
+        for layer in height_layers.result_layers(
+            source, source.name, {**results, "certain": made.certain}, entry
+        ):
+            if layer.name in self.viewer.layers:
+                self.viewer.layers.remove(layer.name)
+            self.viewer.add_layer(layer)
+        self.profile.setValue(made.tip, self.tip.kind.currentText())
+        self._say("; ".join([*made.notes, f"{made.certain.mean():.0%} of it is certain"]))
+        self.keep.setEnabled(True)
+        self._ended("done", complete=True)
+
+    def estimate(self) -> None:
+        """Estimate the tip from all frames, and take it from then on."""
+
+        def begin() -> None:
+            recipe = SurfaceRecipe(self.tip.value(), self.preparing.value())  # type: ignore[arg-type]
+            self._start(partial(estimating, self.height_map(), recipe), self._estimated)
+
+        self._told(begin)
+
+    def _estimated(self, found: Estimate) -> None:
+        name = f"tip of {self.source().name}"
+        if name in self.viewer.layers:
+            self.viewer.layers.remove(name)
+        layer = height_layers.tip_layer(found.tip.heights_nm, found.tip.pixel_nm, name)
+        layer.visible = False
+        self.viewer.add_layer(layer)
+        if found.sweep is not None:
+            depths = [-height for height in found.sweep.heights_nm]
+            self.sweep.setValue(found.sweep.thresholds_nm, depths, found.sweep.threshold_nm)
+        self.sweep.setVisible(found.sweep is not None)
+        self.tip.setValue(TipLayer(name))
+        self._ended(found.words, complete=True)
+
+    def measure(self) -> None:
+        """Measure the objects with the tip of the last reconstruction."""
+
+        def begin() -> None:
+            made = self._made("objects are measured in the surface")
+            name = self.features.chosen_labels()
+            marked = None
+            if name is not None:
+                require(name in self.viewer.layers, f"There is no layer {name!r} any more")
+                marked = np.asarray(self.viewer.layers[name].data)
+            self._start(partial(measuring, made, marked), self._measured)
+
+        self._told(begin)
+
+    def _measured(self, found: Any) -> None:
+        self.features.setValue(found)
+        self._ended(f"{len(found)} objects measured", complete=True)
+
+    def compare(self) -> None:
+        """Restore as if the tip had blurred the heights, for comparison."""
+
+        def begin() -> None:
+            made = self._made("its tip is taken for a PSF")
+            self._start(partial(as_convolutions, made), self._compared)
+
+        self._told(begin)
+
+    def _compared(self, results: dict[str, Any]) -> None:
+        source = self.source()
+        for layer in height_layers.result_layers(source, source.name, results, {}):
+            if layer.name in self.viewer.layers:
+                self.viewer.layers.remove(layer.name)
+            self.viewer.add_layer(layer)
+        self._ended("restored as convolutions: approximations, for comparison", complete=True)
+
+    def _made(self, why: str) -> Surface:
+        """Return what the last run made; `InputError` where there was none."""
+        if self.made is None:
+            raise InputError(f"Reconstruct first: {why}")
+        return self.made
+
+    def _told(self, begin: Callable[[], None]) -> None:
+        try:
+            begin()
+        except InputError as error:
+            self._ended(str(error))
+
+    def _start(
+        self, work: Callable[[], Generator[Step, None, Any]], then: Callable[[Any], None]
+    ) -> None:
+        if not self.job.running:
+            self._then = then
+            self.job.start(work)
+            self.running.set_running(True)
+
+    def _finished(self, result: Any) -> None:
+        if self._then is not None:
+            self._told(partial(self._then, result))
+
+    def cancel(self) -> None:
+        """Stop what runs, at its next step, and show nothing of it."""
+        self.running.state.setText("cancelling")
+        self.job.cancel()
+
+    def _ended(self, sentence: str, *, complete: bool = False) -> None:
+        self.running.show_end(sentence, complete=complete)
+
+    # -- what is kept ---------------------------------------------------------------------
+
+    def export(self, path: str, overwrite: bool = False) -> None:
+        """Write the surface of the last run."""
+
+        def write() -> None:
+            made = self._made("there is no surface to export yet")
+            show_info(f"Exported {write_surface(path, made, overwrite=overwrite)}")
+
+        told(write)
+
+    def export_tip(self, path: str, overwrite: bool = False) -> None:
+        """Write the tip that is shown."""
+
+        def write() -> None:
+            tip = self.profile.value()
+            if tip is None:
+                raise InputError("There is no tip yet: choose a shape, or estimate one")
+            show_info(f"Exported {write_tip(path, tip, overwrite=overwrite)}")
+
+        told(write)
+
+    def export_table(self, path: str, overwrite: bool = False) -> None:
+        """Write the measured objects as CSV."""
+        from napari_deconv.afm.features import features_csv
+
+        def write() -> None:
+            target = Path(path)
+            require(overwrite or not target.exists(), f"{target.name} exists already")
+            try:
+                target.write_text(features_csv(self.features.value()), "utf-8", newline="")
+            except OSError as error:
+                raise InputError(f"{target} cannot be written: {error.strerror}") from error
+            show_info(f"Exported {target}")
+
+        told(write)
+
+    def _save_recipe(self, path: str) -> None:
+        try:
+            Path(path).write_text(self.recipe().to_json(indent=2), encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"{path} cannot be written: {error.strerror}") from error
+
+    def _load_recipe(self, path: str) -> None:
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path} cannot be read as a recipe") from error
+        recipe = SurfaceRecipe.from_json(text)
+        self.preparing.setValue(recipe.steps)
+        self.tip.setValue(recipe.tip)
+
+    # -- layers ---------------------------------------------------------------------------
+
+    def _layers_changed(self, event: object = None) -> None:
+        """Offer the layers there are; renamed ones keep what they are."""
+        there = list(self.viewer.layers)[::-1]
+        self.tip.set_layers([layer.name for layer in there if height_layers.is_tip(layer)])
+        self.features.set_layers([layer.name for layer in there if isinstance(layer, Labels)])
+        self.heights.set_layers(
+            [layer.name for layer in there if height_layers.may_be_heights(layer)]
+        )
+
+    def _layer_chosen(self, name: str) -> None:
+        if name not in self.viewer.layers:
+            self.heights.show_known(None, None)
+            return
+        layer = self.viewer.layers[name]
+        unit, pixel = None, None
+        try:
+            unit, pixel = height_layers.z_unit_of(layer), height_layers.pixel_nm_of(layer)
+        except InputError as error:
+            self._say(f"<b>{error}</b>")
+        self.made = None
+        self.features.setValue(())
+        self.heights.show_known(unit, pixel)
+
+    def stop(self) -> None:
+        """Stop what still runs, and listen no longer."""
+        self.job.cancel()
+        self.live.stop()
+        for event in self._events:
+            event.disconnect(self._layers_changed)
+        self._events = []
+        self.viewer.dims.events.current_step.disconnect(self._changed)
+        self.exchange.leave(self)

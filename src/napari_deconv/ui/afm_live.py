@@ -1,0 +1,89 @@
+"""The reconstructed surface that follows the sliders, where it is fast enough to follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from threading import Lock
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_deconv.afm.height_map import HeightMap
+from napari_deconv.afm.morphology import erode_by_paraboloid, eroded, radii_of, tip_for
+from napari_deconv.afm.preparing import Preparation, noise_nm, prepare
+from napari_deconv.afm.tips import Tip, TipShape
+from napari_deconv.restoration.restorer import ended
+from napari_deconv.surfaces import fitted_tip
+
+Double = npt.NDArray[np.float64]
+
+#: Pixels times pixels of the tip above which a surface does not follow the sliders.
+MOST_WORK = 3e9
+
+
+@dataclass(frozen=True, eq=False)
+class Wish:
+    """What is to be seen: one frame, how it is prepared, and a tip that is known.
+
+    Parameters
+    ----------
+    key : tuple
+        What tells this image from others, and frames from frames.
+    frame : HeightMap
+        One image, (Y, X).
+    steps : tuple of Preparation
+    tip : TipShape, Tip or None
+        None shows the prepared heights.
+    """
+
+    key: tuple[object, ...]
+    frame: HeightMap
+    steps: tuple[Preparation, ...]
+    tip: TipShape | Tip | None
+
+
+@dataclass(frozen=True, eq=False)
+class Live:
+    """What came of a wish."""
+
+    prepared: Double
+    noise_nm: float
+    tip: Tip | None
+    surface: Double | None
+    note: str = ""
+
+
+class LiveSurface:
+    """Answers wishes, in any thread; keeps the heights that were prepared last."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[tuple[object, ...], Double, float] | None = None
+        self._lock = Lock()
+
+    def __call__(self, wish: Wish) -> Live:
+        """Return what comes of a wish."""
+        heights, noise = self._prepared(wish)
+        if wish.tip is None:
+            return Live(heights, noise, None, None)
+        frame = replace(wish.frame, heights_nm=heights)
+        pixel = frame.pixel_nm
+        if isinstance(wish.tip, Tip):
+            tip = fitted_tip(wish.tip, frame)
+        else:
+            tip = tip_for(wish.tip, heights, pixel)
+            radii = radii_of(wish.tip)
+            if radii is not None:
+                return Live(heights, noise, tip, erode_by_paraboloid(heights, radii, pixel))
+        touching = int(np.isfinite(tip.heights_nm).sum())
+        if touching * heights.size > MOST_WORK:
+            note = f"The tip covers {touching} pixels: too many to follow the sliders; press Run"
+            return Live(heights, noise, tip, None, note)
+        return Live(heights, noise, tip, ended(eroded(heights, tip.heights_nm)))
+
+    def _prepared(self, wish: Wish) -> tuple[Double, float]:
+        with self._lock:
+            key = (*wish.key, wish.steps)
+            if self._kept is None or self._kept[0] != key:
+                heights = prepare(wish.frame.heights_nm, wish.steps)
+                self._kept = (key, heights, noise_nm(heights))
+            return self._kept[1], self._kept[2]
