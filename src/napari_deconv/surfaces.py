@@ -21,6 +21,7 @@ from napari_deconv.afm.blind_tip import BlindTip
 from napari_deconv.afm.gradient_tip import GradientTip
 from napari_deconv.afm.height_map import HeightMap
 from napari_deconv.afm.morphology import (
+    SAME_HEIGHT,
     certain,
     dilate_by_paraboloid,
     dilated,
@@ -48,7 +49,7 @@ Labels = npt.NDArray[np.uint8]
 
 #: Heights that differ by less than so many deviations of the noise are the same to the map of
 #: what is certain.
-CERTAIN_SIGMAS = 3.0
+CERTAIN_SIGMAS = 1.0
 SHAPES = (Paraboloid, EllipticParaboloid, SphereCone, SpherePyramid, Delta)
 
 
@@ -182,16 +183,19 @@ def reconstruction(
     else:
         surface = yield from eroded(values, tip.heights_nm)
         again = yield from dilated(surface, tip.heights_nm)
+    residual = values - again
+    # What rounding leaves is nothing.
+    residual[residual < SAME_HEIGHT * max(flat.range_nm, 1e-300)] = 0.0
     sure = yield from certain(again, surface, tip.heights_nm, CERTAIN_SIGMAS * noise)
     return Surface(
         flat,
         replace(flat, heights_nm=surface),
         tip,
-        values - again,
+        residual,
         sure,
         noise,
         recipe,
-        _notes(values - again, noise, tip),
+        _notes(residual, noise, tip),
     )
 
 

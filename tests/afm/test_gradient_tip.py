@@ -17,7 +17,7 @@ from napari_deconv.restoration.restorer import ended
 Array = npt.NDArray[np.float64]
 
 PIXEL = (1.0, 1.0)
-QUICK = GradientTip(shape=(9, 9), starts=8, steps=120, weight_decays=(1e-3, 1e-2))
+QUICK = GradientTip(shape=(9, 9), starts=6, steps=100, weight_decays=(1e-3, 1e-2))
 
 
 def asymmetric_tip(side: int = 9) -> Array:
@@ -78,29 +78,40 @@ def test_clean_frames_give_the_asymmetric_tip_back() -> None:
     assert tip.shape == (9, 9)
     assert tip[4, 4] == 0 == tip.max()
     assert error(images, tip, surface) < error(images, truth, surface) + 0.1
-    assert error(images, tip, surface) < 0.2 * error(images, tip[::-1, ::-1], surface)
+    assert error(images, tip, surface) < 0.85 * error(images, tip[::-1, ::-1], surface)
 
 
-def test_noisy_frames_are_reconstructed_as_by_the_true_tip() -> None:
-    truth = asymmetric_tip()
-    images, surface = seen(truth, 0.3, count=12)
-    tip = gradient_tip(images, PIXEL, QUICK, 0.3).heights_nm
-    assert error(images, tip, surface) < 1.15 * error(images, truth, surface)
+@pytest.fixture(scope="module")
+def noisy() -> tuple[Array, Array, Array]:
+    """Return noisy frames, their surfaces, and the tip that was estimated."""
+    images, surface = seen(asymmetric_tip(), 0.3, count=12)
+    return images, surface, gradient_tip(images, PIXEL, QUICK, 0.3).heights_nm
 
 
-def test_tip_is_not_the_one_of_no_width_that_opens_all_to_itself() -> None:
-    images, _ = seen(asymmetric_tip(), 0.3)
-    tip = gradient_tip(images, PIXEL, QUICK, 0.3).heights_nm
+def test_noisy_frames_are_reconstructed_as_by_the_true_tip(
+    noisy: tuple[Array, Array, Array],
+) -> None:
+    images, surface, tip = noisy
+    assert error(images, tip, surface) < 1.1 * error(images, asymmetric_tip(), surface)
+
+
+def test_tip_is_not_the_one_of_no_width_that_opens_all_to_itself(
+    noisy: tuple[Array, Array, Array],
+) -> None:
+    images, _, tip = noisy
     left = float(np.sqrt(((opened(images, tip) - images) ** 2).mean()))
     assert 0.05 < left < 0.3
-    assert np.sort(tip.ravel())[-5:].min() > -4
+    assert np.sort(tip.ravel())[-5] > -2.5
 
 
-def test_spikes_of_a_pixel_tell_of_no_tip() -> None:
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_spikes_of_a_pixel_tell_of_no_tip(noise: float) -> None:
     rng = np.random.default_rng(3)
-    images = np.where(rng.random((6, 20, 20)) > 0.9, 5.0, 0.0) + rng.random((6, 20, 20))
+    images = np.where(rng.random((6, 20, 20)) > 0.9, 5.0, 0.0)
+    images += noise * rng.standard_normal(images.shape)
+    settings = GradientTip((5, 5), 4, 60, weight_decays=(1e-3,))
     with pytest.raises(InputError, match="tip of no width"):
-        gradient_tip(images, PIXEL, GradientTip(shape=(5, 5), starts=6, steps=150))
+        gradient_tip(images, PIXEL, settings, noise)
 
 
 def test_symmetric_tip_is_the_same_after_half_a_turn() -> None:
@@ -124,9 +135,10 @@ def test_same_seed_gives_the_same_tip_and_other_units_too() -> None:
 def test_single_image_is_cut_into_parts() -> None:
     truth = asymmetric_tip(5)
     images, surface = seen(truth, 0.1, count=1, side=64)
-    settings = GradientTip((5, 5), 6, 60, weight_decays=(1e-3,))
+    settings = GradientTip((5, 5), 4, 60, weight_decays=(1e-3,))
     tip = gradient_tip(images[0], PIXEL, settings, 0.1).heights_nm
-    assert error(images, tip, surface) < error(images, images.min() * np.eye(1), surface)
+    assert error(images, tip, surface) < 1.1 * error(images, truth, surface)
+    assert error(images, tip, surface) < 0.9 * float(np.sqrt(((images - surface) ** 2).mean()))
 
 
 def test_steps_tell_how_far_it_is_and_can_be_left() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 import pytest
+
 from napari_deconv.afm.height_map import HeightMap, heights_in_nm, pixel_of
 from napari_deconv.afm.morphology import (
     certain,
@@ -174,9 +175,7 @@ def test_offset_translation_and_unit_change_nothing() -> None:
     np.testing.assert_allclose(erode(image * 1e-3, tip * 1e-3) * 1e3, found, atol=1e-12)
     moved = np.roll(image, (3, -2), (0, 1))
     inner = (slice(8, -8), slice(8, -8))
-    np.testing.assert_array_equal(
-        np.roll(erode(moved, tip), (-3, 2), (0, 1))[inner], found[inner]
-    )
+    np.testing.assert_array_equal(np.roll(erode(moved, tip), (-3, 2), (0, 1))[inner], found[inner])
 
 
 def test_work_comes_in_bands_that_can_be_left() -> None:

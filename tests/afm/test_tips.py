@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from napari_deconv.afm.tips import (
     SHAPES,
     Delta,

@@ -130,6 +130,9 @@ def test_more_images_keep_unit_shape_and_order(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found[1].values, values(1))
     np.testing.assert_array_equal(found[2].values, sure)
     assert gwy.recipe_in(path) == '{"kind": "Erosion"}'
+    # One letter is a text all the same; Gwyddion expects one there.
+    assert b"napari-deconv channel\0sZ\0" in path.read_bytes()
+    assert b"/0/data/title\0sZ\0" in path.read_bytes()
 
 
 def test_a_movie_comes_back_as_one_channel(tmp_path: Path) -> None:

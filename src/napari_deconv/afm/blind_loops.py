@@ -25,10 +25,8 @@ def lower_tip(
     frames : ndarray, (T, Y, X)
     points : ndarray, (N, 3)
         Indices of pixels.
-    threshold : float
-        By how much the tip stays above what a point tells.
-    allowed : float
-        By how much a contact may be too high.
+    threshold, allowed : float
+        By how much the tip stays above what a point tells, and a contact may be too high.
     least : float
         A tip that is lowered by no more than this has not changed.
     tip : ndarray, (Y, X)

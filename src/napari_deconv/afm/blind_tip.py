@@ -31,7 +31,7 @@ from napari_deconv.imaging.value import Value, require, require_number
 from napari_deconv.restoration.restorer import Step, ended
 
 from .height_map import checked_heights
-from .morphology import THREADS, _threads, dilated, eroded
+from .morphology import THREADS, dilated, eroded, threads
 from .tips import Tip
 
 Double = npt.NDArray[np.float64]
@@ -227,7 +227,8 @@ def swept(
         for step in _estimated(frames, tip, settings.by, threshold):
             note = f"threshold {threshold:.3g} nm, {step.note}"
             yield Step(number, len(values), note, peek=step.peek)
-        rest = yield from _residual(frames, tip, "comparing")
+        note = f"threshold {threshold:.3g} nm, comparing"
+        rest = yield from _as_one(_residual(frames, tip, note), number, len(values), note)
         rms = float(np.sqrt(np.mean(_inside(rest, tip.shape) ** 2)))
         rows.append((threshold, Tip(tip.copy(), pixel_nm), _near(tip), rms))
     thresholds, tips, near, residuals = zip(*rows[::-1], strict=True)
@@ -276,7 +277,7 @@ def _lowered(
         def work(share: Indices, own: Double) -> int:
             return lower_tip(frames, share, threshold, allowed, least, own)
 
-        changes += sum(_threads().map(work, shares, tips))
+        changes += sum(threads().map(work, shares, tips))
         np.minimum.reduce(tips, out=tip)
         done = min(first + size, len(points))
         note = f"estimating the tip, pass {number + 1}, {done} of {len(points)} points"
@@ -289,6 +290,18 @@ def _residual(frames: Double, tip: Double, note: str) -> Generator[Step, None, D
     surface = yield from _noted(eroded(frames, tip), tip, note)
     image = yield from _noted(dilated(surface, tip), tip, note)
     return frames - image
+
+
+def _as_one(
+    steps: Generator[Step, None, Double], number: int, total: int, note: str
+) -> Generator[Step, None, Double]:
+    """Go through steps that are part of one step of more."""
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        yield Step(number, total, note, peek=step.peek)
 
 
 def _noted(

@@ -20,8 +20,8 @@ def erode_and_tell(image: Double, tip: Double, out: Double, winner: Double) -> N
     """Write min_d [I(x + d) - T(d)] into `out`, and the number of the first such d."""
     rows, columns = image.shape
     middle_y, middle_x = tip.shape[0] // 2, tip.shape[1] // 2
-    # What lies deeper below the apex than the image is high never wins.
-    deepest = tip.max() - (image.max() - image.min())
+    # What lies deeper below the middle than the image is high never wins: the middle does.
+    deepest = tip[middle_y, middle_x] - (image.max() - image.min())
     out[:] = np.inf
     winner[:] = -1.0
     for i in range(tip.shape[0]):
@@ -49,7 +49,7 @@ def dilate_and_tell(surface: Double, tip: Double, out: Double, winner: Double) -
     """Write max_d [S(x - d) + T(d)] into `out`, and the number of the first such d."""
     rows, columns = surface.shape
     middle_y, middle_x = tip.shape[0] // 2, tip.shape[1] // 2
-    deepest = tip.max() - (surface.max() - surface.min())
+    deepest = tip[middle_y, middle_x] - (surface.max() - surface.min())
     out[:] = -np.inf
     winner[:] = -1.0
     for i in range(tip.shape[0]):
@@ -105,7 +105,8 @@ def opening_loss(
                 e = int(below[y - i + middle_y, x - j + middle_x])
                 gradient[i, j] += 2.0 * error / counted
                 gradient[e // width, e % width] -= 2.0 * error / counted
-    return total / counted
+    mean: float = total / counted
+    return mean
 
 
 @compiled

@@ -58,6 +58,8 @@ SAME_RESIDUAL = 0.25
 SAME_HEIGHT = 3e-3
 #: How much more what a tip leaves beyond that weighs than what it explains; both are heights.
 AGAINST = 3.0
+#: A tip that takes less off the images, as a part of their range and of the noise, is no tip.
+LEAST_TAKEN, LEAST_OF_NOISE = 0.01, 0.1
 
 
 @dataclass(frozen=True)
@@ -156,17 +158,19 @@ def estimated(
     frames = checked_heights(heights)
     frames = frames if frames.ndim == 3 else frames[None]
     require_number("The noise in nm", noise_nm, least=0)
+    for axis, step in zip("yx", pixel_nm, strict=True):
+        require_number(f"The {axis} pixel size in nm", step, above=0)
     span = _span(frames, settings.shape, noise_nm)
     data = _data(frames, settings.shape, span, noise_nm)
-    finder = _Finder(data, settings, span**2)
+    spacing = (pixel_nm[0] / min(pixel_nm), pixel_nm[1] / min(pixel_nm))
+    finder = _Finder(data, settings, spacing, span**2)
     with ThreadPoolExecutor(_cores(), thread_name_prefix="tip") as pool:
         tip = yield from finder.found(pool)
-    beside = tip.copy()
-    beside[tuple(n // 2 for n in tip.shape)] = -np.inf
+    taken = float(np.sqrt(((data.smooth - _eroded(data.smooth, tip)) ** 2).mean()))
     require(
-        float(beside.max()) > -1.0,
-        "The images tell of nothing but a tip of no width, which would change nothing: nothing in "
-        "them is widened by a tip; take images with steeper or more objects",
+        taken > max(LEAST_TAKEN, LEAST_OF_NOISE * data.noise),
+        "The images tell of nothing but a tip of no width, which takes nothing off them: no tip "
+        "that is wider fits; check the noise, or take images with more and steeper objects",
     )
     return Tip(tip * span, pixel_nm)
 
@@ -464,13 +468,14 @@ class _Finder:
 
     data: _Data
     settings: GradientTip
+    spacing: tuple[float, float]
     square_nm: float
 
     def found(self, pool: ThreadPoolExecutor) -> Generator[Step, None, Double]:
         """Return the tip, as parts of the height range."""
         random = np.random.default_rng(self.settings.seed)
         folds = _folds(self.data.groups, random)
-        starts = _starts(self.data, self.settings, random, pool)
+        starts = _starts(self.data, self.settings, self.spacing, random, pool)
         yield Step(0, 1, f"{len(starts)} tips to start from")
         first = min(self.settings.steps, FIRST_STEPS)
         decays = self.settings.weight_decays
@@ -525,11 +530,15 @@ class _Finder:
 
 
 def _starts(
-    data: _Data, settings: GradientTip, random: np.random.Generator, pool: ThreadPoolExecutor
+    data: _Data,
+    settings: GradientTip,
+    spacing: tuple[float, float],
+    random: np.random.Generator,
+    pool: ThreadPoolExecutor,
 ) -> list[Double]:
     """Return tips to start from: sharp and blunt, of one apex and of two, random and flat."""
-    y, x = (np.arange(n) - n // 2 for n in settings.shape)
-    square = (y[:, None] ** 2 + x[None, :] ** 2).astype(np.float64)
+    y, x = (step * (np.arange(n) - n // 2) for n, step in zip(settings.shape, spacing, strict=True))
+    square = np.asarray(y[:, None] ** 2 + x[None, :] ** 2, np.float64)
     # Falls beside the apex by these parts of the height range: from too sharp to too blunt.
     single = [-fall * square for fall in (0.1, 0.03, 0.3, 0.01, 0.003)]
     cones = [-fall * np.sqrt(square) for fall in (0.3, 0.1)]
@@ -548,10 +557,12 @@ def _double_tips(data: _Data, square: Double, pool: ThreadPoolExecutor) -> list[
     """Return, for some sharpnesses and depths of a second apex, where it explains most."""
     middle = [n // 2 for n in square.shape]
     images = data.smooth[: max(ENOUGH_PIXELS // (2 * data.smooth[0].size), 1)]
+    # Two pixels off the apex at least, and with a pixel around it that is still in the array.
     by = [
-        [y - middle[0], x - middle[1]]
-        for y, x in np.ndindex(square.shape)
-        if 4 <= square[y, x] <= min(middle) ** 2
+        [y, x]
+        for y in range(1 - middle[0], middle[0])
+        for x in range(1 - middle[1], middle[1])
+        if y * y + x * x >= 4
     ]
     found = []
     for depth in (0.05, 0.0, 0.15):

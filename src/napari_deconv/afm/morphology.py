@@ -239,7 +239,7 @@ def erode_by_paraboloid(
             curvature = step**2 / (2 * radius)
             n = len(given)
             halves = [(k * n // THREADS, (k + 1) * n // THREADS) for k in range(THREADS)]
-            list(_threads().map(lambda ends, c=curvature, w=work: w(*ends, c), halves))
+            list(threads().map(lambda ends, c=curvature, w=work: w(*ends, c), halves))
             lines[...] = out
     return result
 
@@ -257,7 +257,8 @@ THREADS = max(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") e
 _pool: list[ThreadPoolExecutor] = []
 
 
-def _threads() -> ThreadPoolExecutor:
+def threads() -> ThreadPoolExecutor:
+    """Return the threads that rows are shared among."""
     if not _pool:
         _pool.append(ThreadPoolExecutor(THREADS, thread_name_prefix="afm"))
     return _pool[0]
@@ -287,7 +288,7 @@ def _shared(
     starts = range(0, rows, height)
     for at in range(0, len(starts), THREADS):
         some = starts[at : at + THREADS]
-        list(_threads().map(lambda first: work(first, min(first + height, rows)), some))
+        list(threads().map(lambda first: work(first, min(first + height, rows)), some))
         yield at + len(some), len(starts)
 
 

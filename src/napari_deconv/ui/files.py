@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from napari_deconv.files.export import write_stack
+from napari_deconv.files.heights import height_channels, read_heights
 from napari_deconv.files.reading import read_provenance, read_pyramid
 from napari_deconv.imaging.stack import Stack
-from napari_deconv.imaging.value import InputError
+from napari_deconv.imaging.value import InputError, require
 
+from .height_layers import layers_of_heights
 from .layers import KEY, LayerTuple, layers_of_stack, stack_of_state
 
 
@@ -35,6 +38,46 @@ def get_reader(path: str | list[str]) -> Callable[[Any], list[LayerTuple]] | Non
         return layers
 
     return read
+
+
+def get_heights_reader(path: str | list[str]) -> Callable[[Any], list[LayerTuple]] | None:
+    """Return a reader of a microscope's heights, a layer for each channel of them.
+
+    What is wrong with a file is told when it is read, in a sentence: no other reader knows more.
+    """
+    if not isinstance(path, str):
+        return None
+
+    def read(_: Any) -> list[LayerTuple]:
+        # The one that is read by itself comes last, and so lies on top.
+        names = height_channels(path)[::-1]
+        require(bool(names), f"{Path(path).name} has no channel of heights")
+        shown = [_heights_layer(path, name) for name in names]
+        for _data, state, _kind in shown[:-1]:
+            state["visible"] = False
+        return shown
+
+    return read
+
+
+def _heights_layer(path: str, channel: str) -> LayerTuple:
+    """Return the layer of a channel; what nothing tells, unit or pixel size, it does not either."""
+    known: dict[str, Any] = {"channel": channel}
+    unknown: dict[str, Any] = {}
+    unit, pixel = {"z_unit": "nm"}, {"pixel_nm": (1.0, 1.0)}
+    guesses: tuple[dict[str, Any], ...] = ({}, unit, pixel, {**unit, **pixel})
+    for guess in guesses:
+        try:
+            data, state, kind = layers_of_heights(read_heights(path, **known, **guess))
+        except InputError as error:
+            refused = error
+            continue
+        if "z_unit" in guess:
+            unknown["metadata"] = {}
+        if "pixel_nm" in guess:
+            unknown["units"] = tuple("pixel" if unit == "nm" else unit for unit in state["units"])
+        return data, {**state, **unknown}, kind
+    raise refused
 
 
 def layers_of_pyramid(levels: tuple[Stack, ...]) -> list[LayerTuple]:
