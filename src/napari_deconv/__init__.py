@@ -1,4 +1,4 @@
-"""Deconvolution of fluorescence stacks: in napari, from a script, from the command line.
+"""Deconvolution of fluorescence stacks, and surfaces from AFM: in napari, by script, by command.
 
 >>> from napari_deconv import Optics, Grid, compute_psf, restore
 >>> psf = compute_psf(Optics(na=0.8, emission_nm=520, immersion_index=1.0),
@@ -19,8 +19,13 @@ from typing import TYPE_CHECKING, Any
 from napari_deconv.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from napari_deconv.afm.estimating import estimate_tip
+    from napari_deconv.afm.height_map import HeightMap
+    from napari_deconv.afm.morphology import certainty, dilate, erode
+    from napari_deconv.afm.tips import Tip
     from napari_deconv.engines import open_engine
     from napari_deconv.files.export import write_stack
+    from napari_deconv.files.heights import read_heights, write_heights
     from napari_deconv.files.reading import read_provenance, read_stack
     from napari_deconv.files.recipe import PsfFile, Recipe, TrainedModel, read_recipe, write_recipe
     from napari_deconv.imaging.beads import Bead, MeasuredPsf, find_beads, measure_psf
@@ -36,10 +41,12 @@ if TYPE_CHECKING:
     from napari_deconv.pipeline import restore, restore_stack
     from napari_deconv.restoration.richardson_lucy import RichardsonLucy
     from napari_deconv.restoration.wiener import Wiener
+    from napari_deconv.surfaces import SurfaceRecipe, reconstruct_surface
 
 _HOMES = {
     "Bead": "imaging.beads",
     "Grid": "imaging.grid",
+    "HeightMap": "afm.height_map",
     "InputError": "imaging.value",
     "KnownOptics": "imaging.stack",
     "MeasuredPsf": "imaging.beads",
@@ -50,20 +57,29 @@ _HOMES = {
     "Recipe": "files.recipe",
     "RichardsonLucy": "restoration.richardson_lucy",
     "Stack": "imaging.stack",
+    "SurfaceRecipe": "surfaces",
+    "Tip": "afm.tips",
     "TrainedModel": "files.recipe",
     "Wiener": "restoration.wiener",
+    "certainty": "afm.morphology",
     "compute_psf": "imaging.psf_models",
+    "dilate": "afm.morphology",
+    "erode": "afm.morphology",
+    "estimate_tip": "afm.estimating",
     "find_beads": "imaging.beads",
     "fit_optics": "imaging.fitting",
     "measure_psf": "imaging.beads",
-    "psf_from_image": "imaging.psf_image",
     "open_engine": "engines",
+    "psf_from_image": "imaging.psf_image",
+    "read_heights": "files.heights",
     "read_provenance": "files.reading",
     "read_recipe": "files.recipe",
     "read_stack": "files.reading",
+    "reconstruct_surface": "surfaces",
     "restore": "pipeline",
     "restore_lazy": "lazy",
     "restore_stack": "pipeline",
+    "write_heights": "files.heights",
     "write_recipe": "files.recipe",
     "write_stack": "files.export",
 }
@@ -71,6 +87,7 @@ _HOMES = {
 __all__ = [
     "Bead",
     "Grid",
+    "HeightMap",
     "InputError",
     "KnownOptics",
     "MeasuredPsf",
@@ -81,20 +98,29 @@ __all__ = [
     "Recipe",
     "RichardsonLucy",
     "Stack",
+    "SurfaceRecipe",
+    "Tip",
     "TrainedModel",
     "Wiener",
+    "certainty",
     "compute_psf",
+    "dilate",
+    "erode",
+    "estimate_tip",
     "find_beads",
     "fit_optics",
     "measure_psf",
     "open_engine",
     "psf_from_image",
+    "read_heights",
     "read_provenance",
     "read_recipe",
     "read_stack",
+    "reconstruct_surface",
     "restore",
     "restore_lazy",
     "restore_stack",
+    "write_heights",
     "write_recipe",
     "write_stack",
 ]

@@ -30,7 +30,7 @@ from napari_deconv.afm.morphology import (
     radii_of,
     tip_for,
 )
-from napari_deconv.afm.preparing import Preparation, noise_nm, prepared
+from napari_deconv.afm.preparing import Denoise, Preparation, noise_nm, prepared
 from napari_deconv.afm.tips import (
     SAME_PIXEL,
     Delta,
@@ -50,6 +50,8 @@ Labels = npt.NDArray[np.uint8]
 #: Heights that differ by less than so many deviations of the noise are the same to the map of
 #: what is certain.
 CERTAIN_SIGMAS = 1.0
+#: Part of the noise that denoising leaves: 0.29 and 0.31 on simulated frames of known truth.
+REMAINS = 0.3
 SHAPES = (Paraboloid, EllipticParaboloid, SphereCone, SpherePyramid, Delta)
 
 
@@ -135,7 +137,7 @@ class Surface:
     notes: tuple[str, ...] = ()
 
 
-def reconstruct(heights: HeightMap, recipe: SurfaceRecipe) -> Surface:
+def reconstruct_surface(heights: HeightMap, recipe: SurfaceRecipe) -> Surface:
     """Return the surface under heights; see `reconstruction`."""
     return ended(reconstruction(heights, recipe))
 
@@ -168,8 +170,7 @@ def reconstruction(
     InputError
         If the tip does not fit the heights, or its file is none.
     """
-    flat = yield from prepared_heights(heights, recipe)
-    noise = noise_of(flat, recipe)
+    flat, noise = yield from prepared_heights(heights, recipe)
     values, radii = flat.heights_nm, None
     if tip is not None:
         tip = fitted_tip(tip, flat)
@@ -199,17 +200,26 @@ def reconstruction(
     )
 
 
-def prepared_heights(heights: HeightMap, recipe: SurfaceRecipe) -> Generator[Step, None, HeightMap]:
-    """Return heights after the steps of a recipe; the value of the generator."""
-    if not recipe.steps:
-        return heights
-    values = yield from prepared(heights.heights_nm, recipe.steps)
-    return replace(heights, heights_nm=values)
+def prepared_heights(
+    heights: HeightMap, recipe: SurfaceRecipe
+) -> Generator[Step, None, tuple[HeightMap, float]]:
+    """Return heights after the steps of a recipe, and their noise; the generator's value.
 
-
-def noise_of(heights: HeightMap, recipe: SurfaceRecipe) -> float:
-    """Return the standard deviation of the noise of prepared heights, given or estimated."""
-    return noise_nm(heights.heights_nm) if recipe.noise_nm is None else recipe.noise_nm
+    The noise is what the recipe says, or estimated. After denoising it cannot be seen any more,
+    while edges and tops are still as wrong as it made them: then it is the part of the noise
+    before that is known to remain.
+    """
+    steps = recipe.steps
+    first = next((n for n, step in enumerate(steps) if isinstance(step, Denoise)), len(steps))
+    values = heights.heights_nm
+    if steps[:first]:
+        values = yield from prepared(values, steps[:first])
+    noise = noise_nm(values) if recipe.noise_nm is None else recipe.noise_nm
+    if steps[first:]:
+        values = yield from prepared(values, steps[first:])
+        if recipe.noise_nm is None:
+            noise = max(REMAINS * noise, noise_nm(values))
+    return replace(heights, heights_nm=values), noise
 
 
 def found_tip(

@@ -56,7 +56,7 @@ def prepare(
 
     require_free(output, overwrite=overwrite)
     raw, recipe = heights.read(source), making.recipe(heights)
-    made = followed(prepared_heights(raw, recipe), STOPPED)
+    made, _ = followed(prepared_heights(raw, recipe), STOPPED)
     text = recipe.to_json()
     say(f"Wrote {write_heights(output, made, recipe=text, overwrite=overwrite)}")
 
@@ -127,12 +127,11 @@ def tip(
 
     Without --tip it is the blind estimate of Villarrubia; with the name of a shape, that shape.
     """
-    from napari_deconv.surfaces import found_tip, noise_of, prepared_heights, write_tip
+    from napari_deconv.surfaces import found_tip, prepared_heights, write_tip
 
     require_free(output, overwrite=overwrite)
     recipe = making.recipe(heights, tip="blind")
-    flat = followed(prepared_heights(heights.read(source), recipe), STOPPED)
-    noise = noise_of(flat, recipe)
+    flat, noise = followed(prepared_heights(heights.read(source), recipe), STOPPED)
     say(f"Noise       {noise:.3g} nm")
     made = followed(found_tip(flat, recipe, noise), STOPPED)
     told = _say_tip(made)
@@ -157,12 +156,12 @@ def image(
 
     from napari_deconv.afm.morphology import dilated
     from napari_deconv.files.heights import write_heights
-    from napari_deconv.surfaces import found_tip, noise_of, prepared_heights
+    from napari_deconv.surfaces import found_tip, prepared_heights
 
     require_free(output, overwrite=overwrite)
     recipe = making.recipe(heights)
-    flat = followed(prepared_heights(heights.read(source), recipe), STOPPED)
-    made = followed(found_tip(flat, recipe, noise_of(flat, recipe)), STOPPED)
+    flat, noise = followed(prepared_heights(heights.read(source), recipe), STOPPED)
+    made = followed(found_tip(flat, recipe, noise), STOPPED)
     seen = followed(dilated(flat.heights_nm, made.heights_nm), STOPPED)
     say(f"Wrote {write_heights(output, replace(flat, heights_nm=seen), overwrite=overwrite)}")
 

@@ -222,30 +222,35 @@ class AfmDock(Dock):
     def _show_layer(self, heights: Any) -> None:
         """Show a frame in place over its source."""
         source = self.source()
-        found = [
+        plane = slice(-2, None)
+        place = {
+            "scale": source.scale[plane],
+            "translate": source.translate[plane],
+            "units": source.units[plane],
+            "axis_labels": source.axis_labels[plane],
+        }
+        shown = self._live_layer()
+        if shown is not None and shown.data.shape == heights.shape:
+            shown.data = heights
+            if shown.metadata[KEY]["of"] == source.name:
+                return
+        if shown is not None:
+            self.viewer.layers.remove(shown)
+        entry = {PREVIEW: LIVE, height_layers.MADE: LIVE, "of": source.name}
+        limits = height_layers.height_limits(heights)
+        looks = {"name": LIVE, "colormap": height_layers.COLORMAP, "contrast_limits": limits}
+        self.viewer.add_layer(
+            Image(heights, **looks, **place, metadata={"z_unit": "nm", KEY: entry})
+        )
+
+    def _live_layer(self) -> Any:
+        """Return the layer that follows the sliders; None where there is none."""
+        marked = (
             layer
             for layer in self.viewer.layers
             if layer.metadata.get(KEY, {}).get(PREVIEW) == LIVE
-        ]
-        if found and found[0].data.shape == heights.shape:
-            found[0].data = heights
-            return
-        for layer in found:
-            self.viewer.layers.remove(layer)
-        plane = slice(-2, None)
-        self.viewer.add_layer(
-            Image(
-                heights,
-                name=LIVE,
-                scale=source.scale[plane],
-                translate=source.translate[plane],
-                units=source.units[plane],
-                axis_labels=source.axis_labels[plane],
-                colormap=height_layers.COLORMAP,
-                contrast_limits=height_layers.height_limits(heights),
-                metadata={"z_unit": "nm", KEY: {PREVIEW: LIVE, height_layers.MADE: LIVE}},
-            )
         )
+        return next(marked, None)
 
     def _say(self, sentence: str) -> None:
         self.told.setText(sentence)

@@ -20,7 +20,6 @@ from napari_deconv.surfaces import (
     Surface,
     SurfaceRecipe,
     found_tip,
-    noise_of,
     prepared_heights,
     reconstruction,
 )
@@ -44,8 +43,8 @@ def reconstructing(
 
 def estimating(heights: HeightMap, recipe: SurfaceRecipe) -> Generator[Step, None, Estimate]:
     """Estimate the tip of heights, and fit a cone to it."""
-    flat = yield from prepared_heights(heights, recipe)
-    noise, sweep = noise_of(flat, recipe), None
+    flat, noise = yield from prepared_heights(heights, recipe)
+    sweep = None
     wanted = recipe.tip
     if isinstance(wanted, BlindTip) and wanted.threshold_nm is None and noise > 0:
         thresholds = [k * noise for k in THRESHOLDS]
