@@ -1,7 +1,8 @@
-"""How long the viewer takes to answer a slider: the PSF on screen, and the restored region.
+"""How long the viewer takes to answer a slider: the PSF, the restored region, the AFM surface.
 
-Each round moves the slider of the numerical aperture by a little and serves the viewer's events
-until the answer is painted. The figures to read are the medians, in milliseconds.
+Each round moves the slider of the numerical aperture, or of the tip's radius, by a little and
+serves the viewer's events until the answer is painted. The figures to read are the medians, in
+milliseconds.
 """
 
 from __future__ import annotations
@@ -17,9 +18,14 @@ from napari.layers import Image
 from qtpy.QtCore import QEventLoop, QTimer
 from qtpy.QtWidgets import QApplication
 
+from napari_deconv.afm.height_map import HeightMap
+from napari_deconv.afm.simulated import imaged, surface_of
+from napari_deconv.afm.tips import Paraboloid, SphereCone, tip_of
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.ui.afm_dock import AfmDock
 from napari_deconv.ui.deconvolve_dock import DeconvolveDock
+from napari_deconv.ui.height_layers import layers_of_heights
 from napari_deconv.ui.method_panel import Settings
 from napari_deconv.ui.psf_dock import PsfDock
 
@@ -130,3 +136,42 @@ def test_slider_to_restored_region_on_screen(
         move()
     benchmark.group = "slider to restored region on screen"
     benchmark.pedantic(move, rounds=20)
+
+
+def heights() -> np.ndarray:
+    """Return an image of heights, 512 x 512 pixels of 1 nm."""
+    random = np.random.default_rng(3)
+    shape, pixel_nm = (512, 512), (1.0, 1.0)
+    surface = surface_of("particles", shape, pixel_nm, random)
+    tip = tip_of(SphereCone(6.0, 20.0), pixel_nm, float(np.ptp(surface)), shape)
+    return imaged(surface, tip, 0.2, random)
+
+
+@pytest.mark.parametrize(
+    "shape", [Paraboloid(8.0), SphereCone(8.0, 20.0)], ids=["paraboloid", "cone"]
+)
+def test_slider_to_surface_on_screen(
+    benchmark: Any, make_napari_viewer_proxy: Callable[..., Any], shape: Any
+) -> None:
+    viewer = make_napari_viewer_proxy(show=True)
+    data, state, _ = layers_of_heights(HeightMap(heights(), (1.0, 1.0), "image"))
+    viewer.add_layer(Image(data, **state))
+    dock = AfmDock(viewer)
+    viewer.window.add_dock_widget(dock, name="AFM")
+    dock.tip.setValue(shape)
+    served_until(lambda: not dock.live.running)
+    shown: list[object] = []
+    dock.live.ready.connect(shown.append)
+    radii = itertools.cycle([6.0, 7.0, 8.0, 9.0, 10.0, 9.5, 8.5, 7.5])
+
+    def move() -> None:
+        shown.clear()
+        dock.tip.radius.setValue(next(radii))
+        served_until(lambda: bool(shown), dock.live.ready)
+
+    for _ in range(8):
+        move()
+    benchmark.group = "slider to surface on screen, 512 x 512"
+    benchmark.pedantic(move, rounds=40)
+    dock.close()
+    served_until(lambda: not dock.live.running)

@@ -24,6 +24,7 @@ from napari_deconv.imaging.psf import Psf
 from napari_deconv.learned import network as module
 from napari_deconv.learned.designs import UNetDesign
 from napari_deconv.learned.inputs import INVERSE_CHANNELS
+from napari_deconv.learned.nets import layout_of
 from napari_deconv.restoration.restorer import observe
 
 TILE, OVERLAP, ROUNDS = 128, 48, 3

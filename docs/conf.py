@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,23 +48,37 @@ html_theme_options = {
 html_sidebars = {"changelog": []}
 
 
+#: Sections of `command_line.md` with options that several verbs share.
+SHARED = ("The optics", "Heights and tips")
+
+
 def check_command_line(_: Any) -> None:
     """Warn, and so fail the build, where `command_line.md` and the command differ.
 
-    A verb has the options of its own section, and of "The optics" where it points there.
+    A verb has the options of its own section, and of the sections that it points to.
     """
     text = (Path(__file__).parent / "command_line.md").read_text(encoding="utf-8")
     sections = dict(re.findall(r"^## (.*)\n((?:.*\n(?!## ))*.*)", text, re.M))
-    for name, verb in typer.main.get_command(command).commands.items():  # type: ignore[attr-defined]
+    for name, verb in verbs(typer.main.get_command(command)):
         section = sections.get(f"`napari-deconv {name}`", "")
-        if "(#the-optics)" in section:
-            section += sections["The optics"]
+        for shared in SHARED:
+            if f"(#{shared.lower().replace(' ', '-')})" in section:
+                section += sections[shared]
         told = set(re.findall(r"--[a-z][a-z-]+", section))
         there = {o for p in verb.params for o in (*p.opts, *p.secondary_opts) if o[:2] == "--"}
         for option in sorted(told ^ (there - {"--help"})):
             logging.getLogger(__name__).warning(
                 "command_line.md and `napari-deconv %s` differ in %s", name, option
             )
+
+
+def verbs(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the verbs of a command and of its groups, with their whole names."""
+    for name, verb in group.commands.items():
+        if hasattr(verb, "commands"):
+            yield from verbs(verb, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", verb
 
 
 def escape_bars(*event: Any) -> None:

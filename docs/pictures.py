@@ -18,6 +18,8 @@ SCRIPTS = (
     "psf_pictures.py",
     "beads_pictures.py",
     "learn_pictures.py",
+    "afm_figure.py",
+    "afm_pictures.py",
 )
 
 

@@ -1,12 +1,16 @@
-"""The scripts in the tutorials run as they stand, with a shorter training."""
+"""The scripts and commands in the tutorials run as they stand, with a shorter training."""
 
 from __future__ import annotations
 
+import csv
 import re
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
 
+from napari_deconv import cli
 from napari_deconv.learned import training
 from napari_deconv.learned.trainer import Schedule
 
@@ -29,3 +33,30 @@ def test_a_network_for_your_own_psf(
     assert re.search(r"network: chi\^2 \d", said)
     assert re.search(r"Richardson-Lucy: chi\^2 \d", said)
     assert (tmp_path / "cell.safetensors").is_file()
+
+
+def test_from_a_raw_file_to_corrected_widths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (DOCS / "tutorial_afm.md").read_text(encoding="utf-8")
+    for kind, block in re.findall(r"```(python|bash)\n(.*?)```", text, re.DOTALL):
+        if kind == "python":
+            exec(compile(block, "tutorial_afm.md", "exec"), {})
+            continue
+        for line in block.strip().splitlines():
+            monkeypatch.setattr(sys, "argv", shlex.split(line))
+            with pytest.raises(SystemExit) as ended:
+                cli.main()
+            assert not ended.value.code, line
+    with Path("widths.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    true = float(re.findall(r"width is ([\d.]+) nm", text)[0])
+    assert true == pytest.approx(2 * (10**2 - 7.5**2) ** 0.5, abs=0.05)
+    assert len(rows) == 4
+    for row in rows:
+        assert float(row["raw_width_nm"]) > true + 2
+        assert float(row["corrected_width_nm"]) == pytest.approx(true, abs=0.3)
+    said = capsys.readouterr()
+    assert said.out.count("nm corrected") == 4
+    assert re.search(r"radius 3\.\d+ \+- .* half angle 2[4-7]", said.err)

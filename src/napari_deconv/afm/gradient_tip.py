@@ -56,8 +56,6 @@ FIRST_STEPS = 60
 SAME_RESIDUAL = 0.25
 #: And this part of the height range more: the descent ends no closer.
 SAME_HEIGHT = 3e-3
-#: The part of a pit in the tip that is filled in a step.
-FILLED = 0.1
 #: How much more what a tip leaves beyond that weighs than what it explains; both are heights.
 AGAINST = 3.0
 #: A tip that takes less off the images, as a part of their range and of the noise, is no tip.
@@ -360,7 +358,6 @@ class _Descent:
         size = np.sqrt(self.square / (1 - SQUARE_MEMORY**self.done)) + 1e-12
         self.tip *= 1 - slowing * DECAY_RATE * self.decay
         self.tip -= RATE * slowing * mean / size
-        self.tip += FILLED * _pits(self.tip)
         self.tip -= self.tip.max()
         self._recentre(2 * RATE)
 
@@ -390,23 +387,6 @@ class _Descent:
             self.tip = np.minimum(self.tip - self.tip[tuple(n // 2 for n in self.tip.shape)], 0.0)
         self._recentre(0.0)
         return self.tip
-
-
-def _pits(tip: Double) -> Double:
-    """Return how far each height is below the mean of its opposite neighbours, in all directions.
-
-    A tip has no pit; noise makes some, as nothing holds on to a height that touches nowhere. The
-    saddle between two apexes is none: across, it is higher than its neighbours.
-    """
-    rows, columns = (n - 2 for n in tip.shape)
-
-    def beside(y: int, x: int) -> Double:
-        return tip[1 + y : 1 + y + rows, 1 + x : 1 + x + columns]
-
-    means = [(beside(y, x) + beside(-y, -x)) / 2 for y, x in ((0, 1), (1, 0), (1, 1), (1, -1))]
-    out = np.zeros_like(tip)
-    out[1:-1, 1:-1] = np.maximum(np.min(means, axis=0) - tip[1:-1, 1:-1], 0.0)
-    return out
 
 
 def _moved(values: Double, by: list[int], fill: float) -> Double:

@@ -21,6 +21,11 @@ Double = npt.NDArray[np.float64]
 
 #: What can be fitted, by the names that users choose it by.
 FITTED = ("cone", "paraboloid")
+#: A tip of which more than the first part lies below the second part of its depth ends in a floor;
+#: then it is fitted down to the third part.
+FLAT, LEVEL, ABOVE = 0.1, 0.97, 0.85
+#: An error so many times as large as the value tells nothing of it.
+UNKNOWN = 3.0
 #: Half angles that a cone is looked for at, and bounds of the fit, in degrees.
 ANGLES, STEEPEST, FLATTEST = (5.0, 12.0, 20.0, 30.0, 45.0, 60.0, 75.0), 0.5, 89.5
 #: Radii that are looked for first, as parts of the radius at the apex.
@@ -262,6 +267,9 @@ def _within(
     heights = tip.heights_nm
     there = np.isfinite(heights)
     deepest = -float(heights[there].min())
+    if depth_nm is None and float((heights[there] < -LEVEL * deepest).mean()) > FLAT:
+        # An estimate is no deeper than the image is high: its rim is flat, and no side.
+        depth_nm = ABOVE * deepest
     if depth_nm is not None:
         require_number("The depth of the fit in nm", depth_nm, above=0)
         deepest = min(deepest, depth_nm)
@@ -289,6 +297,8 @@ def _require_fitted(shape: str) -> None:
 
 def _with_error(value: float, error: float) -> str:
     """Return a value and its error with as many digits as the error has."""
+    if error > UNKNOWN * max(value, 1.0):
+        return f"{value:.2g} (not told by these heights)"
     if error <= 0 or value <= 0:
         return f"{value:.3g} +- {error:.1g}"
     digits = int(np.clip(-np.floor(np.log10(error)), 0, 2))

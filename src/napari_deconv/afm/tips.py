@@ -18,6 +18,8 @@ Double = npt.NDArray[np.float64]
 
 #: Two pixel sizes that differ by less, as a part of themselves, are the same.
 SAME_PIXEL = 1e-3
+#: Pixels to each side that a shape is looked at first; twice as many until it is all in sight.
+FIRST_HALF = 16
 
 
 @dataclass(frozen=True)
@@ -215,14 +217,20 @@ def tip_of(
            [-0.1,  0. , -0.1],
            [-0.2, -0.1, -0.2]])
     """
-    far = [n - 1 for n in most]
-    y, x = (
-        np.arange(-n, n + 1, dtype=np.float64) * step for n, step in zip(far, pixel_nm, strict=True)
-    )
-    # All depths rise outwards along each axis, and are the least on it for all shapes that are
-    # not turned; for those that are, rows and columns are looked at as a whole.
-    depth = shape.depth_nm(y[:, None], x[None, :])
-    reaches = depth <= max(depth_nm, 0.0)
+    half = FIRST_HALF
+    while True:
+        far = [min(half, n - 1) for n in most]
+        y, x = (
+            np.arange(-n, n + 1, dtype=np.float64) * step
+            for n, step in zip(far, pixel_nm, strict=True)
+        )
+        depth = shape.depth_nm(y[:, None], x[None, :])
+        reaches = depth <= max(depth_nm, 0.0)
+        rim = reaches[[0, -1]].any() or reaches[:, [0, -1]].any()
+        # Depths rise outwards: where no pixel of the rim touches, none beyond does.
+        if not rim or all(n == m - 1 for n, m in zip(far, most, strict=True)):
+            break
+        half *= 2
     keep = []
     for axis, n in enumerate(far):
         along = np.flatnonzero(reaches.any(1 - axis))

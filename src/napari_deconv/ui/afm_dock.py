@@ -57,6 +57,7 @@ class AfmDock(Dock):
         self.job, self.live = Job(self), Latest(0, self)
         self.made: Surface | None = None
         self._surface = LiveSurface()
+        self._kept: tuple[tuple[object, ...], HeightMap] | None = None
         self._then: Callable[[Any], None] | None = None
         self.heights, self.preparing, self.tip = HeightsPanel(), PreparingPanel(), TipPanel()
         self.profile, self.sweep, self.told = TipProfile(), SweepView(), QLabel()
@@ -83,6 +84,7 @@ class AfmDock(Dock):
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self.convolution_button)
         self.sweep.hide()
+        self.objects = folded("Objects", self.features)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(4, 0, 4, 4)
         self.column = ScrollingColumn(
@@ -92,7 +94,7 @@ class AfmDock(Dock):
             self.profile,
             self.sweep,
             self.told,
-            folded("Objects", self.features),
+            self.objects,
             folded("Compare", comparing),
         )
         outer.addWidget(self.column, 1)
@@ -189,10 +191,7 @@ class AfmDock(Dock):
     def _changed(self, event: object = None) -> None:
         """Ask for the surface as things stand, or say why there is none."""
         try:
-            choice, layer = self.heights.value(), self.source()
-            frame, place = self._frame(layer)
-            heights = height_layers.heights_of_layer(frame, choice.unit, choice.pixel_nm)
-            key = (layer.name, id(layer.data), place, choice)
+            key, heights = self._frame()
             wish = Wish(key, heights, self.preparing.value(), self.known_tip())
         except InputError as error:
             self.live.stop()
@@ -200,14 +199,28 @@ class AfmDock(Dock):
             return
         self.live.request(lambda: self._surface(wish))
 
-    def _frame(self, layer: Image) -> tuple[Image, int]:
-        """Return the frame that the viewer shows as a layer of its own, and its number."""
-        if layer.ndim != 3 or layer.multiscale:
-            return layer, 0
-        here = layer.world_to_data(self.viewer.dims.point[-3:])[0]
-        number = int(np.clip(round(float(here)), 0, layer.data.shape[0] - 1))
-        frame = Image(np.asarray(layer.data[number]), name=layer.name, rgb=layer.rgb)
-        return frame, number
+    def _frame(self) -> tuple[tuple[object, ...], HeightMap]:
+        """Return the frame that the viewer shows, and what tells it from others; kept for sliders.
+
+        Raises
+        ------
+        InputError
+            As `height_map`.
+        """
+        choice, layer = self.heights.value(), self.source()
+        is_movie = layer.ndim == 3 and not layer.multiscale and not layer.rgb
+        number = 0
+        if is_movie:
+            here = layer.world_to_data(self.viewer.dims.point[-3:])[0]
+            number = int(np.clip(round(float(here)), 0, layer.data.shape[0] - 1))
+        key = (layer.name, id(layer.data), number, choice)
+        if self._kept is None or self._kept[0] != key:
+            one = layer
+            if is_movie:
+                one = Image(np.asarray(layer.data[number]), name=layer.name)
+            heights = height_layers.heights_of_layer(one, choice.unit, choice.pixel_nm)
+            self._kept = (key, heights)
+        return self._kept
 
     def _show_live(self, live: Live | InputError) -> None:
         if isinstance(live, InputError):

@@ -124,10 +124,11 @@ class FeatureTable(QWidget):
 def _texts(feature: Feature) -> list[str]:
     """Return the cells of a row."""
     corrected, area = feature.corrected_width_nm, feature.corrected_area_nm2
+    digits = 0 if area >= 100 else 1
     return [
         f"{feature.label}{'*' if feature.touches_edge else ''}",
         f"{feature.height_nm:.3g}",
         f"{feature.raw_width_nm:.3g}",
         f"{corrected:.3g} ± {feature.corrected_width_error_nm:.2g}",
-        f"{area:.4g} ± {feature.corrected_area_error_nm2:.2g}",
+        f"{area:.{digits}f} ± {feature.corrected_area_error_nm2:.{digits}f}",
     ]

@@ -10,7 +10,6 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
     QHBoxLayout,
-    QLabel,
     QSpinBox,
     QWidget,
 )
@@ -66,14 +65,11 @@ class HeightsPanel(QWidget):
         for step in self.steps:
             step.setSpecialValueText("?")
         self.unit_row, self.pixel_row = Marked(self.unit), Marked(*self.steps)
-        self.told = QLabel()
-        self.told.setWordWrap(True)
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Heights", self.layer)
         form.addRow("Unit", self.unit_row)
         form.addRow("Pixel y, x nm", self.pixel_row)
-        form.addRow(self.told)
         self.layer.currentTextChanged.connect(self.layerChosen)
         self.unit.currentTextChanged.connect(lambda: self._typed(self.unit_row))
         for step in self.steps:
@@ -123,11 +119,6 @@ class HeightsPanel(QWidget):
         self.unit_row.mark("layer" if unit else "")
         self.pixel_row.mark("layer" if pixel_nm else "")
         self.valueChanged.emit()
-
-    def say(self, sentence: str) -> None:
-        """Show what is to be said of the layer."""
-        self.told.setText(sentence)
-        self.told.setVisible(bool(sentence))
 
     def _typed(self, row: Marked) -> None:
         row.mark("")
