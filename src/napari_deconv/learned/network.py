@@ -47,7 +47,7 @@ Float = npt.NDArray[np.float32]
 
 #: Bytes that a network keeps of a block at the most, and how many volumes of the block that are
 #: for each of its first channels: two before and two after a convolution of the first level.
-BLOCK_BYTES, VOLUMES_A_CHANNEL = 192 << 20, 4
+BLOCK_BYTES, VOLUMES_A_CHANNEL = 256 << 20, 4
 #: Float32 volumes of a run beside those of Richardson-Lucy: channels, and the result.
 VOLUMES_BESIDE = 2.0
 #: How far beyond the photons of its training an image may lie, as a factor; and how far its PSF

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from torch.nn import functional
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import require
 
+from .blurring import inside
 from .inputs import LIGHT_UNIT
 from .nets import Net
 
@@ -171,7 +172,7 @@ class UNet(Net):
         x = self.middle(x)
         for level, pool, skip in zip(self.up, reversed(self.pools), reversed(kept), strict=True):
             x = level(torch.cat([self._grown(x, pool), skip], dim=1))
-        out = self.last(x)[(..., *(slice(n) for n in whole))].to(estimates.dtype)
+        out = inside(_of_each_voxel(self.last, x), [slice(n) for n in whole]).to(estimates.dtype)
         if self.mixed > 1:
             shares = out[:, -self.mixed :].softmax(dim=1)
             estimates = (shares * estimates).sum(dim=1, keepdim=True)
@@ -193,6 +194,13 @@ class UNet(Net):
             return functional.interpolate(x, scale_factor=scales, mode="nearest")
         mode = "bilinear" if len(pool) == 2 else "trilinear"
         return functional.interpolate(x, scale_factor=scales, mode=mode, align_corners=False)
+
+
+def _of_each_voxel(convolution: Any, x: Tensor) -> Tensor:
+    """Return a convolution of kernel 1, as a product of matrices: several times as fast on a CPU."""
+    weight = convolution.weight.flatten(1)
+    out: Tensor = functional.linear(x.movedim(1, -1), weight, convolution.bias).movedim(-1, 1)
+    return out
 
 
 def photons_of(light: Tensor) -> Tensor:
