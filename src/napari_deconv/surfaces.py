@@ -170,12 +170,13 @@ def reconstruction(
     InputError
         If the tip does not fit the heights, or its file is none.
     """
-    flat, noise = yield from prepared_heights(heights, recipe)
+    found = yield from prepared_heights(heights, recipe)
+    flat, noise = found.heights, found.noise_nm
     values, radii = flat.heights_nm, None
     if tip is not None:
         tip = fitted_tip(tip, flat)
     else:
-        tip = yield from found_tip(flat, recipe, noise)
+        tip = yield from found_tip(found, recipe)
         radii = radii_of(recipe.tip) if isinstance(recipe.tip, SHAPES) else None
     if radii is not None:
         yield Step(0, 1, "reconstructing")
@@ -200,31 +201,46 @@ def reconstruction(
     )
 
 
-def prepared_heights(
-    heights: HeightMap, recipe: SurfaceRecipe
-) -> Generator[Step, None, tuple[HeightMap, float]]:
-    """Return heights after the steps of a recipe, and their noise; the generator's value.
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Heights after the steps of a recipe.
 
-    The noise is what the recipe says, or estimated. After denoising it cannot be seen any more,
-    while edges and tops are still as wrong as it made them: then it is the part of the noise
-    before that is known to remain.
+    Parameters
+    ----------
+    heights : HeightMap
+    noise_nm : float
+        Standard deviation of their noise. After denoising it cannot be seen any more, while edges
+        and tops are still as wrong as it made them: then it is the part of the noise before that
+        is known to remain.
+    noisy : HeightMap
+        The same before denoising; the heights themselves where there was none.
+    noisy_nm : float
+        Of those.
     """
+
+    heights: HeightMap
+    noise_nm: float
+    noisy: HeightMap
+    noisy_nm: float
+
+
+def prepared_heights(heights: HeightMap, recipe: SurfaceRecipe) -> Generator[Step, None, Prepared]:
+    """Return heights after the steps of a recipe; the value of the generator."""
     steps = recipe.steps
     first = next((n for n, step in enumerate(steps) if isinstance(step, Denoise)), len(steps))
     values = heights.heights_nm
     if steps[:first]:
         values = yield from prepared(values, steps[:first])
-    noise = noise_nm(values) if recipe.noise_nm is None else recipe.noise_nm
-    if steps[first:]:
-        values = yield from prepared(values, steps[first:])
-        if recipe.noise_nm is None:
-            noise = max(REMAINS * noise, noise_nm(values))
-    return replace(heights, heights_nm=values), noise
+    noisy = replace(heights, heights_nm=values)
+    told = noise_nm(values) if recipe.noise_nm is None else recipe.noise_nm
+    if not steps[first:]:
+        return Prepared(noisy, told, noisy, told)
+    values = yield from prepared(values, steps[first:])
+    remaining = max(REMAINS * told, noise_nm(values)) if recipe.noise_nm is None else told
+    return Prepared(replace(heights, heights_nm=values), remaining, noisy, told)
 
 
-def found_tip(
-    heights: HeightMap, recipe: SurfaceRecipe, noise: float
-) -> Generator[Step, None, Tip]:
+def found_tip(flat: Prepared, recipe: SurfaceRecipe) -> Generator[Step, None, Tip]:
     """Return the tip of a recipe on the pixels of prepared heights; the value of the generator.
 
     Raises
@@ -232,14 +248,16 @@ def found_tip(
     InputError
         If it cannot be estimated, or its file has other pixels.
     """
-    values, pixel_nm = heights.heights_nm, heights.pixel_nm
+    values, pixel_nm = flat.heights.heights_nm, flat.heights.pixel_nm
     if isinstance(recipe.tip, BlindTip):
-        return (yield from blind_tip.estimated(values, pixel_nm, recipe.tip, noise))
+        return (yield from blind_tip.estimated(values, pixel_nm, recipe.tip, flat.noise_nm))
     if isinstance(recipe.tip, GradientTip):
-        return (yield from gradient_tip.estimated(values, pixel_nm, recipe.tip, noise))
+        # It knows what noise does, and not what denoising does.
+        noisy = flat.noisy.heights_nm
+        return (yield from gradient_tip.estimated(noisy, pixel_nm, recipe.tip, flat.noisy_nm))
     yield Step(0, 1, "placing the tip on the pixels")
     if isinstance(recipe.tip, TipFile):
-        return fitted_tip(read_tip(recipe.tip.path), heights)
+        return fitted_tip(read_tip(recipe.tip.path), flat.heights)
     return tip_for(recipe.tip, values, pixel_nm)
 
 

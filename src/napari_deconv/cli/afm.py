@@ -56,7 +56,7 @@ def prepare(
 
     require_free(output, overwrite=overwrite)
     raw, recipe = heights.read(source), making.recipe(heights)
-    made, _ = followed(prepared_heights(raw, recipe), STOPPED)
+    made = followed(prepared_heights(raw, recipe), STOPPED).heights
     text = recipe.to_json()
     say(f"Wrote {write_heights(output, made, recipe=text, overwrite=overwrite)}")
 
@@ -131,14 +131,14 @@ def tip(
 
     require_free(output, overwrite=overwrite)
     recipe = making.recipe(heights, tip="blind")
-    flat, noise = followed(prepared_heights(heights.read(source), recipe), STOPPED)
-    say(f"Noise       {noise:.3g} nm")
-    made = followed(found_tip(flat, recipe, noise), STOPPED)
+    flat = followed(prepared_heights(heights.read(source), recipe), STOPPED)
+    say(f"Noise       {flat.noise_nm:.3g} nm")
+    made = followed(found_tip(flat, recipe), STOPPED)
     told = _say_tip(made)
     write_tip(output, made, overwrite=overwrite)
     say(f"Wrote {output}")
     if as_json:
-        print(json.dumps({"output": str(output), "noise_nm": noise, "fit": told}))
+        print(json.dumps({"output": str(output), "noise_nm": flat.noise_nm, "fit": told}))
 
 
 @afm.command()
@@ -160,10 +160,11 @@ def image(
 
     require_free(output, overwrite=overwrite)
     recipe = making.recipe(heights)
-    flat, noise = followed(prepared_heights(heights.read(source), recipe), STOPPED)
-    made = followed(found_tip(flat, recipe, noise), STOPPED)
-    seen = followed(dilated(flat.heights_nm, made.heights_nm), STOPPED)
-    say(f"Wrote {write_heights(output, replace(flat, heights_nm=seen), overwrite=overwrite)}")
+    flat = followed(prepared_heights(heights.read(source), recipe), STOPPED)
+    made = followed(found_tip(flat, recipe), STOPPED)
+    seen = followed(dilated(flat.heights.heights_nm, made.heights_nm), STOPPED)
+    image = replace(flat.heights, heights_nm=seen)
+    say(f"Wrote {write_heights(output, image, overwrite=overwrite)}")
 
 
 @afm.command()

@@ -197,7 +197,7 @@ class UNet(Net):
 
 
 def _of_each_voxel(convolution: Any, x: Tensor) -> Tensor:
-    """Return a convolution of kernel 1, as a product of matrices: several times as fast on a CPU."""
+    """Return a convolution of kernel 1, as a product of matrices: faster on a CPU."""
     weight = convolution.weight.flatten(1)
     out: Tensor = functional.linear(x.movedim(1, -1), weight, convolution.bias).movedim(-1, 1)
     return out

@@ -43,15 +43,15 @@ def reconstructing(
 
 def estimating(heights: HeightMap, recipe: SurfaceRecipe) -> Generator[Step, None, Estimate]:
     """Estimate the tip of heights, and fit a cone to it."""
-    flat, noise = yield from prepared_heights(heights, recipe)
-    sweep = None
+    flat = yield from prepared_heights(heights, recipe)
+    noise, sweep = flat.noise_nm, None
     wanted = recipe.tip
     if isinstance(wanted, BlindTip) and wanted.threshold_nm is None and noise > 0:
         thresholds = [k * noise for k in THRESHOLDS]
-        sweep = yield from swept(flat.heights_nm, flat.pixel_nm, wanted, thresholds)
+        sweep = yield from swept(flat.heights.heights_nm, heights.pixel_nm, wanted, thresholds)
         tip = sweep.tip
     else:
-        tip = yield from found_tip(flat, recipe, noise)
+        tip = yield from found_tip(flat, recipe)
     try:
         words = fit_tip(tip).in_words()
     except InputError:
