@@ -157,7 +157,7 @@ def _farthest_looking(method: Restorer) -> Restorer:
             return replace(method, regularization=LEAST)
         case RichardsonLucy():
             momentum = method.momentum or (0.0,) * method.iterations
-            return replace(method, stop_tolerance=0.0, momentum=momentum)
+            return replace(method, stop_tolerance=0.0, automatic_stop=False, momentum=momentum)
     return method
 
 

@@ -66,7 +66,13 @@ def about_settled(method: Restorer) -> Restorer:
     if isinstance(method, RichardsonLucy):
         steered = method.acceleration == "biggs-andrews" and not method.momentum
         momentum = (0.5,) * method.iterations if steered else method.momentum
-        return replace(method, stop_tolerance=0.0, momentum=momentum, edges="non-circulant")
+        return replace(
+            method,
+            stop_tolerance=0.0,
+            automatic_stop=False,
+            momentum=momentum,
+            edges="non-circulant",
+        )
     from napari_deconv.learned.network import Learned
 
     return replace(method, bright=1.0) if isinstance(method, Learned) else method

@@ -283,7 +283,9 @@ class Preview:
             yield from self._refined(view, psf, method)
         elif not isinstance(method, Wiener):
             most = min(method.iterations, QUICK_ITERATIONS)
-            yield from self._refined(view, psf, replace(method, edges="circular", iterations=most))
+            yield from self._refined(
+                view, psf, replace(method, edges="circular", iterations=most, automatic_stop=False)
+            )
 
     def exact_frames(
         self, region: Region, psf: Psf, method: Classical, seen: int = 0
@@ -359,9 +361,11 @@ class Preview:
             is_full = view.is_exact and step.estimate is not None
             note = step.note if is_full else f"iteration {step.done} of {step.total}"
             data = None
-            if step.peek is None:
+            if step.estimate is not None:
                 data = view.cut(checked(step))
-            elif step.done > seen and time.perf_counter() - shown >= PERIOD:
+            elif (
+                step.peek is not None and step.done > seen and time.perf_counter() - shown >= PERIOD
+            ):
                 data, shown = view.cut(step.peek()), time.perf_counter()
             kind: Kind = "full" if is_full else "refining"
             yield Frame(view.region, data, kind, step.done, tuple(divergences), note)

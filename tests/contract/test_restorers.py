@@ -37,6 +37,7 @@ METHODS: list[Restorer] = [
 STEERED: list[Restorer] = [
     RichardsonLucy(20, stop_tolerance=0.02),
     RichardsonLucy(20, acceleration="biggs-andrews", stop_tolerance=0.02),
+    RichardsonLucy(20, automatic_stop=True),
 ]
 #: Those that reach the input at once: smoothing never does, and with read noise the steps
 #: towards a dim voxel become small.

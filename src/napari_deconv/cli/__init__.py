@@ -106,7 +106,9 @@ def restore(
     method: Annotated[
         str | None, typer.Option(help="richardson-lucy (the default) or wiener.")
     ] = None,
-    iterations: Annotated[int | None, typer.Option(help="Most iterations.")] = None,
+    iterations: Annotated[
+        int | None, typer.Option(help="Most iterations; all are run unless told to stop earlier.")
+    ] = None,
     acceleration: Annotated[
         str | None, typer.Option(help="heavy-ball, biggs-andrews or none.")
     ] = None,
@@ -115,6 +117,14 @@ def restore(
     read_noise: Annotated[float | None, typer.Option(help="Camera noise in photons.")] = None,
     stop_tolerance: Annotated[
         float | None, typer.Option(help="Stop at this relative change of the likelihood.")
+    ] = None,
+    automatic_stop: Annotated[
+        bool | None,
+        typer.Option(
+            "--automatic-stop/--no-automatic-stop",
+            help="Stop where two halves of the photons agree best; so without --iterations and "
+            "--stop-tolerance.",
+        ),
     ] = None,
     regularization: Annotated[
         str | None, typer.Option(help="Wiener: noise to signal, or auto.")
@@ -153,6 +163,7 @@ def restore(
         "edges": edges,
         "read_noise": read_noise,
         "stop_tolerance": stop_tolerance,
+        "automatic_stop": automatic_stop,
         "regularization": number_or_auto(regularization, "--regularization"),
     }
     chosen = chosen_of(stack, "C", channels, "--channels")

@@ -190,7 +190,11 @@ def method_of(name: str | None, wishes: dict[str, Any], base: Method | None) -> 
     unknown = sorted("--" + wish.replace("_", "-") for wish in set(wishes) - known)
     if unknown:
         raise InputError(f"The method {chosen} has no {', '.join(unknown)}")
-    return replace(base, **wishes) if type(base) is kinds[chosen] else kinds[chosen](**wishes)
+    if type(base) is kinds[chosen]:
+        return replace(base, **wishes)
+    if chosen == "richardson-lucy" and not wishes.keys() & {"iterations", "stop_tolerance"}:
+        return RichardsonLucy.automatic(**wishes)
+    return kinds[chosen](**wishes)
 
 
 def recipe_of(base: Recipe | None, **wishes: Any) -> Recipe:

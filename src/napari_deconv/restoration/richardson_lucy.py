@@ -8,9 +8,9 @@ of the total variation. It maximises the Poisson likelihood and keeps x from bei
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from napari_deconv.imaging.value import Value, require, require_number
 
 from .blur import Edges, Share, require_edges, transfer_function, work_shape
 from .engine import Array, Engine, Filter
+from .halves import MOST_VOXELS, Agreement, dealt
 from .pieces import Cores, Float, Where, blocks
 from .reach import core_sigmas
 from .restorer import SEAM_TOLERANCE, Observation, Step
@@ -45,6 +46,12 @@ TAILS, TAILS_HOLD = 2.4, 0.9
 FLAT, FLAT_PER_WEIGHT = 1e-2, 4.0
 
 
+#: Volumes of the part that is looked at, with the PSF around it, for each of the two halves.
+HALVES_VOLUMES = 12.0
+#: Most iterations where a method stops by itself.
+AUTOMATIC_MOST = 60
+
+
 @dataclass(frozen=True)
 class RichardsonLucy(Value):
     """Richardson-Lucy deconvolution.
@@ -67,6 +74,9 @@ class RichardsonLucy(Value):
         Stop when the I-divergence changes by less than this part of itself; 0 never stops early.
     momentum : tuple of float
         Weight of the momentum at each iteration, where it is given and not found on the way.
+    automatic_stop : bool
+        Stop at the iteration after which two halves of the photons, restored apart, agree best;
+        see `restoration.halves`. `iterations` is the most that are run.
 
     Raises
     ------
@@ -95,6 +105,7 @@ class RichardsonLucy(Value):
     read_noise: float = 0.0
     stop_tolerance: float = 0.0
     momentum: tuple[float, ...] = ()
+    automatic_stop: bool = False
 
     def __post_init__(self) -> None:
         whole = isinstance(self.iterations, (int, np.integer)) and self.iterations is not True
@@ -117,6 +128,10 @@ class RichardsonLucy(Value):
         )
         require_number("The read noise", self.read_noise, least=0)
         require_number("The stop tolerance", self.stop_tolerance, least=0)
+        require(
+            isinstance(self.automatic_stop, bool),
+            f"The automatic stop is on or off, not {self.automatic_stop!r}",
+        )
         for weight in self.momentum:
             require_number("A weight of the momentum", weight, least=0)
         require(
@@ -124,6 +139,12 @@ class RichardsonLucy(Value):
             f"{len(self.momentum)} weights of the momentum are too few for {self.iterations} "
             "iterations; give one for each, or none",
         )
+
+    @classmethod
+    def automatic(cls, **wishes: Any) -> Self:
+        """Return the method that stops by itself."""
+        usual: dict[str, Any] = {"iterations": AUTOMATIC_MOST, "automatic_stop": True}
+        return cls(**{**usual, **wishes})
 
     @property
     def volumes(self) -> float:
@@ -136,9 +157,14 @@ class RichardsonLucy(Value):
         return 4.0 + momentum + smoothing + (0.25 if self.edges == "circular" else 0.0)
 
     @property
+    def fixed_bytes(self) -> int:
+        """Bytes that a run takes beside its volumes: for the halves that it looks at before."""
+        return int(2 * 4 * HALVES_VOLUMES * MOST_VOXELS) if self.automatic_stop else 0
+
+    @property
     def transforms(self) -> int:
         """Most Fourier transforms that a run takes: four an iteration, and the PSF's."""
-        return 4 * self.iterations + 1
+        return (3 if self.automatic_stop else 1) * (4 * self.iterations + 1)
 
     def halo(self, psf: Psf, tolerance: float = SEAM_TOLERANCE) -> tuple[int, ...] | None:
         """Return how far beyond a piece its restoration looks, None if at the whole image.
@@ -146,7 +172,8 @@ class RichardsonLucy(Value):
         The whole image is looked at where sums over it steer: in Biggs and Andrews' momentum,
         and to stop by itself.
         """
-        if self.stop_tolerance or (self.acceleration == "biggs-andrews" and not self.momentum):
+        steered = self.acceleration == "biggs-andrews" and not self.momentum
+        if self.stop_tolerance or self.automatic_stop or steered:
             return None
         reach = REACH["none" if self.acceleration == "none" else "heavy-ball"]
         # What an iteration gets wrong at a cut spreads with the root of their number, and fades.
@@ -162,7 +189,8 @@ class RichardsonLucy(Value):
         """Return the method with the iterations and the momentum that the brightest sample took."""
         # A piece of an image that repeats itself does not.
         method = replace(self, edges="non-circulant")
-        if not self.stop_tolerance and (self.acceleration != "biggs-andrews" or self.momentum):
+        steered = self.acceleration == "biggs-andrews" and not self.momentum
+        if not (self.stop_tolerance or self.automatic_stop or steered):
             return method
         brightest = max(samples, key=lambda sample: float(sample.image.mean(dtype=np.float64)))
         weights: list[float] = []
@@ -170,7 +198,9 @@ class RichardsonLucy(Value):
         for step in method._steps(brightest, engine, weights):
             done = step.done
         momentum = tuple(weights[:done]) if self.acceleration == "biggs-andrews" else ()
-        return replace(method, iterations=done, stop_tolerance=0.0, momentum=momentum)
+        return replace(
+            method, iterations=done, stop_tolerance=0.0, automatic_stop=False, momentum=momentum
+        )
 
     def work_shape(
         self, image_shape: tuple[int, ...], psf_shape: tuple[int, ...]
@@ -190,6 +220,11 @@ class RichardsonLucy(Value):
             zeros = observation.image.copy()
             yield Step(1, self.iterations, "the image is zero everywhere", 0.0, zeros)
             return
+        if self.automatic_stop:
+            chosen, why = yield from self._chosen(observation, engine)
+            for step in chosen._steps(observation, engine, weights):
+                yield replace(step, note=why) if step.estimate is not None else step
+            return
         run = _Run(self, observation, engine)
         history: list[float] = []
         for iteration in range(1, self.iterations + 1):
@@ -203,6 +238,36 @@ class RichardsonLucy(Value):
                 yield Step(iteration, self.iterations, note, history[-1], run.result())
                 return
             yield Step(iteration, self.iterations, divergence=history[-1], peek=run.estimate)
+
+    def _chosen(
+        self, observation: Observation, engine: Engine
+    ) -> Generator[Step, None, tuple[RichardsonLucy, str]]:
+        """Return the method with the iterations after which halves agree best, and why."""
+        halves = dealt(observation)
+        whole = replace(self, automatic_stop=False, stop_tolerance=0.0)
+        if not all(half.image.any() for half in halves):
+            return whole, "too few photons to deal out: stopped at the maximum of iterations"
+        if halves[0].image.shape != observation.image.shape:
+            # A part of an image that repeats itself does not.
+            whole = replace(whole, edges="non-circulant")
+        runs = [
+            _Run(whole, half, engine, other.image)
+            for half, other in zip(halves, halves[::-1], strict=True)
+        ]
+        histories: list[list[float]] = [[], []]
+        agreement = Agreement()
+        while len(agreement.values) < self.iterations and not agreement.is_over:
+            for run, history in zip(runs, histories, strict=True):
+                history.append(run.update(restart=not self.tv_weight and _rose(history)))
+            first, second = (run.estimate() for run in runs)
+            agreement.look(first, second, sum(run.missed for run in runs))
+            note = f"looking when to stop, iteration {len(agreement.values)}"
+            yield Step(0, self.iterations, note)
+        count = agreement.best
+        why = f"stopped after {count} iterations, after which two halves of the photons agree best"
+        if count == self.iterations:
+            why = f"stopped at the maximum of {count} iterations: more may be better"
+        return replace(whole, iterations=count, edges=self.edges), why
 
     def _stops(self, history: list[float]) -> bool:
         if self.stop_tolerance == 0 or len(history) < 3:
@@ -225,8 +290,17 @@ def _rose(history: list[float]) -> bool:
 class _Run:
     """The arrays of one run on the device, and one iteration over them."""
 
-    def __init__(self, method: RichardsonLucy, observation: Observation, engine: Engine) -> None:
+    def __init__(
+        self,
+        method: RichardsonLucy,
+        observation: Observation,
+        engine: Engine,
+        other: Float | None = None,
+    ) -> None:
         self.method, self.engine = method, engine
+        # Other counts of the same object, and by how much the last model missed them.
+        self.other = engine.hold(other) if other is not None else None
+        self.missed = 0.0
         self.image_shape = observation.image.shape
         self.spacing = observation.spacing
         shape = method.work_shape(self.image_shape, observation.psf.shape)
@@ -253,6 +327,8 @@ class _Run:
         engine, p = self.engine, self.momentum.point(restart=restart)
         model = self.blur.forward(p)
         divergence = self._divergence(model)
+        if self.other is not None:
+            self.missed = self._varying(model, self.other)
         ratio = engine.evaluate(
             "(y + v) / fmax(f + b, least)",
             out=model,
@@ -278,15 +354,19 @@ class _Run:
         )
 
     def _divergence(self, model: Array) -> float:
-        varying = self.engine.total(
+        varying = self._varying(model, self.counts)
+        return (varying + self.entropy) / self.voxels + self.background
+
+    def _varying(self, model: Array, counts: Any) -> float:
+        """Return the part of the I-divergence between counts and a model that the model changes."""
+        return self.engine.total(
             "f - (y + v) * log(fmax(f + b, least))",
             f=model,
-            y=self.counts,
+            y=counts,
             v=self.variance,
             b=self.background,
             least=self.least,
         )
-        return (varying + self.entropy) / self.voxels + self.background
 
     def estimate(self) -> Float:
         """Return the estimate on the voxels of the image."""

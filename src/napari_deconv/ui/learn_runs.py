@@ -33,7 +33,6 @@ from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.tiling import background_of, background_of_block, read
 
 from .learn_panel import SUFFIX, LearnChoice
-from .method_panel import AUTOMATIC_STOP
 from .runs import Wanted
 from .source_panel import AGAIN, HALVES, LAYER
 
@@ -239,7 +238,7 @@ def check_place(path: Path) -> None:
 
 def _twin(shown: Observation, engine: Engine) -> Float:
     """Return the region as Richardson-Lucy restores it with an automatic stop."""
-    *_, last = RichardsonLucy(stop_tolerance=AUTOMATIC_STOP).steps(shown, engine)
+    *_, last = RichardsonLucy.automatic().steps(shown, engine)
     return last.estimate if last.estimate is not None else shown.image
 
 

@@ -35,15 +35,13 @@ METHODS: dict[str, str | None] = {
     "Richardson-Lucy (plain)": "none",
     "Wiener": None,
 }
-#: Relative change of the likelihood at which "automatic" stops.
-AUTOMATIC_STOP = 1e-3
 
 
 @dataclass(frozen=True)
 class Settings:
     """All of a recipe but its PSF."""
 
-    method: Method = RichardsonLucy(stop_tolerance=AUTOMATIC_STOP)  # noqa: RUF009 - frozen
+    method: Method = RichardsonLucy.automatic()  # noqa: RUF009 - frozen
     background: float | Literal["auto"] = "auto"
     engine: str = "auto"
 
@@ -66,6 +64,8 @@ class MethodPanel(QWidget):
         form.addRow("", self.automatic_regularization)
         form.addRow("Background", self._background_row())
         self._form = form
+        # At which change of the likelihood a recipe stops, which the dock does not offer.
+        self._tolerance = 0.0
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(form)
@@ -83,7 +83,8 @@ class MethodPanel(QWidget):
         self.iterations.setToolTip("Strength: more iterations sharpen more, and amplify noise")
         self.automatic_stop = QCheckBox("stop earlier by itself")
         self.automatic_stop.setToolTip(
-            f"Stop when the likelihood changes by less than {100 * AUTOMATIC_STOP:g} %"
+            "Two halves of the photons are restored apart, to see after how many iterations they "
+            "agree best; then so many are run with all photons"
         )
         self.smoothing = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
         self.smoothing.setRange(0, 0.02)
@@ -159,7 +160,8 @@ class MethodPanel(QWidget):
                 tv_weight=round(self.smoothing.value(), 4),
                 edges=edges,
                 read_noise=self.read_noise.value(),
-                stop_tolerance=AUTOMATIC_STOP if self.automatic_stop.isChecked() else 0.0,
+                stop_tolerance=self._tolerance if self.automatic_stop.isChecked() else 0.0,
+                automatic_stop=self.automatic_stop.isChecked() and not self._tolerance,
             )
         automatic = self.automatic_background.isChecked()
         level: float | Literal["auto"] = "auto" if automatic else self.background.value()
@@ -190,7 +192,8 @@ class MethodPanel(QWidget):
         self.method.setCurrentText(names[method.acceleration])
         self.iterations.setMaximum(max(200, method.iterations))
         self.iterations.setValue(method.iterations)
-        self.automatic_stop.setChecked(method.stop_tolerance > 0)
+        self._tolerance = method.stop_tolerance
+        self.automatic_stop.setChecked(method.stop_tolerance > 0 or method.automatic_stop)
         self.smoothing.setMaximum(max(0.02, method.tv_weight))
         self.smoothing.setValue(method.tv_weight)
         self.read_noise.setValue(method.read_noise)

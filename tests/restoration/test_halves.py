@@ -1,0 +1,157 @@
+"""The stop where two halves agree best: how they are dealt, and how near to the best it stops."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from napari_deconv.engines import open_engine
+from napari_deconv.imaging.psf import Psf
+from napari_deconv.imaging.quality import psnr
+from napari_deconv.imaging.structures import structures
+from napari_deconv.imaging.value import InputError
+from napari_deconv.restoration import halves
+from napari_deconv.restoration.halves import dealt
+from napari_deconv.restoration.restorer import Observation, Step, observe
+from napari_deconv.restoration.richardson_lucy import AUTOMATIC_MOST, RichardsonLucy
+
+Double = npt.NDArray[np.float64]
+SHAPE, BACKGROUND = (12, 40, 44), 10.0
+
+
+def gaussian_psf(sigma: float = 1.6, side: int = 11) -> Psf:
+    at = np.indices((7, side, side)) - np.array([3, side // 2, side // 2]).reshape(3, 1, 1, 1)
+    return Psf(np.exp(-(at**2).sum(0) / (2 * sigma**2)))
+
+
+def simulated(
+    kind: str,
+    photons: float,
+    seed: int,
+    gain: float = 1.0,
+    offset: float = 0.0,
+    shape: tuple[int, ...] = SHAPE,
+) -> tuple[Double, Observation]:
+    """Return an object and what a camera records of it."""
+    from scipy.signal import fftconvolve
+
+    random = np.random.default_rng(seed)
+    truth = structures(shape, (0.2, 0.1, 0.1), random, [kind]).astype(np.float64)
+    psf = gaussian_psf()
+    blurred = np.maximum(fftconvolve(truth, psf.samples, mode="same"), 0)
+    expected = blurred * (photons / blurred.max()) + BACKGROUND
+    counts = offset + gain * random.poisson(expected)
+    return truth, observe(counts.astype(np.float32), psf, offset + gain * BACKGROUND)
+
+
+def seen(step: Step) -> npt.NDArray[np.float32]:
+    found = step.estimate if step.peek is None else step.peek()
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(("gain", "offset"), [(1.0, 0.0), (4.0, 100.0)])
+def test_photons_are_dealt_out_to_two_images_of_one_object(gain: float, offset: float) -> None:
+    random = np.random.default_rng(1)
+    light = np.linspace(5, 60, SHAPE[2]) * np.ones(SHAPE)
+    counts = (offset + gain * random.poisson(light)).astype(np.float32)
+    halves = dealt(observe(counts, gaussian_psf(), offset))
+    columns = (0, 1)
+    parts = [half.image - half.background for half in halves]
+    for part in parts:
+        wanted = gain * light.mean(columns) / 2
+        np.testing.assert_allclose(part.mean(columns), wanted, rtol=0.1, atol=0.6 * gain)
+    # Their noise is independent.
+    noise = [part - part.mean(columns) for part in parts]
+    assert abs(np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1]) < 0.1
+    again = dealt(observe(counts, gaussian_psf(), offset))
+    np.testing.assert_array_equal(again[0].image, halves[0].image)
+
+
+@pytest.mark.parametrize(
+    ("kind", "photons", "gain", "offset"),
+    [
+        ("dots", 300, 1.0, 0.0),
+        ("filaments", 100, 1.0, 0.0),
+        ("shells", 300, 4.0, 100.0),
+        ("lines", 1000, 1.0, 0.0),
+    ],
+)
+def test_it_stops_near_the_best(kind: str, photons: float, gain: float, offset: float) -> None:
+    truth, observation = simulated(kind, photons, 3, gain, offset, shape=(16, 72, 72))
+    engine = open_engine("cpu")
+    values = [
+        psnr(seen(step), truth, fit=True)
+        for step in RichardsonLucy(AUTOMATIC_MOST).steps(observation, engine)
+    ]
+    *_, last = RichardsonLucy.automatic().steps(observation, engine)
+    assert 1 < last.done <= AUTOMATIC_MOST
+    assert psnr(seen(last), truth, fit=True) > max(values) - 1.0
+    # Not by chance: to stop much earlier, or never, costs more than that.
+    assert min(values[last.done // 3], values[-1]) < max(values) - 1.0
+
+
+def test_more_light_lets_it_go_further() -> None:
+    counts = []
+    for photons in (10, 100, 1000):
+        _, observation = simulated("shells", photons, 5)
+        *_, last = RichardsonLucy.automatic().steps(observation, open_engine("cpu"))
+        counts.append(last.done)
+    assert counts[0] < counts[1] < counts[2]
+
+
+def test_what_is_found_is_run_with_all_photons() -> None:
+    _, observation = simulated("filaments", 100, 7)
+    engine = open_engine("cpu")
+    steps = list(RichardsonLucy.automatic().steps(observation, engine))
+    looking = [step for step in steps if step.done == 0]
+    last = steps[-1]
+    assert len(looking) > last.done
+    assert all("looking when to stop" in step.note for step in looking)
+    assert f"stopped after {last.done} iterations" in last.note
+    *_, plain = RichardsonLucy(last.done).steps(observation, engine)
+    np.testing.assert_array_equal(last.estimate, plain.estimate)
+
+
+def test_it_is_settled_for_tiles() -> None:
+    _, observation = simulated("filaments", 100, 7)
+    engine, method = open_engine("cpu"), RichardsonLucy.automatic()
+    assert method.halo(observation.psf) is None
+    settled = method.settled([observation], engine)
+    *_, last = method.steps(observation, engine)
+    assert settled == RichardsonLucy(last.done)
+    assert settled.halo(observation.psf) is not None
+
+
+def test_where_more_would_be_better_it_says_so() -> None:
+    _, observation = simulated("lines", 1000, 3)
+    *_, last = RichardsonLucy.automatic(iterations=4).steps(observation, open_engine("cpu"))
+    assert last.done == 4
+    assert "more may be better" in last.note
+
+
+def test_of_a_large_image_the_brightest_part_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(halves, "MOST_VOXELS", 12 * 20 * 22)
+    image = np.ones(SHAPE, np.float32)
+    image[:, 22:38, 4:18] = 50
+    first, second = dealt(observe(image, gaussian_psf(), 0.0))
+    assert first.image.shape == second.image.shape == (12, 20, 22)
+    assert first.start is not None
+    assert first.start[1:] == (20, 0)
+
+
+@pytest.mark.parametrize("image", [np.zeros((6, 9, 9)), np.full((6, 9, 9), 3.0), np.ones((9, 8))])
+def test_images_without_structure_come_through(image: Double) -> None:
+    psf = Psf(np.ones((3,) * image.ndim))
+    *_, last = RichardsonLucy.automatic().steps(observe(image, psf, 0.0), open_engine("cpu"))
+    assert last.estimate is not None
+    assert last.estimate.shape == image.shape
+    assert np.isfinite(last.estimate).all()
+
+
+def test_the_automatic_stop_is_on_or_off() -> None:
+    with pytest.raises(InputError, match="on or off"):
+        RichardsonLucy(automatic_stop=0.1)  # type: ignore[arg-type]
