@@ -76,12 +76,12 @@ def train(name: str, steps: int | None) -> Model:
     family, network = WANTED[name]
     psfs = [compute_psf(o, Grid(spacing_um=family.spacing_um), family.sides) for o in family.optics]
     schedule = learning.schedule_of("quick", steps=steps, patience=10**6)
-    schedule = replace(schedule, pairs=128, left_out=16)
+    schedule = replace(schedule, pairs=128, left_out=48)
     run = learning.train(psfs, LIGHT, schedule, open_engine("cpu"), network=network, name=name)
     try:
         while True:
             step = next(run)
-            if step.done % 250 == 0 and step.done:
+            if step.done % 500 == 0 and step.done:
                 print(f"{name} {step.done}/{step.total}: {step.note}", flush=True)
     except StopIteration as end:
         model: Model = end.value

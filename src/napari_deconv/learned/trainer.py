@@ -63,11 +63,11 @@ class Schedule(Value):
     """
 
     pairs: int = 96
-    left_out: int = 8
+    left_out: int = 16
     shape: tuple[int, ...] = (32, 80, 80)
     patch: tuple[int, ...] = (16, 48, 48)
     batch: int = 4
-    steps: int = 1500
+    steps: int = 3500
     learning_rate: float = 1e-3
     patience: int = 20
     seed: int = 0

@@ -38,8 +38,8 @@ KEEP_EVERY_S = 60.0
 #: By the names that users choose them by.
 PRESETS = {
     "quick": Schedule(),
-    "standard": Schedule(pairs=192, steps=5000, patience=30),
-    "thorough": Schedule(pairs=384, steps=20_000, patience=60),
+    "standard": Schedule(pairs=192, left_out=24, steps=10_000, patience=40),
+    "thorough": Schedule(pairs=384, left_out=32, steps=40_000, patience=80),
 }
 
 
