@@ -155,7 +155,7 @@ def measured(path: str, pair: Pair, psf: Psf, engine: Any) -> tuple[float, ...]:
     observation = observe(np.maximum(pair.counts, 0), psf, pair.background)
     *_, ours = Learned(path).steps(observation, engine)
     *_, width = Learned(path, HALF_90).steps(observation, engine)
-    *_, automatic = RichardsonLucy(stop_tolerance=1e-3).steps(observation, engine)
+    *_, automatic = RichardsonLucy.automatic().steps(observation, engine)
     best, alike = best_of(RichardsonLucy(MOST, FAST), pair, psf, engine)
     smooth = [best_of(RichardsonLucy(MOST, FAST, tv_weight=w), pair, psf, engine) for w in WEIGHTS]
     return (

@@ -193,7 +193,7 @@ class UnrolledDesign(Value):
 Design = UNetDesign | WienerDesign | UnrolledDesign
 
 
-def inverse_design(psf: Psf, *, first: int = 12, depth: int = 2, laplace: bool = True) -> Design:
+def inverse_design(psf: Psf, *, first: int = 16, depth: int = 2, laplace: bool = True) -> Design:
     """Return the U-Net that cleans up what Richardson-Lucy has undone."""
     pools = pools_for(_spacing(psf), depth)
     return UNetDesign(

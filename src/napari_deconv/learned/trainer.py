@@ -62,7 +62,7 @@ class Schedule(Value):
         Networks that are trained one after the other, from other weights; they answer together.
     """
 
-    pairs: int = 96
+    pairs: int = 128
     left_out: int = 16
     shape: tuple[int, ...] = (32, 80, 80)
     patch: tuple[int, ...] = (16, 48, 48)
