@@ -38,6 +38,9 @@ from .tips import Tip
 
 Double = npt.NDArray[np.float64]
 
+#: Pixels to each side of the highest that may be its top; heights that differ by less, as a part of
+#: the range, are told apart even without noise.
+TOP, SHARPEST = 2, 1e-3
 #: First step of the descent, as a part of the height range: 0.1 nm where that is 10 nm.
 RATE = 0.01
 #: What a weight decay is multiplied by in a step: the learning rate of the paper, in nm.
@@ -166,6 +169,8 @@ def estimated(
     finder = _Finder(data, settings, spacing, span**2)
     with ThreadPoolExecutor(_cores(), thread_name_prefix="tip") as pool:
         tip = yield from finder.found(pool)
+    if not settings.symmetric:
+        tip = _on_its_top(tip, data.noise)
     taken = float(np.sqrt(((data.smooth - _eroded(data.smooth, tip)) ** 2).mean()))
     require(
         taken > max(LEAST_TAKEN, LEAST_OF_NOISE * data.noise),
@@ -387,6 +392,30 @@ class _Descent:
             self.tip = np.minimum(self.tip - self.tip[tuple(n // 2 for n in self.tip.shape)], 0.0)
         self._recentre(0.0)
         return self.tip
+
+
+def _on_its_top(tip: Double, noise: float) -> Double:
+    """Return a tip with the middle of its top in the middle of the array, at 0.
+
+    Images do not tell where a tip has its apex: moved to one side, with the surface moved to the
+    other, it explains them as well. Where the top is as flat as noise is high, the highest pixel
+    is any of it, so the middle of all that is about as high is taken.
+    """
+    middle = [n // 2 for n in tip.shape]
+    at = np.unravel_index(int(tip.argmax()), tip.shape)
+    near = tuple(slice(max(int(a) - TOP, 0), int(a) + TOP + 1) for a in at)
+    weights = np.exp((tip[near] - tip.max()) / max(noise, SHARPEST))
+    places = np.meshgrid(
+        *(np.arange(s.start, s.start + n) for s, n in zip(near, weights.shape, strict=True)),
+        indexing="ij",
+    )
+    by = [
+        m - round(float((weights * place).sum() / weights.sum()))
+        for m, place in zip(middle, places, strict=True)
+    ]
+    moved = _moved(tip, by, float(tip.min()))
+    result: Double = np.minimum(moved - moved[tuple(middle)], 0.0)
+    return result
 
 
 def _moved(values: Double, by: list[int], fill: float) -> Double:
