@@ -217,6 +217,23 @@ def test_half_the_width_of_an_interval_is_a_layer_of_its_own(dock: LearnDock, qt
     assert "refer " in dock.verdict.text()  # which of the two to prefer
 
 
+def test_how_far_answers_lie_apart_is_a_layer_where_there_are_several(
+    dock: LearnDock, qtbot: QtBot
+) -> None:
+    dock.running.run_button.click()
+    settle(dock, qtbot)
+    dock.panel.setValue(replace(dock.panel.value(), is_sure=False, shows_apart=True))
+    dock.restore_button.click()
+    assert "disagrees with nothing" in dock.running.state.text()
+    dock.panel.setValue(replace(dock.panel.value(), mirrored=True))
+    dock.restore_button.click()
+    qtbot.waitUntil(lambda: "to compare" in dock.running.state.text(), timeout=120_000)
+    apart = dock.viewer.layers["cell disagreement of the network"]
+    assert apart.data.shape == (8, 64, 80)
+    assert (apart.data >= 0).all()
+    assert apart.data.max() > 0
+
+
 @pytest.mark.parametrize("source", [HALVES, LAYER, AGAIN])
 def test_a_network_learns_from_what_was_recorded(
     dock: LearnDock, qtbot: QtBot, source: str

@@ -34,6 +34,7 @@ from .learn_runs import (
     Moment,
     Promise,
     card_in_words,
+    has_members,
     judging,
     learning_from,
     promised,
@@ -51,6 +52,8 @@ TITLES = ("raw", "Richardson-Lucy", "network")
 #: The layer that says how sure the network is.
 WIDTH = "half width of the 90 % interval"
 MISFIT = "misfit of the network"
+#: The layer that says how far its answers lie apart.
+APART = "disagreement of the network"
 #: Contrast of the map of the misfit: 1 is noise alone.
 LIMITS = (0.0, 4.0)
 STARTING, STOPPING = "getting ready", "stopping: the best so far is kept"
@@ -91,6 +94,13 @@ def runs_of(lesson: Lesson) -> dict[str, runs.Wanted]:
     models = {TITLES[2]: TrainedModel.of(choice.path, mirrored=choice.mirrored)}
     if choice.is_sure and tells_intervals(choice.path):
         models[WIDTH] = replace(models[TITLES[2]], shows="half-width 90")
+    if choice.shows_apart:
+        require(
+            choice.mirrored or has_members(choice.path),
+            "This model gives one answer, which disagrees with nothing: tick mirrored answers as "
+            "well, or take a model of several members",
+        )
+        models[APART] = replace(models[TITLES[2]], shows="disagreement")
     wanted = {
         title: replace(lesson.wanted, settings=replace(lesson.wanted.settings, method=model))
         for title, model in models.items()
@@ -357,7 +367,7 @@ class LearnDock(Dock):
         restored, (data, state, _) = result
         assert self._restoration is not None
         restoration, title = self._restoration, self._restoration.running
-        looks = {"colormap": "magma", "visible": False} if title == WIDTH else {}
+        looks = {"colormap": "magma", "visible": False} if title in (WIDTH, APART) else {}
         name = f"{restoration.layer.name} {title}"
         self.filling.complete(data, {**state, **looks, "name": name})
         restoration.results[title] = restored

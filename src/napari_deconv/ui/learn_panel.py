@@ -66,6 +66,8 @@ class LearnChoice:
         Whether a restoration tells how sure it is as well.
     mirrored : bool
         Whether a restoration averages the answers to mirrored images.
+    shows_apart : bool
+        Whether a restoration tells how far several answers lie apart.
     """
 
     preset: str = "quick"
@@ -75,6 +77,7 @@ class LearnChoice:
     source: SourceChoice = SourceChoice()  # noqa: RUF009 - a frozen value
     is_sure: bool = True
     mirrored: bool = False
+    shows_apart: bool = False
 
 
 class LearnPanel(QWidget):
@@ -107,6 +110,11 @@ class LearnPanel(QWidget):
         )
         self.mirrored = QCheckBox("mirrored answers")
         self.mirrored.setToolTip("Restore mirrored as well, and average; up to eight times as long")
+        self.shows_apart = QCheckBox("disagreement")
+        self.shows_apart.setToolTip(
+            "A layer with how far the answers lie apart: of the members of a model, or mirrored "
+            "ones; it takes the network once more"
+        )
         self.path = QLineEdit()
         self.path.setPlaceholderText(f"my_psf{SUFFIX}")
         self.path.setToolTip("Where the trained network is kept, with its card, as one file")
@@ -128,7 +136,7 @@ class LearnPanel(QWidget):
         self.automatic.toggled.connect(self._switched)
         for field in (self.gain, self.offset, self.read_noise, self.source):
             field.valueChanged.connect(self.valueChanged)
-        for box in (self.is_sure, self.mirrored):
+        for box in (self.is_sure, self.mirrored, self.shows_apart):
             box.toggled.connect(self.valueChanged)
         self._switched(True)
 
@@ -142,7 +150,7 @@ class LearnPanel(QWidget):
         form.addRow("Training", self.preset)
         form.addRow("Model", row)
         beside = QHBoxLayout()
-        for box in (self.is_sure, self.mirrored):
+        for box in (self.is_sure, self.mirrored, self.shows_apart):
             beside.addWidget(box)
         form.addRow("Restore", beside)
         layout = QVBoxLayout(self)
@@ -180,6 +188,7 @@ class LearnPanel(QWidget):
             self.source.value(),
             self.is_sure.isChecked(),
             self.mirrored.isChecked(),
+            self.shows_apart.isChecked(),
         )
 
     def setValue(self, value: LearnChoice) -> None:
@@ -195,6 +204,7 @@ class LearnPanel(QWidget):
         self.source.setValue(value.source)
         self.is_sure.setChecked(value.is_sure)
         self.mirrored.setChecked(value.mirrored)
+        self.shows_apart.setChecked(value.shows_apart)
         self.blockSignals(False)
         self.valueChanged.emit()
 

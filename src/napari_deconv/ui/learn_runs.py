@@ -322,6 +322,20 @@ def tells_intervals(path: str) -> bool:
     return read_card(path).calibration is not None
 
 
+def has_members(path: str) -> bool:
+    """Return whether a model is several networks that answer together.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    learning.require_torch()
+    from napari_deconv.learned.model_file import read_card
+
+    return read_card(path).members > 1
+
+
 def card_in_words(path: str) -> str:
     """Return what a model is, in a sentence or two."""
     from napari_deconv.learned.model_file import read_card
