@@ -30,7 +30,7 @@ def main() -> None:
     dock.measure()
     wait(lambda: not dock.job.running)
     dock.objects.expand()
-    source = dock.source().name
+    source = dock.source.layer().name
     for layer in viewer.layers:
         layer.visible = layer.name in (source, f"{source} surface")
     viewer.layers[f"{source} surface"].contrast_limits = viewer.layers[source].contrast_limits

@@ -29,7 +29,8 @@ from napari_deconv.afm.tips import (
 from napari_deconv.files.heights import read_heights, write_heights
 from napari_deconv.surfaces import SurfaceRecipe, TipFile, read_tip
 from napari_deconv.ui import tip_panel
-from napari_deconv.ui.afm_dock import LIVE, AfmDock
+from napari_deconv.ui.afm_dock import AfmDock
+from napari_deconv.ui.afm_live import LIVE
 from napari_deconv.ui.feature_table import FeatureTable
 from napari_deconv.ui.files import get_heights_reader
 from napari_deconv.ui.height_layers import layers_of_heights, pixel_nm_of, z_unit_of
@@ -86,7 +87,7 @@ def run(dock: AfmDock, qtbot: QtBot) -> None:
 
 def test_what_the_layer_knows_is_shown(dock: AfmDock) -> None:
     assert dock.heights.value() == HeightsChoice("pillars", "nm", PIXEL)
-    layer = dock.source()
+    layer = dock.source.layer()
     assert pixel_nm_of(layer) == PIXEL
     assert z_unit_of(layer) == "nm"
 
@@ -100,7 +101,7 @@ def test_the_surface_follows_the_sliders_in_place(dock: AfmDock, qtbot: QtBot) -
         return shown is not None and np.allclose(shown.data, erode(image(), tip), atol=1e-9)
 
     qtbot.waitUntil(is_there, timeout=30_000)
-    shown, source = live_layer(dock), dock.source()
+    shown, source = live_layer(dock), dock.source.layer()
     np.testing.assert_array_equal(shown.scale, source.scale)
     np.testing.assert_array_equal(shown.translate, source.translate)
     assert shown.units == source.units
@@ -134,7 +135,7 @@ def test_a_run_lays_surface_residual_and_certainty_on_the_image(
     entry = layers["pillars surface"].metadata["napari_deconv"]
     assert SurfaceRecipe.from_dict(entry["recipe"]).tip == CONE
     assert "done" in dock.running.state.text()
-    np.testing.assert_array_equal(dock.source().data, image())
+    np.testing.assert_array_equal(dock.source.layer().data, image())
 
 
 def test_objects_are_measured_and_exported(dock: AfmDock, qtbot: QtBot, tmp_path: Path) -> None:
@@ -148,7 +149,7 @@ def test_objects_are_measured_and_exported(dock: AfmDock, qtbot: QtBot, tmp_path
     found = dock.features.value()
     assert len(found) == 3
     assert all(f.corrected_width_nm < f.raw_width_nm for f in found)
-    dock.export_table(str(tmp_path / "objects.csv"))
+    dock.keeping.export_table(str(tmp_path / "objects.csv"))
     assert len((tmp_path / "objects.csv").read_text("utf-8").splitlines()) == 4
     marked = np.zeros((40, 48), np.int32)
     marked[4:14, 5:17] = 7
@@ -188,11 +189,11 @@ def test_it_is_kept_as_gwyddion_and_tiff(dock: AfmDock, qtbot: QtBot, tmp_path: 
     run(dock, qtbot)
     made = dock.viewer.layers["pillars surface"].data
     for name in ("surface.gwy", "surface.ome.tif"):
-        dock.export(str(tmp_path / name))
+        dock.keeping.export(str(tmp_path / name))
         found = read_heights(tmp_path / name)
         np.testing.assert_allclose(found.heights_nm, made, atol=1e-5)
         assert found.pixel_nm == pytest.approx(PIXEL)
-    dock.export_tip(str(tmp_path / "tip.gwy"))
+    dock.keeping.export_tip(str(tmp_path / "tip.gwy"))
     assert read_tip(tmp_path / "tip.gwy").shape == dock.profile.value().shape  # type: ignore[union-attr]
     dock.preparing.setValue((Level(2), Scars()))
     dock.keep.saveAsked.emit(str(tmp_path / "recipe.json"))
@@ -295,7 +296,7 @@ def test_the_sample_opens_with_its_surface_and_tip(viewer: Any, qtbot: QtBot) ->
     run(widget, qtbot)
     assert widget.made is not None
     truth = viewer.layers["simulated AFM surface"].data
-    raw = np.sqrt(np.square(widget.source().data - truth).mean())
+    raw = np.sqrt(np.square(widget.source.layer().data - truth).mean())
     found = np.sqrt(np.square(widget.made.surface.heights_nm - truth).mean())
     assert found < 0.7 * raw
     widget.stop()

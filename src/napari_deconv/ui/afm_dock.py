@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from napari.layers import Image, Labels
-from napari.utils.notifications import show_info
+from napari.layers import Labels
 from napari.viewer import Viewer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_deconv.afm.height_map import HeightMap
 from napari_deconv.afm.tips import Tip, centred_tip
 from napari_deconv.imaging.value import InputError, require
 from napari_deconv.restoration.restorer import Step
@@ -23,28 +20,24 @@ from napari_deconv.surfaces import (
     TipFile,
     fitted_tip,
     read_tip,
-    write_surface,
-    write_tip,
 )
 
 from . import height_layers
 from .afm_keep import AfmKeepPanel
-from .afm_live import Live, LiveSurface, Wish
+from .afm_keeping import AfmKeeping
+from .afm_live import Live, LiveSurface, Wish, show_live
 from .afm_runs import Estimate, as_convolutions, estimating, measuring, reconstructing
+from .afm_source import AfmSource
 from .column import ScrollingColumn
 from .dock import Dock
 from .exchange import AFM, exchange_of
 from .feature_table import FeatureTable
 from .heights_panel import HeightsPanel, PreparingPanel
 from .jobs import Job, Latest
-from .keeping import told
-from .layers import KEY, PREVIEW
 from .optics_fields import folded
 from .run_panel import RunPanel
 from .tip_panel import TipLayer, TipPanel
 from .tip_views import SweepView, TipProfile
-
-LIVE = "live surface"
 
 
 class AfmDock(Dock):
@@ -57,11 +50,12 @@ class AfmDock(Dock):
         self.job, self.live = Job(self), Latest(0, self)
         self.made: Surface | None = None
         self._surface = LiveSurface()
-        self._kept: tuple[tuple[object, ...], HeightMap] | None = None
         self._then: Callable[[Any], None] | None = None
         self.heights, self.preparing, self.tip = HeightsPanel(), PreparingPanel(), TipPanel()
+        self.source = AfmSource(napari_viewer, self.heights)
         self.profile, self.sweep, self.told = TipProfile(), SweepView(), QLabel()
         self.running, self.features, self.keep = RunPanel(), FeatureTable(), AfmKeepPanel()
+        self.keeping = AfmKeeping(self.keep, self.features, self._made, self.profile.value, self)
         self._lay_out()
         self._connect()
         self._layers_changed()
@@ -115,42 +109,15 @@ class AfmDock(Dock):
         self.running.cancelAsked.connect(self.cancel)
         self.convolution_button.clicked.connect(self.compare)
         self.features.measureAsked.connect(self.measure)
-        self.features.exportAsked.connect(self.export_table)
-        self.keep.exportAsked.connect(self.export)
-        self.keep.tipAsked.connect(self.export_tip)
-        self.keep.saveAsked.connect(lambda path: told(partial(self._save_recipe, path)))
-        self.keep.loadAsked.connect(lambda path: told(partial(self._load_recipe, path)))
         self.live.ready.connect(self._show_live)
         self.job.stepped.connect(self.running.show_step)
         self.job.finished.connect(self._finished)
         self.job.failed.connect(self._ended)
         self.job.cancelled.connect(lambda: self._ended("cancelled"))
+        self.keeping.recipe, self.keeping.show = self.recipe, self.show_recipe
         self.exchange.announce(AFM, self)
 
     # -- what goes in ---------------------------------------------------------------------
-
-    def source(self) -> Image:
-        """Return the layer that is chosen.
-
-        Raises
-        ------
-        InputError
-            If it is gone.
-        """
-        name = self.heights.layer.currentText()
-        require(name in self.viewer.layers, "Open an image of heights first")
-        return self.viewer.layers[name]
-
-    def height_map(self) -> HeightMap:
-        """Return all heights of the chosen layer, in nm.
-
-        Raises
-        ------
-        InputError
-            If the unit or the pixel size is not known, or the layer holds no heights.
-        """
-        choice = self.heights.value()
-        return height_layers.heights_of_layer(self.source(), choice.unit, choice.pixel_nm)
 
     def recipe(self) -> SurfaceRecipe:
         """Return the recipe as it stands; a tip of a layer is none that a recipe can hold.
@@ -168,6 +135,11 @@ class AfmDock(Dock):
             )
         unit = self.heights.unit.currentText()
         return SurfaceRecipe(tip, self.preparing.value(), z_unit="" if unit == "?" else unit)
+
+    def show_recipe(self, recipe: SurfaceRecipe) -> None:
+        """Show how a recipe prepares heights, and its tip."""
+        self.preparing.setValue(recipe.steps)
+        self.tip.setValue(recipe.tip)
 
     def known_tip(self) -> Any:
         """Return the shape, or the tip of a layer or a file; None where it is to be estimated.
@@ -191,36 +163,13 @@ class AfmDock(Dock):
     def _changed(self, event: object = None) -> None:
         """Ask for the surface as things stand, or say why there is none."""
         try:
-            key, heights = self._frame()
+            key, heights = self.source.frame()
             wish = Wish(key, heights, self.preparing.value(), self.known_tip())
         except InputError as error:
             self.live.stop()
             self._say(f"<b>{error}</b>")
             return
         self.live.request(lambda: self._surface(wish))
-
-    def _frame(self) -> tuple[tuple[object, ...], HeightMap]:
-        """Return the frame that the viewer shows, and what tells it from others; kept for sliders.
-
-        Raises
-        ------
-        InputError
-            As `height_map`.
-        """
-        choice, layer = self.heights.value(), self.source()
-        is_movie = layer.ndim == 3 and not layer.multiscale and not layer.rgb
-        number = 0
-        if is_movie:
-            here = layer.world_to_data(self.viewer.dims.point[-3:])[0]
-            number = int(np.clip(round(float(here)), 0, layer.data.shape[0] - 1))
-        key = (layer.name, id(layer.data), number, choice)
-        if self._kept is None or self._kept[0] != key:
-            one = layer
-            if is_movie:
-                one = Image(np.asarray(layer.data[number]), name=layer.name)
-            heights = height_layers.heights_of_layer(one, choice.unit, choice.pixel_nm)
-            self._kept = (key, heights)
-        return self._kept
 
     def _show_live(self, live: Live | InputError) -> None:
         if isinstance(live, InputError):
@@ -230,40 +179,7 @@ class AfmDock(Dock):
             self.profile.setValue(live.tip, self.tip.kind.currentText())
         self._say(live.note or f"noise {live.noise_nm:.2g} nm")
         shown = live.surface if live.surface is not None else live.prepared
-        self._show_layer(shown)
-
-    def _show_layer(self, heights: Any) -> None:
-        """Show a frame in place over its source."""
-        source = self.source()
-        plane = slice(-2, None)
-        place = {
-            "scale": source.scale[plane],
-            "translate": source.translate[plane],
-            "units": source.units[plane],
-            "axis_labels": source.axis_labels[plane],
-        }
-        shown = self._live_layer()
-        if shown is not None and shown.data.shape == heights.shape:
-            shown.data = heights
-            if shown.metadata[KEY]["of"] == source.name:
-                return
-        if shown is not None:
-            self.viewer.layers.remove(shown)
-        entry = {PREVIEW: LIVE, height_layers.MADE: LIVE, "of": source.name}
-        limits = height_layers.height_limits(heights)
-        looks = {"name": LIVE, "colormap": height_layers.COLORMAP, "contrast_limits": limits}
-        self.viewer.add_layer(
-            Image(heights, **looks, **place, metadata={"z_unit": "nm", KEY: entry})
-        )
-
-    def _live_layer(self) -> Any:
-        """Return the layer that follows the sliders; None where there is none."""
-        marked = (
-            layer
-            for layer in self.viewer.layers
-            if layer.metadata.get(KEY, {}).get(PREVIEW) == LIVE
-        )
-        return next(marked, None)
+        show_live(self.viewer, self.source.layer(), shown)
 
     def _say(self, sentence: str) -> None:
         self.told.setText(sentence)
@@ -275,7 +191,7 @@ class AfmDock(Dock):
 
         def begin() -> None:
             tip = self.known_tip()
-            heights = self.height_map()
+            heights = self.source.height_map()
             given = fitted_tip(tip, heights) if isinstance(tip, Tip) else None
             value = self.tip.value()
             recipe = SurfaceRecipe(
@@ -293,7 +209,7 @@ class AfmDock(Dock):
         if made.recipe.steps:
             results["prepared"] = made.prepared.heights_nm
         entry = {"recipe": made.recipe.to_dict()}
-        source = self.source()
+        source = self.source.layer()
         for layer in height_layers.result_layers(
             source, source.name, {**results, "certain": made.certain}, entry
         ):
@@ -310,12 +226,12 @@ class AfmDock(Dock):
 
         def begin() -> None:
             recipe = SurfaceRecipe(self.tip.value(), self.preparing.value())  # type: ignore[arg-type]
-            self._start(partial(estimating, self.height_map(), recipe), self._estimated)
+            self._start(partial(estimating, self.source.height_map(), recipe), self._estimated)
 
         self._told(begin)
 
     def _estimated(self, found: Estimate) -> None:
-        name = f"tip of {self.source().name}"
+        name = f"tip of {self.source.layer().name}"
         if name in self.viewer.layers:
             self.viewer.layers.remove(name)
         layer = height_layers.tip_layer(found.tip.heights_nm, found.tip.pixel_nm, name)
@@ -356,7 +272,7 @@ class AfmDock(Dock):
         self._told(begin)
 
     def _compared(self, results: dict[str, Any]) -> None:
-        source = self.source()
+        source = self.source.layer()
         for layer in height_layers.result_layers(source, source.name, results, {}):
             if layer.name in self.viewer.layers:
                 self.viewer.layers.remove(layer.name)
@@ -394,58 +310,6 @@ class AfmDock(Dock):
 
     def _ended(self, sentence: str, *, complete: bool = False) -> None:
         self.running.show_end(sentence, complete=complete)
-
-    # -- what is kept ---------------------------------------------------------------------
-
-    def export(self, path: str, overwrite: bool = False) -> None:
-        """Write the surface of the last run."""
-
-        def write() -> None:
-            made = self._made("there is no surface to export yet")
-            show_info(f"Exported {write_surface(path, made, overwrite=overwrite)}")
-
-        told(write)
-
-    def export_tip(self, path: str, overwrite: bool = False) -> None:
-        """Write the tip that is shown."""
-
-        def write() -> None:
-            tip = self.profile.value()
-            if tip is None:
-                raise InputError("There is no tip yet: choose a shape, or estimate one")
-            show_info(f"Exported {write_tip(path, tip, overwrite=overwrite)}")
-
-        told(write)
-
-    def export_table(self, path: str, overwrite: bool = False) -> None:
-        """Write the measured objects as CSV."""
-        from napari_deconv.afm.features import features_csv
-
-        def write() -> None:
-            target = Path(path)
-            require(overwrite or not target.exists(), f"{target.name} exists already")
-            try:
-                target.write_text(features_csv(self.features.value()), "utf-8", newline="")
-            except OSError as error:
-                raise InputError(f"{target} cannot be written: {error.strerror}") from error
-            show_info(f"Exported {target}")
-
-        told(write)
-
-    def _save_recipe(self, path: str) -> None:
-        try:
-            Path(path).write_text(self.recipe().to_json(indent=2), encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"{path} cannot be written: {error.strerror}") from error
-
-    def _load_recipe(self, path: str) -> None:
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} cannot be read as a recipe") from error
-        recipe = SurfaceRecipe.from_json(text)
-        self.preparing.setValue(recipe.steps)
-        self.tip.setValue(recipe.tip)
 
     # -- layers ---------------------------------------------------------------------------
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from napari.layers import Image
+from napari.viewer import Viewer
 
 from napari_deconv.afm.height_map import HeightMap
 from napari_deconv.afm.morphology import erode_by_paraboloid, eroded, radii_of, tip_for
@@ -15,8 +18,13 @@ from napari_deconv.afm.tips import Tip, TipShape
 from napari_deconv.restoration.restorer import ended
 from napari_deconv.surfaces import fitted_tip
 
+from . import height_layers
+from .layers import KEY, PREVIEW
+
 Double = npt.NDArray[np.float64]
 
+#: Name and mark of the layer that follows the sliders.
+LIVE = "live surface"
 #: Pixels times pixels of the tip above which a surface does not follow the sliders.
 MOST_WORK = 3e9
 
@@ -87,3 +95,30 @@ class LiveSurface:
                 heights = prepare(wish.frame.heights_nm, wish.steps)
                 self._kept = (key, heights, noise_nm(heights))
             return self._kept[1], self._kept[2]
+
+
+def show_live(viewer: Viewer, source: Image, heights: Double) -> None:
+    """Show a frame in place over its source, in the layer that follows the sliders."""
+    plane = slice(-2, None)
+    place = {
+        "scale": source.scale[plane],
+        "translate": source.translate[plane],
+        "units": source.units[plane],
+        "axis_labels": source.axis_labels[plane],
+    }
+    shown = _live_layer(viewer)
+    if shown is not None and shown.data.shape == heights.shape:
+        shown.data = heights
+        if shown.metadata[KEY]["of"] == source.name:
+            return
+    if shown is not None:
+        viewer.layers.remove(shown)
+    entry = {PREVIEW: LIVE, height_layers.MADE: LIVE, "of": source.name}
+    limits = height_layers.height_limits(heights)
+    looks = {"name": LIVE, "colormap": height_layers.COLORMAP, "contrast_limits": limits}
+    viewer.add_layer(Image(heights, **looks, **place, metadata={"z_unit": "nm", KEY: entry}))
+
+
+def _live_layer(viewer: Viewer) -> Any:
+    marked = (layer for layer in viewer.layers if layer.metadata.get(KEY, {}).get(PREVIEW) == LIVE)
+    return next(marked, None)

@@ -1,0 +1,69 @@
+"""The heights that the dock "AFM" works on: all of a layer, or the frame that the viewer shows."""
+
+from __future__ import annotations
+
+import numpy as np
+from napari.layers import Image
+from napari.viewer import Viewer
+
+from napari_deconv.afm.height_map import HeightMap
+from napari_deconv.imaging.value import require
+
+from . import height_layers
+from .heights_panel import HeightsPanel
+
+
+class AfmSource:
+    """Reads the layer that a `HeightsPanel` names."""
+
+    def __init__(self, viewer: Viewer, panel: HeightsPanel) -> None:
+        self.viewer, self.panel = viewer, panel
+        self._kept: tuple[tuple[object, ...], HeightMap] | None = None
+
+    def layer(self) -> Image:
+        """Return the layer that is chosen.
+
+        Raises
+        ------
+        InputError
+            If it is gone.
+        """
+        name = self.panel.layer.currentText()
+        require(name in self.viewer.layers, "Open an image of heights first")
+        return self.viewer.layers[name]
+
+    def height_map(self) -> HeightMap:
+        """Return all heights of the layer, in nm.
+
+        Raises
+        ------
+        InputError
+            If the unit or the pixel size is not known, or the layer holds no heights.
+        """
+        choice = self.panel.value()
+        return height_layers.heights_of_layer(self.layer(), choice.unit, choice.pixel_nm)
+
+    def frame(self) -> tuple[tuple[object, ...], HeightMap]:
+        """Return what tells the frame that the viewer shows from others, and its heights.
+
+        They are kept while sliders move.
+
+        Raises
+        ------
+        InputError
+            As `height_map`.
+        """
+        choice, layer = self.panel.value(), self.layer()
+        is_movie = layer.ndim == 3 and not layer.multiscale and not layer.rgb
+        number = 0
+        if is_movie:
+            here = layer.world_to_data(self.viewer.dims.point[-3:])[0]
+            number = int(np.clip(round(float(here)), 0, layer.data.shape[0] - 1))
+        key = (layer.name, id(layer.data), number, choice)
+        if self._kept is None or self._kept[0] != key:
+            one = layer
+            if is_movie:
+                one = Image(np.asarray(layer.data[number]), name=layer.name)
+            heights = height_layers.heights_of_layer(one, choice.unit, choice.pixel_nm)
+            self._kept = (key, heights)
+        return self._kept
