@@ -7,8 +7,10 @@ through its apex, as Villarrubia (1997) has it: an image is I(x) = max_d [S(x - 
 - `height_map`, `tips`: heights and tips as values, and the shapes that tips have
 - `morphology` (its loops in `loops`): erosion, dilation, certainty
 - `preparing`, `levelling`: level, rows, scars, noise
-- `blind_tip`, `gradient_tip` (`blind_loops`, `gradient_loops`): the tip from the image alone
-- `tip_fit`, `features`: a radius and an angle; widths and areas of objects
+- `blind_tip` (`blind_loops`): the tip from the image alone, as an upper bound
+- `gradient_tip` (`gradient_descent`, `gradient_choice`, `gradient_loops`): the same by descent
+- `tip_fit`, `broadening`: a radius and an angle of a tip; the width that it adds
+- `features` (`objects`): widths and areas of objects
 - `as_convolution`: what deconvolution would make of heights, for comparison
 - `simulated`: surfaces and images with a known truth
 """

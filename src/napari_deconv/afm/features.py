@@ -17,22 +17,30 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_deconv.imaging.value import InputError, Value, require, require_number
+from napari_deconv.imaging.value import Value, require, require_number
 from napari_deconv.restoration.restorer import Step, ended
 
+from .broadening import broadening_nm, tips_within
 from .height_map import checked_heights
 from .morphology import eroded
-from .tip_fit import TipFit
-from .tips import Paraboloid, SphereCone, Tip, TipShape, tip_of
+from .objects import Object, Seen, objects_of, seen_in
+from .tips import Tip
+
+__all__ = [
+    "Feature",
+    "broadening_nm",
+    "features_csv",
+    "features_of",
+    "measured",
+    "otsu_level",
+    "segmented",
+    "tips_within",
+]
 
 Double = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-#: Part of an object's height at which its base is measured, and the least in units of the noise.
-BASE, BASE_SIGMAS = 0.1, 3.0
-#: Pixels that the ring of ground around an object is wide, and how far from it it begins at least.
-RING, GAP = 4, 2
 #: Times that the measurement is repeated with noise to see how uncertain it is.
 REPEATS = 12
 
@@ -148,6 +156,7 @@ def features_of(
 
     Examples
     --------
+    >>> from napari_deconv.afm.tips import Paraboloid, tip_of
     >>> tip = tip_of(Paraboloid(20.0), (1.0, 1.0), 6.0, (20, 20))
     >>> y, x = np.indices((40, 40)) - 20
     >>> from napari_deconv.afm.morphology import dilate
@@ -190,11 +199,11 @@ def measured(
     image, numbers = _checked(heights_nm, labels, (tip, *other_tips))
     require_number("The noise in nm", noise_nm, least=0)
     require(repeats >= 2, f"The measurement is repeated at least twice, not {repeats} times")
-    objects = _objects(numbers, tip.pixel_nm)
+    objects = objects_of(numbers, tip.pixel_nm)
     sure = None if certainty is None else _map_of(certainty, image.shape)
     count = repeats if objects and (noise_nm > 0 or other_tips) else 0
     surface = yield from _reconstructed(image, tip, 0, count + 1)
-    first = [_seen(o, image, surface, noise_nm, sure) for o in objects]
+    first = [seen_in(o, image, surface, noise_nm, sure) for o in objects]
     random, tips = np.random.default_rng(seed), (tip, *other_tips)
     again = []
     for number in range(count):
@@ -202,7 +211,7 @@ def measured(
         # Each of the tips as often as the others.
         drawn = tips[(number + 1) % len(tips)]
         surface = yield from _reconstructed(noisy, drawn, number + 1, count + 1)
-        again.append([_seen(o, noisy, surface, noise_nm, None) for o in objects])
+        again.append([seen_in(o, noisy, surface, noise_nm, None) for o in objects])
     return [
         _feature(o, seen, [repeat[n] for repeat in again])
         for n, (o, seen) in enumerate(zip(objects, first, strict=True))
@@ -277,235 +286,7 @@ def features_csv(features: Sequence[Feature]) -> str:
     return text.getvalue()
 
 
-def broadening_nm(height_nm: float, shape: TipFit | TipShape) -> float:
-    """Return the width that a tip adds, at its foot, to an upright step or pillar of a height.
-
-    Parameters
-    ----------
-    height_nm : float
-    shape : TipFit, Paraboloid or SphereCone
-
-    Returns
-    -------
-    float
-        Both sides together, in nm: twice the distance from the apex where the tip is this high:
-        2 sqrt(2 R h) for a paraboloid; for a cone with a sphere 2 sqrt(h (2 R - h)) up to
-        h = R (1 - sin a), and from there 2 (R cos a + (h - R (1 - sin a)) tan a).
-
-    Raises
-    ------
-    InputError
-        If the height is negative, or the shape is another.
-
-    Examples
-    --------
-    >>> broadening_nm(5.0, Paraboloid(10.0))
-    20.0
-    """
-    require_number("The height of the object in nm", height_nm, least=0)
-    tip = shape.tip_shape if isinstance(shape, TipFit) else shape
-    if isinstance(tip, Paraboloid):
-        return float(2 * np.sqrt(2 * tip.radius_nm * height_nm))
-    if not isinstance(tip, SphereCone):
-        raise InputError("The broadening is known for a paraboloid and for a cone; fit one first")
-    radius, angle = tip.radius_nm, np.deg2rad(tip.half_angle_deg)
-    ends = radius * (1 - np.sin(angle))
-    if height_nm <= ends:
-        return float(2 * np.sqrt(height_nm * (2 * radius - height_nm)))
-    return float(2 * (radius * np.cos(angle) + (height_nm - ends) * np.tan(angle)))
-
-
-def tips_within(
-    fit: TipFit,
-    pixel_nm: tuple[float, float],
-    depth_nm: float,
-    most: tuple[int, int],
-    *,
-    count: int = 4,
-) -> list[Tip]:
-    """Return fitted tips whose radius and angle are off by their errors, for `features_of`.
-
-    Parameters
-    ----------
-    fit : TipFit
-    pixel_nm, depth_nm, most
-        As for `tips.tip_of`.
-    count : int
-        How many; those of radius and angle both are spread evenly over a normal distribution.
-    """
-    from scipy.stats import norm
-
-    require(count >= 1, f"At least one tip is needed, not {count}")
-    off = norm.ppf((np.arange(count) + 0.5) / count)
-    # A larger radius with one angle and then the other: the two are as good as independent.
-    turned = np.roll(off, count // 2)
-    tips = []
-    for radius_off, angle_off in zip(off, turned, strict=True):
-        radius = max(fit.radius_nm + radius_off * fit.radius_error_nm, 1e-3)
-        shape: TipShape = Paraboloid(radius)
-        if fit.half_angle_deg is not None and fit.half_angle_error_deg is not None:
-            angle = fit.half_angle_deg + angle_off * fit.half_angle_error_deg
-            shape = SphereCone(radius, float(np.clip(angle, 0.1, 89.9)))
-        tips.append(tip_of(shape, pixel_nm, depth_nm, most))
-    return tips
-
-
-# -- one object -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class _Object:
-    """Where an object is: in a box, which is all that is looked at."""
-
-    label: int
-    box: tuple[slice, slice]
-    own: Mask
-    territory: Mask
-    ring: Mask
-    at_edge: tuple[Mask, Mask]
-    pixel_nm: tuple[float, float]
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """What is measured of an object in one image."""
-
-    height: float
-    raw: float
-    corrected: float
-    base: float
-    feret: tuple[float, float]
-    middle: tuple[float, float]
-    certain: float | None
-    uncertain: float | None
-    touches: bool
-
-
-def _objects(labels: Labels, pixel_nm: tuple[float, float]) -> list[_Object]:
-    from scipy import ndimage
-
-    found = []
-    for label, box in enumerate(ndimage.find_objects(labels), 1):
-        if box is None:
-            continue
-        own = labels[box] == label
-        # As far as a flank may reach, and the ring beyond.
-        gap = GAP + int(np.sqrt(own.sum() / np.pi))
-        wide = tuple(
-            slice(max(part.start - gap - RING, 0), min(part.stop + gap + RING, n))
-            for part, n in zip(box, labels.shape, strict=True)
-        )
-        found.append(_object(labels, label, (wide[0], wide[1]), gap, pixel_nm))
-    return found
-
-
-def _object(
-    labels: Labels, label: int, box: tuple[slice, slice], gap: int, pixel_nm: tuple[float, float]
-) -> _Object:
-    from scipy import ndimage
-
-    part = labels[box]
-    away, nearest = ndimage.distance_transform_edt(part == 0, return_indices=True)
-    territory = (part[tuple(nearest)] == label) & (away <= gap + RING)
-    own = part == label
-    far = ndimage.distance_transform_edt(~own)
-    ground = (part == 0) & (far <= gap + RING)
-    ring = ground & (away > gap)
-    # Among many others there is no ground at that distance: then take what is farthest.
-    if not ring.any():
-        farthest = np.quantile(away[ground], 0.75) if ground.any() else 0.0
-        ring = ground & (away >= farthest)
-    rows, columns = labels.shape
-    y = np.arange(box[0].start, box[0].stop)[:, None]
-    x = np.arange(box[1].start, box[1].stop)[None, :]
-    at_edge = (np.isin(y, (0, rows - 1)), np.isin(x, (0, columns - 1)))
-    return _Object(label, box, own, territory, ring, at_edge, pixel_nm)
-
-
-def _seen(
-    found: _Object, image: Double, surface: Double, noise_nm: float, sure: Mask | None
-) -> _Seen:
-    raw, corrected = image[found.box], surface[found.box]
-    ground = float(np.median(raw[found.ring])) if found.ring.any() else float(raw.min())
-    height = float(raw[found.own].max()) - ground
-    half = ground + height / 2
-    foot = ground + min(max(BASE * height, BASE_SIGMAS * noise_nm), 0.5 * height)
-    mask, area = _above(found, raw, half)
-    below, base = _above(found, raw, foot)
-    inner, true = _above(found, corrected, half)
-    edges = found.at_edge[0] | found.at_edge[1]
-    return _Seen(
-        height,
-        area,
-        true,
-        base,
-        _ferets(mask, found.pixel_nm),
-        _middle(found, mask),
-        None if sure is None else min(_between(inner, sure[found.box], found.pixel_nm), true),
-        None if sure is None else _uncertain(inner, sure[found.box]),
-        bool((edges & (below | found.own)).any()),
-    )
-
-
-def _above(found: _Object, heights: Double, level: float) -> tuple[Mask, float]:
-    """Return where an object is above a level, and that area in nm^2.
-
-    A pixel that the level crosses counts for the part of it that is above, by the slope there.
-    """
-    from scipy import ndimage
-
-    above = (heights >= level) & found.territory
-    parts, _count = ndimage.label(above, np.ones((3, 3)))
-    mask = np.isin(parts, np.setdiff1d(parts[found.own], 0))
-    if not mask.any():
-        return mask, 0.0
-    around = (
-        ndimage.binary_dilation(mask, np.ones((3, 3), np.bool_)) & found.territory & (mask | ~above)
-    )
-    # Each axis by itself: a pixel is as wide along a slope as |cos| + |sin| of its direction.
-    rise = sum(np.abs(np.gradient(heights, axis=a)) for a in (0, 1) if heights.shape[a] > 1)
-    part = np.clip(0.5 + (heights - level) / np.maximum(rise, 1e-12), 0, 1)
-    return mask, float(part[around].sum()) * found.pixel_nm[0] * found.pixel_nm[1]
-
-
-def _ferets(mask: Mask, pixel_nm: tuple[float, float]) -> tuple[float, float]:
-    """Return the largest and smallest distance of two parallel lines around pixels, in nm."""
-    places = np.argwhere(mask) * pixel_nm
-    if not len(places):
-        return 0.0, 0.0
-    angles = np.deg2rad(np.arange(0, 180, 3))
-    along = np.stack([np.sin(angles), np.cos(angles)])
-    # Between middles of pixels, and on both sides half a pixel.
-    wide = np.ptp(places @ along, axis=0) + np.hypot(*(along * np.array(pixel_nm)[:, None]))
-    return float(wide.max()), float(wide.min())
-
-
-def _middle(found: _Object, mask: Mask) -> tuple[float, float]:
-    inside = np.argwhere(mask if mask.any() else found.own).mean(0)
-    y, x = ((at + part.start) for at, part in zip(inside, found.box, strict=True))
-    return float(y * found.pixel_nm[0]), float(x * found.pixel_nm[1])
-
-
-def _between(mask: Mask, sure: Mask, pixel_nm: tuple[float, float]) -> float:
-    """Return the area of a mask that lies between its sure pixels, in nm^2."""
-    known = (mask & sure)[mask]
-    if not known.any():
-        return 0.0
-    angles = np.deg2rad(np.arange(0, 360, 6))
-    along = (np.argwhere(mask) * pixel_nm) @ np.stack([np.sin(angles), np.cos(angles)])
-    inside = (along <= along[known].max(0) + 1e-6 * max(pixel_nm)).all(1)
-    return float(inside.sum()) * pixel_nm[0] * pixel_nm[1]
-
-
-def _uncertain(mask: Mask, sure: Mask) -> float:
-    """Return the part of the outline of a mask that is not sure."""
-    from scipy import ndimage
-
-    outline = mask & ~ndimage.binary_erosion(mask)
-    return float((outline & ~sure).sum() / outline.sum()) if outline.any() else 1.0
-
-
-def _feature(found: _Object, seen: _Seen, again: list[_Seen]) -> Feature:
+def _feature(found: Object, seen: Seen, again: list[Seen]) -> Feature:
     raw, corrected = _width(seen.raw), _width(seen.corrected)
     added = raw - corrected
     least = seen.corrected if seen.certain is None else seen.certain
