@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,7 @@ import numpy.typing as npt
 from napari_deconv.restoration.restorer import Step
 
 from .gradient_descent import ENOUGH_PIXELS, Data, Descent, eroded_frames, loss_of, moved, reopened
-
-if TYPE_CHECKING:
-    from .gradient_tip import GradientTip
+from .gradient_settings import GradientTip
 
 Double = npt.NDArray[np.float64]
 

@@ -25,16 +25,16 @@ from __future__ import annotations
 import os
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_deconv.imaging.value import Value, require, require_number
+from napari_deconv.imaging.value import require, require_number
 from napari_deconv.restoration.restorer import Step, ended
 
 from .gradient_choice import Finder
 from .gradient_descent import data_of, eroded_frames, on_its_top, smoothed
+from .gradient_settings import GradientTip
 from .height_map import checked_heights
 from .tips import Tip
 
@@ -44,57 +44,6 @@ Double = npt.NDArray[np.float64]
 
 #: A tip that takes less off the images, as a part of their range and of the noise, is no tip.
 LEAST_TAKEN, LEAST_OF_NOISE = 0.01, 0.1
-
-
-@dataclass(frozen=True)
-class GradientTip(Value):
-    """How the tip is estimated from images by gradient descent.
-
-    Parameters
-    ----------
-    shape : tuple of int, (Y, X)
-        Pixels of the tip, odd.
-    starts : int
-        Tips to start from: paraboloids, cones, double tips, random ones, a flat one.
-    steps : int
-        Of the descent, from each start that is looked at closely.
-    symmetric : bool
-        Whether the tip is the same when turned by half a turn.
-    weight_decays : tuple of float
-        Pulls towards a flat tip that are tried: of each height, a tenth of this in each step.
-    seed : int
-        Of all that is random.
-
-    Raises
-    ------
-    InputError
-        If one of them cannot be.
-    """
-
-    shape: tuple[int, int] = (15, 15)
-    starts: int = 16
-    steps: int = 200
-    symmetric: bool = False
-    weight_decays: tuple[float, ...] = (1e-3, 1e-2, 3e-2)
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        sides = tuple(self.shape)
-        require(
-            len(sides) == 2 and all(isinstance(n, int) and n >= 3 and n % 2 for n in sides),
-            f"The tip has two odd sides of 3 pixels or more, not {self.shape}",
-        )
-        object.__setattr__(self, "shape", sides)
-        for name, value, least in (("starts", self.starts, 1), ("steps", self.steps, 20)):
-            require(
-                isinstance(value, int) and value >= least,
-                f"The number of {name} must be a whole number from {least}, not {value}",
-            )
-        require(isinstance(self.seed, int) and self.seed >= 0, "The seed is a number from 0")
-        require(len(self.weight_decays) > 0, "At least one weight decay must be tried")
-        for decay in self.weight_decays:
-            require_number("A weight decay", decay, least=0)
-            require(decay < 1, f"A weight decay is below 1, not {decay:g}")
 
 
 def gradient_tip(
