@@ -1,4 +1,4 @@
-"""The loop of `afm.gradient_descent`: how far an opening is from the images, and which way it falls.
+"""The loop of `afm.gradient_descent`: how far an opening is from images, and which way it falls.
 
 With d the place of the tip that wins the dilation at x, and e the one that wins the erosion at
 x - d, the opening there is O(x) = I(x - d + e) - T(e) + T(d). So what O(x) pulls at is T(d), and
