@@ -37,6 +37,7 @@ from napari_deconv.ui.height_layers import layers_of_heights, pixel_nm_of, z_uni
 from napari_deconv.ui.heights_panel import HeightsChoice, PreparingPanel
 from napari_deconv.ui.samples import simulated_afm
 from napari_deconv.ui.tip_panel import TipLayer, TipPanel
+from napari_deconv.ui.tip_views import SweepView, TipProfile
 
 PIXEL = (1.0, 1.5)
 CONE = SphereCone(4.0, 30.0)
@@ -374,3 +375,16 @@ def test_pixels_of_metadata_are_taken(viewer: Any) -> None:
     assert pixel_nm_of(layer) == (2.5, 2.5)
     assert z_unit_of(layer) == "um"
     assert pixel_nm_of(Image(image())) is None
+
+
+def test_profile_and_sweep_are_drawn(qtbot: QtBot) -> None:
+    profile, sweep = TipProfile(), SweepView()
+    for view in (profile, sweep):
+        qtbot.addWidget(view)
+        view.resize(300, 120)
+    empty = [view.grab().toImage() for view in (profile, sweep)]
+    profile.setValue(tip_of(CONE, PIXEL, 6.0, (40, 48)), "cone")
+    sweep.setValue((0.1, 0.2, 0.4), (3.0, 0.5, 0.4), 0.2)
+    assert [view.grab().toImage() for view in (profile, sweep)] != empty
+    assert profile.grab().toImage() != empty[0]
+    assert sweep.grab().toImage() != empty[1]
