@@ -168,8 +168,15 @@ def test_a_tip_is_estimated_and_taken(dock: AfmDock, qtbot: QtBot) -> None:
     assert "tip estimated" in dock.running.state.text()
     assert dock.tip.value() == TipLayer("tip of pillars")
     dock.reconstruct()
+    # What is chosen meanwhile changes nothing of where the result lies, and what it is called.
+    dock.viewer.add_layer(heights_layer(2 * image(), name="other", translate=(50.0, 0.0)))
+    dock.heights.layer.setCurrentText("other")
     run(dock, qtbot)
-    assert "pillars surface" in dock.viewer.layers
+    surface = dock.viewer.layers["pillars surface"]
+    np.testing.assert_array_equal(surface.translate, (5.0, 7.0))
+    # The recipe tells how the tip of the layer came to be, so that a command can repeat it.
+    recipe = SurfaceRecipe.from_dict(surface.metadata["napari_deconv"]["recipe"])
+    assert recipe.tip == BlindTip((7, 7))
 
 
 def test_with_noise_thresholds_are_swept_and_the_choice_shown(dock: AfmDock, qtbot: QtBot) -> None:

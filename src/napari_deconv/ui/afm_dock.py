@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from napari.layers import Labels
+from napari.layers import Image, Labels
 from napari.viewer import Viewer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
@@ -15,6 +15,7 @@ from napari_deconv.afm.tips import Tip, centred_tip
 from napari_deconv.imaging.value import InputError, require
 from napari_deconv.restoration.restorer import Step
 from napari_deconv.surfaces import (
+    AnyTip,
     Surface,
     SurfaceRecipe,
     TipFile,
@@ -151,6 +152,7 @@ class AfmDock(Dock):
         """
         value = self.tip.value()
         if isinstance(value, TipLayer):
+            require(value.name in self.viewer.layers, f"There is no layer {value.name!r} any more")
             layer = self.viewer.layers[value.name]
             pixel = height_layers.pixel_nm_of(layer) or self.heights.value().pixel_nm
             return centred_tip(height_layers.tip_of_layer(layer), pixel)
@@ -190,51 +192,58 @@ class AfmDock(Dock):
         """Reconstruct all frames with the tip as it stands."""
 
         def begin() -> None:
-            tip = self.known_tip()
+            tip, source = self.known_tip(), self.source.layer()
             heights = self.source.height_map()
             given = fitted_tip(tip, heights) if isinstance(tip, Tip) else None
-            value = self.tip.value()
-            recipe = SurfaceRecipe(
-                TipFile(value.name) if isinstance(value, TipLayer) else value,
-                self.preparing.value(),
-                z_unit=self.heights.unit.currentText(),
-            )
-            self._start(partial(reconstructing, heights, recipe, given), self._reconstructed)
+            unit = self.heights.unit.currentText()
+            recipe = SurfaceRecipe(self._named_tip(), self.preparing.value(), z_unit=unit)
+            then = partial(self._reconstructed, source)
+            self._start(partial(reconstructing, heights, recipe, given), then)
 
         self._told(begin)
 
-    def _reconstructed(self, made: Surface) -> None:
+    def _named_tip(self) -> AnyTip:
+        """Return the tip as a recipe names it: of a layer, how it was estimated, or its name."""
+        value = self.tip.value()
+        if not isinstance(value, TipLayer):
+            return value
+        how = height_layers.origin_of_tip(self.viewer.layers[value.name])
+        return TipFile(f"layer {value.name}") if how is None else SurfaceRecipe.from_dict(how).tip
+
+    def _reconstructed(self, source: Image, made: Surface) -> None:
         self.made = made
         results = {"surface": made.surface.heights_nm, "residual": made.residual_nm}
         if made.recipe.steps:
             results["prepared"] = made.prepared.heights_nm
         entry = {"recipe": made.recipe.to_dict()}
-        source = self.source.layer()
-        for layer in height_layers.result_layers(
-            source, source.name, {**results, "certain": made.certain}, entry
-        ):
+        self._lay(source, {**results, "certain": made.certain}, entry)
+        self.profile.setValue(made.tip, self.tip.kind.currentText())
+        self._say("; ".join([*made.notes, f"{made.certain.mean():.0%} of it is certain"]))
+        self._ended("done", complete=True)
+
+    def _lay(self, source: Image, results: dict[str, Any], entry: dict[str, Any]) -> None:
+        """Lay results over the layer that they are of; those of an earlier run give way."""
+        for layer in height_layers.result_layers(source, source.name, results, entry):
             if layer.name in self.viewer.layers:
                 self.viewer.layers.remove(layer.name)
             self.viewer.add_layer(layer)
-        self.profile.setValue(made.tip, self.tip.kind.currentText())
-        self._say("; ".join([*made.notes, f"{made.certain.mean():.0%} of it is certain"]))
-        self.keep.setEnabled(True)
-        self._ended("done", complete=True)
 
     def estimate(self) -> None:
         """Estimate the tip from all frames, and take it from then on."""
 
         def begin() -> None:
-            recipe = SurfaceRecipe(self.tip.value(), self.preparing.value())  # type: ignore[arg-type]
-            self._start(partial(estimating, self.source.height_map(), recipe), self._estimated)
+            recipe = SurfaceRecipe(self._named_tip(), self.preparing.value())
+            then = partial(self._estimated, self.source.layer().name)
+            self._start(partial(estimating, self.source.height_map(), recipe), then)
 
         self._told(begin)
 
-    def _estimated(self, found: Estimate) -> None:
-        name = f"tip of {self.source.layer().name}"
+    def _estimated(self, source: str, found: Estimate) -> None:
+        name = f"tip of {source}"
         if name in self.viewer.layers:
             self.viewer.layers.remove(name)
-        layer = height_layers.tip_layer(found.tip.heights_nm, found.tip.pixel_nm, name)
+        tip, how = found.tip, found.recipe.to_dict()
+        layer = height_layers.tip_layer(tip.heights_nm, tip.pixel_nm, name, how)
         layer.visible = False
         self.viewer.add_layer(layer)
         if found.sweep is not None:
@@ -267,16 +276,13 @@ class AfmDock(Dock):
 
         def begin() -> None:
             made = self._made("its tip is taken for a PSF")
-            self._start(partial(as_convolutions, made), self._compared)
+            then = partial(self._compared, self.source.layer())
+            self._start(partial(as_convolutions, made), then)
 
         self._told(begin)
 
-    def _compared(self, results: dict[str, Any]) -> None:
-        source = self.source.layer()
-        for layer in height_layers.result_layers(source, source.name, results, {}):
-            if layer.name in self.viewer.layers:
-                self.viewer.layers.remove(layer.name)
-            self.viewer.add_layer(layer)
+    def _compared(self, source: Image, results: dict[str, Any]) -> None:
+        self._lay(source, results, {})
         self._ended("restored as convolutions: approximations, for comparison", complete=True)
 
     def _made(self, why: str) -> Surface:

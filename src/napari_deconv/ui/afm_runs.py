@@ -27,11 +27,12 @@ from napari_deconv.surfaces import (
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """A tip that was estimated, a sweep of thresholds if there was one, and a word on both."""
+    """A tip that was estimated, a sweep of thresholds if there was one, a word on both, and how."""
 
     tip: Tip
     sweep: Sweep | None
     words: str
+    recipe: SurfaceRecipe
 
 
 def reconstructing(
@@ -56,7 +57,7 @@ def estimating(heights: HeightMap, recipe: SurfaceRecipe) -> Generator[Step, Non
         words = fit_tip(tip).in_words()
     except InputError:
         words = "no cone fits the tip"
-    return Estimate(tip, sweep, f"tip estimated: {words}; noise {noise:.2g} nm")
+    return Estimate(tip, sweep, f"tip estimated: {words}; noise {noise:.2g} nm", recipe)
 
 
 def measuring(

@@ -145,9 +145,12 @@ def height_limits(values: npt.NDArray[Any]) -> tuple[float, float]:
 
 
 def tip_layer(
-    heights_nm: npt.NDArray[np.float64], pixel_nm: tuple[float, float], name: str
+    heights_nm: npt.NDArray[np.float64],
+    pixel_nm: tuple[float, float],
+    name: str,
+    how: dict[str, Any] | None = None,
 ) -> Image:
-    """Return a layer of a tip; where there is no tip it is as deep as anywhere."""
+    """Return a layer of a tip, and how it was estimated; where there is none it is deep."""
     there = np.isfinite(heights_nm)
     shown = np.where(there, heights_nm, heights_nm[there].min())
     return Image(
@@ -157,8 +160,14 @@ def tip_layer(
         units=("nm", "nm"),
         axis_labels=("y", "x"),
         colormap=COLORMAP,
-        metadata={"z_unit": "nm", KEY: {TIP: heights_nm}},
+        metadata={"z_unit": "nm", KEY: {TIP: heights_nm, "recipe": how}},
     )
+
+
+def origin_of_tip(layer: Image) -> dict[str, Any] | None:
+    """Return the recipe by which the tip in a layer was estimated; None where nothing tells."""
+    found: dict[str, Any] | None = layer.metadata.get(KEY, {}).get("recipe")
+    return found
 
 
 def tip_of_layer(layer: Image) -> npt.NDArray[np.float64]:
