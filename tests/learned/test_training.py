@@ -24,6 +24,7 @@ from napari_deconv.learned.designs import inverse_design
 from napari_deconv.learned.inputs import INVERSE_CHANNELS
 from napari_deconv.learned.losses import loss_of
 from napari_deconv.learned.model_file import Model
+from napari_deconv.learned.nets import half_precision
 from napari_deconv.learned.pairs import (
     Light,
     Pair,
@@ -131,7 +132,7 @@ def test_it_learns(psf: Psf, engine: Engine) -> None:
 
 def _loss_before(sample: Sample) -> float:
     first, truth = torch.tensor(sample.channels[None, :1]), torch.tensor(sample.truth[None, None])
-    return float(loss_of(first, truth))
+    return float(loss_of(first, truth, error=torch.tensor([sample.error])))
 
 
 @pytest.mark.parametrize("laplace", [False, True])
@@ -194,7 +195,7 @@ def test_it_stops_where_it_gets_no_better(
 def _worse_each_time() -> Callable[..., torch.Tensor]:
     values = iter(range(1, 1000))
 
-    def loss(out: torch.Tensor, truth: torch.Tensor, kind: str) -> torch.Tensor:
+    def loss(out: torch.Tensor, *others: object) -> torch.Tensor:
         return out.sum() * 0 + float(next(values))
 
     return loss
@@ -205,11 +206,11 @@ def test_a_loss_that_is_no_number_is_told(
 ) -> None:
     monkeypatch.setattr(module, "LOOK_EVERY", 1)
     losses = iter([1.0, 1.0, 1.0, 1.0, math.nan])
-    monkeypatch.setattr(module, "loss_of", lambda out, truth, kind: out.sum() * 0 + next(losses))
+    monkeypatch.setattr(module, "loss_of", lambda out, *_: out.sum() * 0 + next(losses))
     steps, model = followed(run(psf, engine, SHORT))
     assert steps[-1].note.startswith("the loss is no number any more: stopped, the best before")
     assert model.card.steps == 2
-    monkeypatch.setattr(module, "loss_of", lambda out, truth, kind: out.sum() * math.nan)
+    monkeypatch.setattr(module, "loss_of", lambda out, *_: out.sum() * math.nan)
     with pytest.raises(InputError, match="The loss is no number before anything was learned"):
         ended(run(psf, engine, SHORT))
 
@@ -340,7 +341,7 @@ def test_other_losses_and_rates_learn(psf: Psf, engine: Engine, loss: str, rate:
         batch = batch_of([sample_of(pair, psf, design, engine)], torch.device("cpu"))
         with torch.no_grad():
             out = design.network()(batch.channels, batch.psf)
-        before.append(float(loss_of(out, batch.truth, loss)))
+        before.append(float(loss_of(out, batch.truth, loss, batch.error)))
     assert min(losses) < 0.97 * np.mean(before)
 
 
@@ -382,3 +383,26 @@ def test_recordings_that_do_not_belong_together_are_told() -> None:
         twin_of(image, image, 1.0, 20.0, Camera())
     with pytest.raises(InputError, match="One twin is not enough"):
         Lessons([Psf(np.ones((1, 1, 1)))], LIGHT, twins=[twin_of(image, image, 1.0, 1.0, Camera())])
+
+
+def test_a_decibel_counts_alike_in_bright_and_in_dim_pairs() -> None:
+    """An error is held against that of the best state that went in, where there is one."""
+    truth = torch.rand(2, 1, 4, 8, 8)
+    out = truth + torch.tensor([0.1, 0.001]).reshape(2, 1, 1, 1, 1)
+    error = torch.tensor([1e-2, 1e-6])
+    alike = [
+        float(loss_of(out[n : n + 1], truth[n : n + 1], error=error[n : n + 1])) for n in (0, 1)
+    ]
+    assert alike == pytest.approx([math.log(2)] * 2, rel=0.15)
+    unknown = float(loss_of(out[1:], truth[1:], error=torch.tensor([math.nan])))
+    assert unknown == pytest.approx(float(loss_of(out[1:], truth[1:])))
+
+
+def test_thin_patches_are_not_convolved_in_short_numbers(psf: Psf) -> None:
+    """There, gradients came from memory that nobody wrote."""
+    network = inverse_design(psf, first=4).network()
+    for sides, is_short in (((16, 48, 48), True), ((4, 48, 48), False), ((16, 12, 48), False)):
+        schedule = Schedule(shape=sides, patch=sides)
+        trainer = module.Trainer(network, schedule, [], [], torch.device("cpu"))
+        short = trainer._half()
+        assert short == (half_precision(torch.device("cpu")) if is_short else None)

@@ -147,7 +147,7 @@ def test_the_manifest_is_valid_and_every_command_loads() -> None:
     assert contributions.widgets
     assert contributions.writers
     assert contributions.readers
-    assert len(contributions.sample_data or []) == 3
+    assert len(contributions.sample_data or []) == 4
     assert "napari/layers/filter" in (contributions.menus or {})
     top = MANIFEST.parents[2] / "napari.yaml"
     if top.is_symlink():

@@ -141,10 +141,11 @@ def _wave_options(psfs: list[Optics]) -> list[str] | None:
 
 
 def _options(value: object, names: tuple[str, ...]) -> list[str]:
-    given = [(name, getattr(value, name)) for name in names]
-    return [
-        word
-        for name, setting in given
-        if setting is not None
-        for word in ("--" + name.replace("_", "-"), str(setting))
-    ]
+    given = [(name.replace("_", "-"), getattr(value, name)) for name in names]
+    words: list[str] = []
+    for name, setting in given:
+        if isinstance(setting, bool):
+            words.append(f"--{name}" if setting else f"--no-{name}")
+        elif setting is not None:
+            words += [f"--{name}", str(setting)]
+    return words

@@ -31,6 +31,8 @@ LOOK_EVERY = 50
 PLATEAU = 4
 #: Part of chi-squared, which is 1 at its best, in the loss of a patch that was recorded.
 BLURRED_SHARE = 0.1
+#: Least side of a patch on the coarsest level, in its own voxels, to convolve in short numbers.
+LEAST_SIDE = 4
 #: Part of a side, at each end, where a blurred output lacks the light from beyond.
 RIM = 8
 
@@ -122,10 +124,8 @@ class Trainer:
         batch = self._batch()
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
-        half = half_precision(self.device)
-        # Fourier transforms of half precision are not to be had.
-        is_mixed = half is not None and not self.network.holds_blur
-        with torch.autocast(self.device.type, half, enabled=is_mixed):
+        half = self._half()
+        with torch.autocast(self.device.type, half, enabled=half is not None):
             out = self.network(batch.channels, batch.psf)
         loss = self._loss(out.float(), batch)
         self.loss = float(loss.detach())
@@ -134,10 +134,22 @@ class Trainer:
         if not math.isfinite(self.loss):
             return self._stopped_by_a_loss()
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimizer.step()
+        size = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        if bool(torch.isfinite(size)):
+            self.optimizer.step()
         self.done += 1
         return self._look() if self.has_looked else ""
+
+    def _half(self) -> torch.dtype | None:
+        """Return the short numbers to convolve in, None where they are not to be had.
+
+        Fourier transforms have none. And torch 2.13 on a CPU takes gradients of short numbers from
+        memory that nobody wrote, where an image is 2 planes thin on the coarsest level.
+        """
+        sides = zip(self.schedule.patch, self.network.strides, strict=True)
+        if self.network.holds_blur or min(side // by for side, by in sides) < LEAST_SIDE:
+            return None
+        return half_precision(self.device)
 
     @property
     def has_looked(self) -> bool:
