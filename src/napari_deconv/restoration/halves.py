@@ -10,7 +10,8 @@ and v the two estimates less their means, the best iteration is that with the la
 the energy of the object that is in both, less the energy of the noise that is in each. Where there
 is much light, Richardson-Lucy goes on to sharpen beyond the object, in both halves alike. So it is
 also looked at how well each blurred estimate explains the counts of the other half: not much longer
-than that gets better is there anything to be gained.
+than that gets better is there anything to be gained. And where a few dim points are all there is,
+noise outweighs them in J from the start: so not much sooner either.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ MOST_VOXELS = 1 << 20
 #: Iterations without a better J after which none is expected: at the least, and as a part of those
 #: that led to the best.
 PATIENCE, PATIENCE_PART = 6, 0.5
-#: Iterations are worth doing up to so many times those that explain the other half best: it tells
-#: of the blurred object, which is done sooner than the object.
+#: Iterations are no more than so many times those that explain the other half best, which tells of
+#: the blurred object, and no fewer than that part of them.
 BEYOND = 2.5
 
 
@@ -94,7 +95,8 @@ class Agreement:
     def best(self) -> int:
         """Iterations after which they agreed best; 1 at the least."""
         explained = max(int(np.argmin(self.missed)), 1)
-        return min(int(np.argmax(self.values)) + 1, math.ceil(BEYOND * explained))
+        agreed = int(np.argmax(self.values)) + 1
+        return int(np.clip(agreed, explained / BEYOND, math.ceil(BEYOND * explained)))
 
     @property
     def is_over(self) -> bool:
