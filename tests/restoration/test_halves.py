@@ -155,3 +155,23 @@ def test_images_without_structure_come_through(image: Double) -> None:
 def test_the_automatic_stop_is_on_or_off() -> None:
     with pytest.raises(InputError, match="on or off"):
         RichardsonLucy(automatic_stop=0.1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 250.0])
+def test_the_unit_of_an_image_changes_nothing(scale: float) -> None:
+    _, observation = simulated("filaments", 100, 7)
+    scaled = observe(
+        observation.image * np.float32(scale), observation.psf, observation.background * scale
+    )
+    counts = [
+        list(RichardsonLucy.automatic().steps(seen, open_engine("cpu")))[-1].done
+        for seen in (observation, scaled)
+    ]
+    assert abs(counts[0] - counts[1]) <= 0.2 * counts[0]
+
+
+def test_an_image_of_fractions_without_noise_is_taken_for_bright() -> None:
+    image = np.zeros((6, 12, 12), np.float32)
+    image[2:4, 4:8, 5:9] = 0.7
+    first, second = dealt(observe(image, Psf(np.ones((1, 1, 1))), 0.0))
+    assert np.abs(first.image - second.image).max() < 0.1

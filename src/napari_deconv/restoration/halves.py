@@ -29,6 +29,8 @@ from .restorer import Observation
 
 #: An image larger than this is looked at in its brightest part of about so many voxels.
 MOST_VOXELS = 1 << 20
+#: Photons in the brightest voxel of an image that is none of counts, and shows no noise.
+MANY = 1000.0
 #: Iterations without a better J after which none is expected: at the least, and as a part of those
 #: that led to the best.
 PATIENCE, PATIENCE_PART = 6, 0.5
@@ -40,7 +42,8 @@ BEYOND = 2.5
 def dealt(observation: Observation, seed: int = 0) -> tuple[Observation, Observation]:
     """Return two observations with half of the photons each, of an image or its brightest part.
 
-    Where the noise does not tell what a photon is, a count is taken for one.
+    Where the noise does not tell what a photon is, a count is taken for one; and where there are no
+    counts, but fractions, the brightest voxel for many.
 
     Parameters
     ----------
@@ -49,7 +52,7 @@ def dealt(observation: Observation, seed: int = 0) -> tuple[Observation, Observa
         The same deals them out alike.
     """
     seen = _brightest(observation)
-    camera = camera_of(seen.image, read_noise=0.0) or Camera(1.0, 0.0, 0.0)
+    camera = camera_of(seen.image, read_noise=0.0) or _supposed(seen.image)
     # Counts are not below 0, and neither is what is subtracted from them.
     offset = min(max(camera.offset, 0.0), seen.background)
     camera = replace(camera, offset=offset)
@@ -66,6 +69,12 @@ def dealt(observation: Observation, seed: int = 0) -> tuple[Observation, Observa
 
     first, second = thinned(seen.image, camera, 0.5, random=random)
     return half(first), half(second)
+
+
+def _supposed(image: Float) -> Camera:
+    """Return the camera that is supposed where noise tells of none."""
+    are_counts = bool((image == np.rint(image)).all()) or not image.any()
+    return Camera(1.0 if are_counts else float(image.max()) / MANY, 0.0, 0.0)
 
 
 class Agreement:
