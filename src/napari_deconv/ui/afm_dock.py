@@ -171,7 +171,14 @@ class AfmDock(Dock):
             self.live.stop()
             self._say(f"<b>{error}</b>")
             return
-        self.live.request(lambda: self._surface(wish))
+        if self.live.running or not self._surface.is_quick(wish):
+            self.live.request(lambda: self._surface(wish))
+            return
+        self.live.stop()  # what was asked before is not to come after this
+        try:
+            self.live.ready.emit(self._surface(wish))
+        except InputError as error:
+            self.live.ready.emit(error)
 
     def _show_live(self, live: Live | InputError) -> None:
         if isinstance(live, InputError):
