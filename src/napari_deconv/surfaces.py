@@ -23,11 +23,8 @@ from napari_deconv.afm.height_map import HeightMap
 from napari_deconv.afm.morphology import (
     SAME_HEIGHT,
     certain,
-    dilate_by_paraboloid,
-    dilated,
-    erode_by_paraboloid,
-    eroded,
-    radii_of,
+    dilation,
+    erosion,
     tip_for,
 )
 from napari_deconv.afm.preparing import Denoise, Preparation, noise_nm, prepared
@@ -172,19 +169,14 @@ def reconstruction(
     """
     found = yield from prepared_heights(heights, recipe)
     flat, noise = found.heights, found.noise_nm
-    values, radii = flat.heights_nm, None
-    if tip is not None:
-        tip = fitted_tip(tip, flat)
-    else:
+    values = flat.heights_nm
+    shape = recipe.tip if tip is None and isinstance(recipe.tip, SHAPES) else None
+    if tip is None:
         tip = yield from found_tip(found, recipe)
-        radii = radii_of(recipe.tip) if isinstance(recipe.tip, SHAPES) else None
-    if radii is not None:
-        yield Step(0, 1, "reconstructing")
-        surface = erode_by_paraboloid(values, radii, flat.pixel_nm)
-        again = dilate_by_paraboloid(surface, radii, flat.pixel_nm)
     else:
-        surface = yield from eroded(values, tip.heights_nm)
-        again = yield from dilated(surface, tip.heights_nm)
+        tip = fitted_tip(tip, flat)
+    surface = yield from erosion(values, tip, shape)
+    again = yield from dilation(surface, tip, shape)
     residual = values - again
     # What rounding leaves is nothing.
     residual[residual < SAME_HEIGHT * max(flat.range_nm, 1e-300)] = 0.0

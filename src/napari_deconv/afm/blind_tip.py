@@ -185,13 +185,20 @@ def estimated(
         If the image is flat, no image, or smaller than the tip.
     """
     require_number("The noise in nm", noise_nm, least=0)
-    if settings.threshold_nm is None and noise_nm > 0:
-        thresholds = [k * noise_nm for k in THRESHOLDS]
+    thresholds = thresholds_of(settings, noise_nm)
+    if thresholds:
         sweep = yield from swept(heights, pixel_nm, settings, thresholds, start=start)
         return sweep.tip
     frames, tip = _checked(heights, settings, start)
     yield from _estimated(frames, tip, settings.by, settings.threshold_nm or 0.0)
     return Tip(tip, pixel_nm)
+
+
+def thresholds_of(settings: BlindTip, noise_nm: float) -> list[float]:
+    """Return the thresholds in nm to choose from; none where one is set, or there is no noise."""
+    if settings.threshold_nm is not None or noise_nm <= 0:
+        return []
+    return [k * noise_nm for k in THRESHOLDS]
 
 
 def swept(

@@ -194,10 +194,37 @@ def reconstructed(image: Double, shape: TipShape, pixel_nm: tuple[float, float])
     shape : TipShape
     pixel_nm : tuple of float, (y, x)
     """
+    return ended(erosion(image, tip_for(shape, image, pixel_nm), shape))
+
+
+def erosion(
+    image: Double, tip: Tip, shape: TipShape | None = None
+) -> Generator[Step, None, Double]:
+    """Erode by a tip; in linear time where it is known to be a paraboloid along the axes.
+
+    Parameters
+    ----------
+    image : ndarray of float64, (Y, X) or (T, Y, X)
+    tip : Tip
+    shape : TipShape, optional
+        What the tip is on the pixels of the image.
+    """
     radii = radii_of(shape)
-    if radii is not None:
-        return erode_by_paraboloid(image, radii, pixel_nm)
-    return ended(eroded(image, tip_for(shape, image, pixel_nm).heights_nm))
+    if radii is None:
+        return (yield from eroded(image, tip.heights_nm))
+    yield Step(0, 1, "reconstructing")
+    return erode_by_paraboloid(image, radii, tip.pixel_nm)
+
+
+def dilation(
+    surface: Double, tip: Tip, shape: TipShape | None = None
+) -> Generator[Step, None, Double]:
+    """Dilate by a tip; see `erosion`."""
+    radii = radii_of(shape)
+    if radii is None:
+        return (yield from dilated(surface, tip.heights_nm))
+    yield Step(0, 1, "imaging again")
+    return dilate_by_paraboloid(surface, radii, tip.pixel_nm)
 
 
 def tip_for(shape: TipShape, image: Double, pixel_nm: tuple[float, float]) -> Tip:
@@ -207,7 +234,7 @@ def tip_for(shape: TipShape, image: Double, pixel_nm: tuple[float, float]) -> Ti
     return tip_of(shape, pixel_nm, depth, (rows, columns))
 
 
-def radii_of(shape: TipShape) -> tuple[float, float] | None:
+def radii_of(shape: TipShape | None) -> tuple[float, float] | None:
     """Return the radii along y and x of a paraboloid that lies along the axes; else None."""
     if isinstance(shape, Paraboloid):
         return shape.radius_nm, shape.radius_nm

@@ -186,6 +186,7 @@ def measure(
 ) -> None:
     """Measure objects: heights, widths and areas without what the tip has added, with errors."""
     from napari_deconv.afm.features import features_csv, measured, segmented
+    from napari_deconv.files.whole import write_whole
     from napari_deconv.surfaces import reconstruction
 
     require_free(output, overwrite=overwrite)
@@ -197,10 +198,7 @@ def measure(
     found = followed(
         measured(values, marked, made.tip, noise_nm=made.noise_nm, certainty=made.certain), STOPPED
     )
-    try:
-        output.write_text(features_csv(found), encoding="utf-8", newline="")
-    except OSError as error:
-        raise InputError(f"{output} cannot be written: {error.strerror}") from error
+    write_whole(output, features_csv(found).encode(), "The table")
     _say_tip(made.tip)
     say(f"Wrote {output}: {len(found)} objects")
 

@@ -10,6 +10,7 @@ from qtpy.QtCore import QObject
 
 from napari_deconv.afm.features import features_csv
 from napari_deconv.afm.tips import Tip
+from napari_deconv.files.whole import write_whole
 from napari_deconv.imaging.value import InputError, require
 from napari_deconv.surfaces import Surface, SurfaceRecipe, write_surface, write_tip
 
@@ -76,14 +77,14 @@ class AfmKeeping(QObject):
         def write() -> None:
             target = Path(path)
             require(overwrite or not target.exists(), f"{target.name} exists already")
-            _write(target, features_csv(self._table.value()))
+            write_whole(target, features_csv(self._table.value()).encode(), "The table")
             show_info(f"Exported {target}")
 
         told(write)
 
     def save_recipe(self, path: str) -> None:
         """Write the recipe as it stands."""
-        told(lambda: _write(Path(path), self.recipe().to_json(indent=2)))
+        told(lambda: write_whole(path, self.recipe().to_json(indent=2).encode(), "The recipe"))
 
     def load_recipe(self, path: str) -> None:
         """Show a recipe of a file."""
@@ -96,10 +97,3 @@ class AfmKeeping(QObject):
             self.show(SurfaceRecipe.from_json(text))
 
         told(load)
-
-
-def _write(target: Path, text: str) -> None:
-    try:
-        target.write_text(text, encoding="utf-8", newline="")
-    except OSError as error:
-        raise InputError(f"{target} cannot be written: {error.strerror}") from error

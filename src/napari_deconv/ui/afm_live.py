@@ -14,7 +14,7 @@ from napari.layers import Image
 from napari.viewer import Viewer
 
 from napari_deconv.afm.height_map import HeightMap
-from napari_deconv.afm.morphology import erode_by_paraboloid, eroded, radii_of, tip_for
+from napari_deconv.afm.morphology import erosion, radii_of, tip_for
 from napari_deconv.afm.preparing import Preparation, noise_nm, prepare
 from napari_deconv.afm.tips import Tip, TipShape
 from napari_deconv.restoration.restorer import ended
@@ -92,19 +92,16 @@ class LiveSurface:
         if wish.tip is None:
             return Live(heights, noise, None, None)
         frame = replace(wish.frame, heights_nm=heights)
-        pixel = frame.pixel_nm
+        shape = None if isinstance(wish.tip, Tip) else wish.tip
         if isinstance(wish.tip, Tip):
             tip = fitted_tip(wish.tip, frame)
         else:
-            tip = tip_for(wish.tip, heights, pixel)
-            radii = radii_of(wish.tip)
-            if radii is not None:
-                return Live(heights, noise, tip, erode_by_paraboloid(heights, radii, pixel))
+            tip = tip_for(wish.tip, heights, frame.pixel_nm)
         touching = int(np.isfinite(tip.heights_nm).sum())
-        if touching * heights.size > MOST_WORK:
+        if radii_of(shape) is None and touching * heights.size > MOST_WORK:
             note = f"The tip covers {touching} pixels: too many to follow the sliders; press Run"
             return Live(heights, noise, tip, None, note)
-        return Live(heights, noise, tip, ended(eroded(heights, tip.heights_nm)))
+        return Live(heights, noise, tip, ended(erosion(heights, tip, shape)))
 
     def _prepared(self, wish: Wish) -> tuple[Double, float]:
         with self._lock:

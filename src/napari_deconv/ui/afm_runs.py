@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_deconv.afm.blind_tip import THRESHOLDS, BlindTip, Sweep, swept
+from napari_deconv.afm.blind_tip import BlindTip, Sweep, swept, thresholds_of
 from napari_deconv.afm.features import Feature, measured, segmented
 from napari_deconv.afm.height_map import HeightMap
 from napari_deconv.afm.tip_fit import fit_tip
@@ -47,8 +47,8 @@ def estimating(heights: HeightMap, recipe: SurfaceRecipe) -> Generator[Step, Non
     flat = yield from prepared_heights(heights, recipe)
     noise, sweep = flat.noise_nm, None
     wanted = recipe.tip
-    if isinstance(wanted, BlindTip) and wanted.threshold_nm is None and noise > 0:
-        thresholds = [k * noise for k in THRESHOLDS]
+    thresholds = thresholds_of(wanted, noise) if isinstance(wanted, BlindTip) else []
+    if isinstance(wanted, BlindTip) and thresholds:
         sweep = yield from swept(flat.heights.heights_nm, heights.pixel_nm, wanted, thresholds)
         tip = sweep.tip
     else:

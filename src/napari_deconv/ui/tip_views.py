@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QWidget
 
-from napari_deconv.afm.tips import Tip
+from napari_deconv.afm.tip_fit import profile
+from napari_deconv.afm.tips import Tip, reflected
 
 from .colors import AMBER
 
-Double = npt.NDArray[np.float64]
 MARGIN, TEXT = 8, 15
 
 
@@ -55,7 +54,8 @@ class TipProfile(QWidget):
             painter.drawText(self.rect().adjusted(4, 4, -4, -4), 0, "profile of the tip")
             painter.end()
             return
-        lines = [_profile(self._tip, axis) for axis in (0, 1)]
+        standing = reflected(self._tip)
+        lines = [(at, -heights) for at, heights in (profile(standing, axis) for axis in "yx")]
         wide = max(float(np.abs(at).max()) for at, _ in lines) or 1.0
         high = max(float(depth.max()) for _, depth in lines) or 1.0
         box = QRectF(MARGIN, TEXT + 2, self.width() - 2 * MARGIN, self.height() - 2 * TEXT - 6)
@@ -80,16 +80,6 @@ class TipProfile(QWidget):
         advance = painter.fontMetrics().horizontalAdvance(told)
         painter.drawText(self.width() - MARGIN - advance, self.height() - 4, told)
         painter.end()
-
-
-def _profile(tip: Tip, axis: int) -> tuple[Double, Double]:
-    """Return places beside the apex and depths of the tip as it stands, where there is tip."""
-    n = tip.shape[axis]
-    line = np.take(tip.heights_nm, tip.shape[1 - axis] // 2, 1 - axis)
-    at = -(np.arange(n) - n // 2) * tip.pixel_nm[axis]
-    there = np.isfinite(line)
-    order = np.argsort(at[there])
-    return at[there][order], -line[there][order]
 
 
 class SweepView(QWidget):
