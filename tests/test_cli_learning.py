@@ -173,6 +173,20 @@ def test_a_network_learns_from_recorded_pairs(run: Run, network: str) -> None:
     assert read_stack("out.ome.tif").data.shape == shapes[0]
 
 
+@pytest.mark.parametrize(("second", "told"), [("truth", "Pairs   "), ("again", "Recordings")])
+def test_each_volume_of_a_file_is_a_pair(run: Run, second: str, told: str) -> None:
+    for seed, folder in enumerate(("raw", second)):
+        Path(folder).mkdir()
+        data = np.random.default_rng(seed).poisson(20, (2, 3, 5, 30, 33))
+        data[..., 2, 10:20, 10:20] += 100
+        stack = Stack(data.astype(np.uint16), "TCZYX", Grid(spacing_um=SPACING))
+        write_stack(f"{folder}/a.ome.tif", stack, dtype="uint16")
+    words = ("train", "--raw", "raw", f"--{second}", second, *OPTICS, "--engine", "cpu")
+    code, said = run(*words, "-o", "m.safetensors")
+    assert code == 0, said
+    assert [line.split()[1] for line in said.splitlines() if line.startswith(told)] == ["6,"]
+
+
 def test_pairs_that_are_none_are_told(run: Run) -> None:
     words = ("train", "-o", "m.safetensors", "--raw", "raw", "--truth", "truth", *OPTICS)
     recorded(Path("raw"), (5, 30, 33))

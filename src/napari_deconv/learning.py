@@ -6,15 +6,15 @@ Nothing here needs torch until something is trained; where it is not installed, 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from napari_deconv.files.reading import read_stack
 from napari_deconv.imaging.camera import Camera, camera_of
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.region import region_around
@@ -29,6 +29,8 @@ from napari_deconv.tiling import background_of, background_of_block, read, sampl
 if TYPE_CHECKING:
     from napari_deconv.learned.model_file import Model
     from napari_deconv.learned.trainer import Schedule
+
+Made = TypeVar("Made", Pair, Twin)
 
 #: A stack stands for others up to so many times dimmer and brighter.
 SPREAD = 4.0
@@ -302,21 +304,6 @@ def _lit_regions(stack: Stack, level: float, seed: int) -> list[Any]:
     return sorted(lit, key=lambda region: -float(np.mean(region)))[:REGIONS]
 
 
-def repeats_of(first: Path, again: Path, camera: Camera) -> Twin:
-    """Return two files, each one volume or plane, that recorded the same sample twice.
-
-    Raises
-    ------
-    InputError
-        If they cannot be read, or do not belong together.
-    """
-    (counts, level), (other, its) = (_volume_of(path) for path in (first, again))
-    try:
-        return twin_of(counts, other, level, its, camera)
-    except InputError as error:
-        raise InputError(f"{first.name}: {error}") from error
-
-
 def pairs_in(raw: Path, truth: Path) -> list[tuple[Path, Path]]:
     """Return the files of two folders that belong together: those of the same name.
 
@@ -336,27 +323,61 @@ def pairs_in(raw: Path, truth: Path) -> list[tuple[Path, Path]]:
     return found
 
 
-def pair_of(raw: Path, truth: Path) -> Pair:
-    """Return a pair from two files, each one volume or plane.
+def pairs_of(raw: Stack, truth: Stack) -> list[Pair]:
+    """Return two stacks of the same sample as pairs: one for each channel and time.
 
     Raises
     ------
     InputError
         If they cannot be read, or do not belong together.
     """
-    (counts, level), (wanted, its) = (_volume_of(path) for path in (raw, truth))
-    try:
-        return given_pair(counts, wanted, level, its)
-    except InputError as error:
-        raise InputError(f"{raw.name}: {error}") from error
+    return _each(raw, truth, given_pair)
 
 
-def _volume_of(path: Path) -> tuple[Any, float]:
-    """Return the only volume or plane of a file, and its background."""
-    stack = read_stack(path)
-    places = list(stack.blocks())
+def repeats_of(first: Stack, again: Stack, camera: Camera) -> list[Twin]:
+    """Return two stacks that recorded the same sample: a twin for each channel and time.
+
+    Raises
+    ------
+    InputError
+        If they cannot be read, or do not belong together.
+    """
+    return _each(first, again, partial(twin_of, camera=camera))
+
+
+def volumes_of(first: Stack, second: Stack) -> Iterator[tuple[Any, Any, float, float]]:
+    """Yield the volumes or planes of two stacks that belong together, then their backgrounds.
+
+    Raises
+    ------
+    InputError
+        If the axes or the shapes differ.
+    """
+    names = (first.name, second.name)
+    # Two files of a pair have one name.
+    who = " and ".join(names) if names[0] != names[1] else f"{names[0]}: A pair"
     require(
-        len(places) == 1,
-        f"{stack.name} holds several channels or times; a file of a pair holds one volume",
+        first.shape == second.shape,
+        f"{who} must be of one shape, not {first.shape} and {second.shape}; crop or register them",
     )
-    return read(stack, places[0]), background_of_block(stack, places[0])
+    require(
+        first.axes == second.axes,
+        f"{who} must have the same axes, not {first.axes} and {second.axes}",
+    )
+    for place in first.blocks():
+        counts, other = (np.asarray(read(s, place), np.float32) for s in (first, second))
+        level, its = (background_of_block(s, place) for s in (first, second))
+        yield counts, other, level, its
+
+
+def _each(first: Stack, second: Stack, made_of: Callable[..., Made]) -> list[Made]:
+    """Return what is made of each two volumes; what is wrong is told with its place."""
+    made: list[Made] = []
+    places = list(first.blocks())
+    for volumes in volumes_of(first, second):
+        try:
+            made.append(made_of(*volumes))
+        except InputError as error:
+            number = f", volume {len(made) + 1} of {len(places)}" if len(places) > 1 else ""
+            raise InputError(f"{first.name}{number}: {error}") from error
+    return made

@@ -385,6 +385,13 @@ def test_recordings_that_do_not_belong_together_are_told() -> None:
         Lessons([Psf(np.ones((1, 1, 1)))], LIGHT, twins=[twin_of(image, image, 1.0, 1.0, Camera())])
 
 
+def test_volumes_and_planes_are_not_learned_from_together() -> None:
+    image = np.random.default_rng(0).random((3, 8, 8), np.float32)
+    volume, plane = (Pair(v, v, 0.0, 1.0) for v in (image, image[0]))
+    with pytest.raises(InputError, match="must be volumes or planes, not some of each"):
+        Lessons([Psf(np.ones((1, 1, 1)))], LIGHT, pairs=[volume, plane])
+
+
 def test_a_decibel_counts_alike_in_bright_and_in_dim_pairs() -> None:
     """An error is held against that of the best state that went in, where there is one."""
     truth = torch.rand(2, 1, 4, 8, 8)

@@ -21,6 +21,7 @@ from napari_deconv.ui.learn_dock import LearnDock
 from napari_deconv.ui.learn_panel import LearnChoice, LearnPanel
 from napari_deconv.ui.learn_runs import Judgement
 from napari_deconv.ui.learn_views import Losses, LossView, Pictures, PicturesView
+from napari_deconv.ui.pairs_panel import PairsPanel
 from napari_deconv.ui.source_panel import AGAIN, HALVES, LAYER, SourceChoice
 
 SPACING, UM = (0.2, 0.1, 0.1), ("um", "um", "um")
@@ -176,12 +177,35 @@ def test_the_panel_gives_back_what_it_is_given(qtbot: QtBot) -> None:
     for choice in (
         LearnChoice(path="a.safetensors"),
         LearnChoice("standard", None, "", "care"),
+        LearnChoice(source=SourceChoice(LAYER, "truth", more=(("b", "truth of b"), ("", "c")))),
+        LearnChoice(source=SourceChoice(AGAIN, "", 2, True)),
         LearnChoice("thorough", Camera(2.5, 99.0, 1.5), "b.safetensors"),
     ):
         panel.setValue(choice)
         assert panel.value() == choice
     panel.show_camera(Camera(3.0, 50.0))
     assert panel.value().camera == Camera(2.5, 99.0, 1.5)  # typed: it stays
+
+
+def test_pairs_are_added_and_removed_by_hand(qtbot: QtBot) -> None:
+    panel = PairsPanel()
+    qtbot.addWidget(panel)
+    panel.set_layers(["a", "b", "c"])
+    for _ in range(2):
+        with qtbot.waitSignal(panel.valueChanged):
+            panel.add_button.click()
+    assert panel.value() == (("", ""), ("", ""))
+    with qtbot.waitSignal(panel.valueChanged):
+        panel.rows[1].image.setCurrentText("a")
+    panel.rows[1].other.setCurrentText("b")
+    panel.set_layers(["a", "d"])
+    assert panel.rows[1].image.toolTip().startswith("a: An image as it was recorded")
+    assert panel.value() == (("", ""), ("a", "b"))  # none takes the place of what is gone
+    box = panel.rows[1].other
+    assert [box.itemText(i) for i in range(box.count())] == ["a", "d", "b"]
+    with qtbot.waitSignal(panel.valueChanged):
+        panel.rows[0].remove_button.click()
+    assert panel.value() == (("a", "b"),)
 
 
 def test_losses_follow_and_are_painted(qtbot: QtBot) -> None:
@@ -268,6 +292,102 @@ def test_layers_that_do_not_belong_together_are_told(dock: LearnDock, qtbot: QtB
     assert "cell and other must be of one shape, not (8, 64, 80) and (4, 9, 9)" in (
         dock.running.state.text()
     )
+
+
+@pytest.fixture
+def learned_from(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Return a table that is filled with what the training is given."""
+    found: dict[str, Any] = {}
+    train = learning.train
+
+    def noted(*values: Any, **named: Any) -> Any:
+        found.update(named)
+        return train(*values, **named)
+
+    monkeypatch.setattr(learning, "train", noted)
+    return found
+
+
+def add_mirrored(dock: LearnDock, name: str, data: Any) -> None:
+    """Add a layer, and what stands for its truth, or for a second recording: its mirror image."""
+    scale, units = (1.0, *SPACING)[-data.ndim :], ("pixel", *UM)[-data.ndim :]
+    for called, values in ((name, data), (f"{name} again", data[..., ::-1].copy())):
+        dock.viewer.add_layer(Image(values, name=called, scale=scale, units=units))
+
+
+@pytest.mark.parametrize(("source", "name"), [(LAYER, "pairs"), (AGAIN, "twins")])
+def test_several_layers_are_pairs_of_any_shapes(
+    dock: LearnDock, qtbot: QtBot, learned_from: dict[str, Any], source: str, name: str
+) -> None:
+    cell = dock.viewer.layers["cell"].data
+    add_mirrored(dock, "first", cell)
+    add_mirrored(dock, "smaller", cell[1:7, 5:45, 20:75])
+    add_mirrored(dock, "two", np.stack([cell, cell[:, ::-1]]))
+    more = (("smaller", "smaller again"), ("two", "two again"))
+    dock.image.choose("first")
+    chosen = SourceChoice(source, "first again", more=more)
+    dock.panel.setValue(replace(dock.panel.value(), source=chosen))
+    assert dock.panel.source.value() == chosen
+    dock.running.run_button.click()
+    settle(dock, qtbot)
+    assert dock.running.state.text().startswith("trained in "), dock.running.state.text()
+    shapes = [one.counts.shape for one in learned_from[name]]
+    assert shapes == [(8, 64, 80), (6, 40, 55), (8, 64, 80), (8, 64, 80)]
+
+
+def test_each_time_of_a_hyperstack_is_a_pair(
+    dock: LearnDock, qtbot: QtBot, learned_from: dict[str, Any]
+) -> None:
+    cell = dock.viewer.layers["cell"].data
+    add_mirrored(dock, "movie", np.stack([cell, cell[:, ::-1]]))
+    dock.image.choose("movie")
+    dock.panel.setValue(replace(dock.panel.value(), source=SourceChoice(LAYER, "movie again")))
+    dock.running.run_button.click()
+    settle(dock, qtbot)
+    assert dock.running.state.text().startswith("trained in "), dock.running.state.text()
+    first, second = learned_from["pairs"]
+    assert np.array_equal(first.counts, cell)
+    assert np.array_equal(second.counts, cell[:, ::-1])
+
+
+def test_layers_that_are_no_pairs_are_told(dock: LearnDock, qtbot: QtBot) -> None:
+    cell = dock.viewer.layers["cell"].data
+    add_mirrored(dock, "b", cell)
+    add_mirrored(dock, "movie", np.stack([cell, cell]))
+    dock.viewer.add_layer(Image(cell[1:], name="less", scale=SPACING, units=UM))
+    dock.viewer.add_points(np.zeros((1, 3)), name="dots")
+
+    def choose(*more: tuple[str, str], layer: str = "b again") -> None:
+        source = SourceChoice(LAYER, layer, more=more)
+        dock.panel.setValue(replace(dock.panel.value(), source=source))
+
+    for layer, pair, sentence in (
+        ("", ("b", "less"), "Choose the layer to learn from, beside the image"),
+        ("cell", ("b", "less"), "A pair is two layers; choose another one beside cell"),
+        ("b again", ("b", ""), "Choose both layers of each pair, or remove it"),
+        ("b again", ("b", "gone"), "There is no layer 'gone' to learn from; choose another one"),
+        ("b again", ("b", "dots"), "The layer 'dots' holds no image to learn from"),
+        ("b again", ("b again", "cell"), "b again and cell are a pair twice; remove one"),
+        ("b again", ("b", "movie"), "b and movie must be of one shape, not (8, 64, 80) and (2, 8,"),
+    ):
+        choose(pair, layer=layer)
+        assert sentence in dock.running.forecast.text()
+        assert not dock.running.run_button.isEnabled()
+    choose(("b", "less"))
+    dock.running.run_button.click()
+    settle(dock, qtbot)
+    sentence = "b and less must be of one shape, not (8, 64, 80) and (7, 64, 80); crop or register"
+    assert sentence in dock.running.state.text()
+
+
+def test_a_layer_that_is_gone_ends_no_restoration(dock: LearnDock, qtbot: QtBot) -> None:
+    add_mirrored(dock, "b", dock.viewer.layers["cell"].data)
+    dock.panel.setValue(replace(dock.panel.value(), source=SourceChoice(LAYER, "b again")))
+    Path(dock.panel.path.text()).touch()
+    dock.viewer.layers.remove("b again")
+    assert dock.running.forecast.text().startswith("There is no layer 'b again' to learn from")
+    assert not dock.running.run_button.isEnabled()
+    assert dock.restore_button.isEnabled()
 
 
 def test_advice_follows_light_doubt_and_misfit() -> None:

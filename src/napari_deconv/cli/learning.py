@@ -121,11 +121,12 @@ def train(
     known = {name: value for name, value in said.items() if value is not None}
     told = _told(stack, known, read_noise, photons, background, structures)
     light = told.light
-    pairs = [learning.pair_of(*pair) for pair in files] if truth is not None else []
-    twins = []
+    pairs, twins = [], []
+    if truth is not None:
+        pairs = [p for both in files for p in learning.pairs_of(*_stacks(both))]
     if again is not None:
         camera = told.camera or Camera(light.gain, light.offset, light.read_noise)
-        twins = [learning.repeats_of(*pair, camera) for pair in files]
+        twins = [t for both in files for t in learning.repeats_of(*_stacks(both), camera)]
     if halves:
         if stack is None:
             raise InputError("The photons of which stack? Give it with --like")
@@ -173,6 +174,16 @@ def _files(raw: Path | None, truth: Path | None, again: Path | None) -> list[tup
     if (raw is None) != (second is None):
         raise InputError("Recorded pairs need two folders: --raw and --truth, or --raw and --again")
     return learning.pairs_in(raw, second) if raw is not None and second is not None else []
+
+
+def _stacks(files: tuple[Path, Path]) -> tuple[Stack, Stack]:
+    """Return the stacks in two files, by the names of these."""
+    from dataclasses import replace
+
+    from napari_deconv.files.reading import read_stack
+
+    first, second = (replace(read_stack(path), name=path.name) for path in files)
+    return first, second
 
 
 def _and_more(psfs: list[Psf]) -> str:

@@ -76,6 +76,12 @@ class Lessons:
                 len(some) != 1,
                 f"One {name} is not enough: one is learned from and another one looked at",
             )
+        dimensions = [pair.counts.ndim for pair in self.pairs]
+        dimensions += [twin.counts.ndim for twin in self.twins]
+        require(
+            len(set(dimensions)) < 2,
+            "What is learned from must be volumes or planes, not some of each; leave one kind out",
+        )
         require(
             bool(self.twins) or not self.only_twins,
             "There is nothing to learn from: neither recorded twice nor simulated",

@@ -13,7 +13,6 @@ from napari.viewer import Viewer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_deconv.files.recipe import TrainedModel
-from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError, require
 from napari_deconv.pipeline import Restored
 from napari_deconv.restoration.restorer import Step
@@ -26,6 +25,7 @@ from .exchange import LEARN, exchange_of, wish_edit
 from .filling import Filling
 from .jobs import Job, Latest
 from .keeping import told
+from .learn_pairs import recorded_stacks
 from .learn_panel import LearnPanel
 from .learn_runs import (
     Judgement,
@@ -211,12 +211,15 @@ class LearnDock(Dock):
         """Say what a training will be, once the settings rest."""
         if self.busy:
             return
+        lesson = None
         try:
             lesson = self._lesson()
+            lesson = self._with_pairs(lesson)
         except (InputError, KeyError) as error:
             self.latest.stop()
             self.running.forecast.setText(str(error).strip("'"))
-            self._offer(False)
+            # A network that is there restores without what another one would learn from.
+            self._offer(False, restores=lesson is not None)
             return
         self.running.forecast.setText("...")
         self._offer(True)
@@ -238,17 +241,12 @@ class LearnDock(Dock):
         wanted = runs.Wanted(stack, source, Settings(engine=self.preferences.engine))
         place = layers.shown_point(self.viewer, layer, choice.axes)
         at = tuple(p for p, axis in zip(place, choice.axes, strict=True) if axis in "ZYX")
-        return Lesson(wanted, self.panel.value(), at, self._second())
+        return Lesson(wanted, self.panel.value(), at)
 
-    def _second(self) -> Stack | None:
-        """Return what is in the layer that is learned from, beside the image."""
-        name = self.panel.value().source.layer
-        if not name:
-            return None
-        require(name in self.viewer.layers, "Choose the layer to learn from, beside the image")
-        layer, choice = self.viewer.layers[name], self.image.value()
-        require(isinstance(layer, Image), f"The layer {name!r} holds no image to learn from")
-        return layers.stack_of_layer(layer, choice.axes, choice.grid)
+    def _with_pairs(self, lesson: Lesson) -> Lesson:
+        """Return what the panels describe with the layers that are learned from."""
+        source = lesson.choice.source
+        return replace(lesson, pairs=recorded_stacks(self.viewer, self.image.value(), source))
 
     def _show_promise(self, made: Promise | InputError) -> None:
         if isinstance(made, InputError):
@@ -265,12 +263,12 @@ class LearnDock(Dock):
         except InputError as error:
             self.verdict.setText(str(error))
 
-    def _offer(self, ready: bool) -> None:
-        """Offer what can be done now."""
+    def _offer(self, ready: bool, *, restores: bool = False) -> None:
+        """Offer what can be done now: all that is ready, or to restore alone."""
         busy = self.busy
         self.running.run_button.setEnabled(ready and not busy)
         path = Path(self.panel.value().path or ".").expanduser()
-        self.restore_button.setEnabled(ready and not busy and path.is_file())
+        self.restore_button.setEnabled((ready or restores) and not busy and path.is_file())
 
     @property
     def busy(self) -> bool:
@@ -282,7 +280,7 @@ class LearnDock(Dock):
     def train(self) -> None:
         """Train a network with what is chosen."""
         try:
-            lesson = self._lesson()
+            lesson = self._with_pairs(self._lesson())
         except (InputError, KeyError) as error:
             self._ended(str(error))
             return

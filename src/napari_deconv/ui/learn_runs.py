@@ -21,7 +21,7 @@ from napari_deconv.imaging.camera import Camera
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import require
-from napari_deconv.learned.pairs import Pair, given_pair, pieces_of, twin_of
+from napari_deconv.learned.pairs import Pair, Twin, pieces_of, twin_of
 from napari_deconv.learning import Told
 from napari_deconv.library_words import in_words
 from napari_deconv.pipeline import Restored
@@ -30,7 +30,7 @@ from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.misfit import Misfit, misfit_of
 from napari_deconv.restoration.restorer import Observation, Step, observe
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
-from napari_deconv.tiling import background_of, background_of_block, read
+from napari_deconv.tiling import background_of, read
 
 from .learn_panel import SUFFIX, LearnChoice
 from .runs import Wanted
@@ -61,14 +61,15 @@ class Lesson:
         How long, and the model's file.
     at : tuple of float, optional
         The place in the image that the viewer shows.
-    second : Stack, optional
-        What is in the layer that holds the truth, or that was recorded once more.
+    pairs : tuple of (Stack, Stack)
+        What is in the layers that are learned from: an image, and its truth or what was recorded
+        once more.
     """
 
     wanted: Wanted
     choice: LearnChoice
     at: tuple[float, ...] | None = None
-    second: Stack | None = None
+    pairs: tuple[tuple[Stack, Stack], ...] = ()
 
     @property
     def block(self) -> Any:
@@ -134,36 +135,28 @@ _SECONDS: dict[Any, float] = {}
 
 def recorded(lesson: Lesson, told: Told) -> dict[str, Any]:
     """Return what is learned from beside simulated pairs, or in their place."""
-    stack, source = lesson.wanted.stack, lesson.choice.source.source
+    source = lesson.choice.source.source
     if source == HALVES:
-        return {"twins": learning.halves_of(stack, told)}
+        return {"twins": learning.halves_of(lesson.wanted.stack, told)}
     if source not in (LAYER, AGAIN):
         return {}
-    require(lesson.second is not None, "Choose the layer to learn from, beside the image")
-    assert lesson.second is not None
-    shapes = [one.spatial_shape for one in (stack, lesson.second)]
-    require(
-        shapes[0] == shapes[1],
-        f"{stack.name} and {lesson.second.name} must be of one shape, not {shapes[0]} and "
-        f"{shapes[1]}; crop or register them",
-    )
-    (counts, level), (other, its) = (_first_volume(one) for one in (stack, lesson.second))
+    require(bool(lesson.pairs), "Choose the layer to learn from, beside the image")
     if source == LAYER:
-        return {"pairs": pieces_of(given_pair(counts, other, level, its))}
+        pairs = [pair for both in lesson.pairs for pair in learning.pairs_of(*both)]
+        return {"pairs": pairs if len(pairs) > 1 else pieces_of(pairs[0])}
     camera = told.camera or Camera(read_noise=told.light.read_noise)
-    pair = Pair(counts, other, level, 0.0)
-    twins = [
+    twins = [twin for both in lesson.pairs for twin in learning.repeats_of(*both, camera)]
+    return {"twins": twins if len(twins) > 1 else _twins_in(*lesson.pairs[0], camera)}
+
+
+def _twins_in(first: Stack, again: Stack, camera: Camera) -> list[Twin]:
+    """Return two recordings of one volume in pieces."""
+    counts, other, level, its = next(learning.volumes_of(first, again))
+    return [
         twin_of(one.counts, one.truth, level, its, camera)
-        for one in pieces_of(pair)
+        for one in pieces_of(Pair(counts, other, level, 0.0))
         if np.ptp(one.counts) > 0
     ]
-    return {"twins": twins}
-
-
-def _first_volume(stack: Stack) -> tuple[Float, float]:
-    """Return the voxels of the first channel and time, and their background."""
-    place = next(iter(stack.blocks()))
-    return np.asarray(read(stack, place), np.float32), background_of_block(stack, place)
 
 
 def learning_from(lesson: Lesson, stop: Event) -> Generator[Moment, None, Learnt]:

@@ -9,6 +9,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QSpinBox, QWidget
 
 from .choices import NARROW
+from .pairs_panel import LayerBox, Names, PairsPanel
 
 #: What can be learned from, as the panel offers it.
 SIMULATED, HALVES, LAYER, AGAIN = "simulated", "halves", "layer", "again"
@@ -18,13 +19,18 @@ SOURCES = {
     LAYER: "a layer that holds the truth",
     AGAIN: "and from a layer recorded once more",
 }
+#: What becomes of recorded volumes.
+PARTS = (
+    "One volume is cut into pairs; where there are several, of other times, channels or layers, "
+    "each is a pair"
+)
 HINTS = {
     SIMULATED: "Random structures, blurred with the PSF, with the noise of the camera",
     HALVES: "Beside simulated pairs: the photons of the stack are dealt out to two images, and "
     "what becomes of one, blurred again, must meet the other",
-    LAYER: "The same sample, recorded far better: both images are cut into pairs",
+    LAYER: f"The same sample, recorded far better. {PARTS}",
     AGAIN: "Beside simulated pairs: the same sample recorded twice; what becomes of one, blurred "
-    "again, must meet the other",
+    f"again, must meet the other. {PARTS}",
 }
 MOST_MEMBERS = 8
 
@@ -43,12 +49,16 @@ class SourceChoice:
         Networks that are trained, and answer together.
     goes_on : bool
         Whether training starts from the weights of the model that is chosen.
+    more : tuple of (str, str)
+        Names of further pairs of layers: an image, and its truth or second recording. The first
+        pair is the image that is chosen, and `layer`.
     """
 
     source: str = SIMULATED
     layer: str = ""
     members: int = 1
     goes_on: bool = False
+    more: tuple[Names, ...] = ()
 
 
 class SourcePanel(QWidget):
@@ -58,13 +68,16 @@ class SourcePanel(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.source, self.layer = QComboBox(), QComboBox()
+        self.source = QComboBox()
         for name, title in SOURCES.items():
             self.source.addItem(title, name)
             self.source.setItemData(self.source.count() - 1, HINTS[name], 3)  # its tool tip
+        self.source.setSizeAdjustPolicy(NARROW)
+        self.layer = LayerBox("choose a layer", "What belongs to the image that is chosen above")
+        self.more = PairsPanel()
         for box in (self.source, self.layer):
-            box.setSizeAdjustPolicy(NARROW)
             box.currentIndexChanged.connect(self._changed)
+        self.more.valueChanged.connect(self.valueChanged)
         self.members = QSpinBox()
         self.members.setRange(1, MOST_MEMBERS)
         self.members.setToolTip(
@@ -82,6 +95,7 @@ class SourcePanel(QWidget):
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("From", self.source)
         form.addRow("Layer", self.layer)
+        form.addRow("More pairs", self.more)
         form.addRow("Start", self.goes_on)
         form.addRow("Members", self.members)
         self._changed()
@@ -89,31 +103,29 @@ class SourcePanel(QWidget):
     def _changed(self) -> None:
         source = self.source.currentData()
         self.source.setToolTip(HINTS[source])
-        self.layer.setEnabled(source in (LAYER, AGAIN))
+        for widget in (self.layer, self.more):
+            widget.setEnabled(source in (LAYER, AGAIN))
         self.valueChanged.emit()
 
     def set_layers(self, names: Sequence[str]) -> None:
-        """Offer layers, and keep the one that is chosen."""
-        chosen = self.layer.currentText()
-        self.layer.blockSignals(True)
-        self.layer.clear()
-        self.layer.addItems(list(names))
-        self.layer.setCurrentText(chosen)
-        self.layer.blockSignals(False)
+        """Offer layers, and keep those that are chosen."""
+        self.layer.set_layers(names)
+        self.more.set_layers(names)
 
     def value(self) -> SourceChoice:
         """Return what is chosen."""
         source = self.source.currentData()
-        layer = self.layer.currentText() if source in (LAYER, AGAIN) else ""
-        return SourceChoice(source, layer, self.members.value(), self.goes_on.isChecked())
+        members, goes_on = self.members.value(), self.goes_on.isChecked()
+        if source not in (LAYER, AGAIN):
+            return SourceChoice(source, "", members, goes_on)
+        return SourceChoice(source, self.layer.currentText(), members, goes_on, self.more.value())
 
     def setValue(self, value: SourceChoice) -> None:
         """Show what is chosen."""
         self.blockSignals(True)
         self.source.setCurrentIndex(self.source.findData(value.source))
-        if value.layer and self.layer.findText(value.layer) < 0:
-            self.layer.addItem(value.layer)
-        self.layer.setCurrentText(value.layer)
+        self.layer.choose(value.layer)
+        self.more.setValue(value.more)
         self.members.setValue(value.members)
         self.goes_on.setChecked(value.goes_on)
         self.blockSignals(False)
