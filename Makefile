@@ -1,7 +1,7 @@
 # The verbs of this project. Each sets up .venv first (scripts/setup.sh), so all of them work on a
 # fresh clone; a second call starts at once. Another Python: make test PYTHON=/path/to/python
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs pictures clean
+.PHONY: help demo test check bench timings docs pictures clean
 
 export PYTHON
 bin := .venv/bin
@@ -29,7 +29,14 @@ check: ## run the linters, the types, the import contracts, the plugin manifest
 	$(bin)/lint-imports
 	QT_QPA_PLATFORM=offscreen $(bin)/npe2 validate src/napari_deconv/napari.yaml --imports
 
-bench: ## time the methods and engines (benchmarks/)
+bench: ## measure seconds to a given quality against others, into docs/speed: about 20 minutes
+	@scripts/setup.sh bench
+	$(bin)/python benchmarks/speed.py
+	@echo "more cases, or a file of your own: $(bin)/python benchmarks/speed.py --help"
+	@echo "an iteration against its transforms: $(bin)/python benchmarks/speed.py --bound"
+	@echo "methods, engines, docks and tiles one by one: make timings"
+
+timings: ## time methods, engines, docks and tiles one by one (pytest-benchmark)
 	@scripts/setup.sh bench
 	$(bin)/python -m pytest benchmarks --benchmark-only
 

@@ -57,7 +57,8 @@ def methods(iterations: int) -> dict[str, Restorer]:
 def iterated(iterations: int) -> dict[str, Restorer]:
     return {
         "Richardson-Lucy, plain": RichardsonLucy(iterations, "none"),
-        "Richardson-Lucy, heavy ball": RichardsonLucy(iterations),
+        "Richardson-Lucy, nu-method": RichardsonLucy(iterations),
+        "Richardson-Lucy, heavy ball": RichardsonLucy(iterations, "heavy-ball"),
         f"heavy ball, total variation {TV_WEIGHT}": RichardsonLucy(iterations, tv_weight=TV_WEIGHT),
         "Biggs-Andrews, its momentum settled": RichardsonLucy(iterations, "biggs-andrews"),
     }

@@ -36,6 +36,7 @@ from napari_deconv import (
 )
 from napari_deconv.files.samples import SIMULATED_OPTICS, real_psf, real_stack, simulated_stack
 from napari_deconv.imaging.resolution import fwhm_um
+from napari_deconv.restoration.richardson_lucy import ACCELERATIONS
 
 IMAGES = Path(__file__).parent / "images"
 ENGINE = "cpu"
@@ -51,11 +52,11 @@ def main(folder: Path = IMAGES) -> None:
     stack = real_stack()
     runs = {
         acceleration: restore_stack(
-            stack, Recipe(real_psf(), RichardsonLucy(30, acceleration=acceleration), engine=ENGINE)
+            stack, Recipe(real_psf(), RichardsonLucy(20, acceleration=acceleration), engine=ENGINE)
         )
-        for acceleration in ("none", "heavy-ball", "biggs-andrews")
+        for acceleration in ACCELERATIONS
     }
-    save(before_after(stack, runs["heavy-ball"].stack), folder / "before_after.png")
+    save(before_after(stack, runs["nu-method"].stack), folder / "before_after.png")
     curves = {name: run.record.blocks[0].divergences for name, run in runs.items()}
     save(how_many(curves), folder / "iterations.png")
     save(point_spread(), folder / "psf.png")
@@ -79,7 +80,7 @@ def before_after(raw: Stack, restored: Stack) -> plt.Figure:
 
 
 def how_many(curves: dict[str, tuple[float, ...]]) -> plt.Figure:
-    """Return the likelihood of three accelerations, and the error that it does not see."""
+    """Return the likelihood of the accelerations, and the error that it does not see."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 2.9))
     for name, values in curves.items():
         left.semilogy(range(1, len(values) + 1), values, label=name)

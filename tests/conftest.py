@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from napari_deconv.engines import open_engine
+from napari_deconv.restoration import fourier
 from napari_deconv.restoration.engine import Engine
+from napari_deconv.restoration.transforms import ScipyTransforms
 
 Array = npt.NDArray[np.float64]
 
 
 #: On Linux OpenCL runs on PoCL and is never skipped; other systems have no such driver in CI.
 ENGINES = ["cpu", "opencl", "torch"] if sys.platform == "linux" else ["cpu", "torch"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def transforms_of_scipy() -> Iterator[None]:
+    """What most users have; the tests of the transforms themselves take both libraries."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fourier, "transforms", ScipyTransforms)
+        yield
 
 
 @pytest.fixture(scope="session", params=ENGINES)

@@ -475,7 +475,7 @@ def test_psfs_that_make_no_sense_are_refused(
         (["--background", "dark"], "--background 'dark' is neither a number nor 'auto'"),
         (["--background", "nan"], "The background (a number, or 'auto') must be a finite number"),
         (["--iterations", "0"], "The number of iterations must be a whole number of at least 1"),
-        (["--acceleration", "fast"], "The acceleration 'fast' is not known; choose one of heavy"),
+        (["--acceleration", "fast"], "The acceleration 'fast' is not known; choose one of nu-me"),
         (["--tv-weight", "5"], "A total variation weight of 5 flattens everything"),
         (["--edges", "none"], "The edges 'none' are not known"),
         (["--voxel-size", "a,b,c"], "--voxel-size 'a,b,c' is not a list of numbers such as 0.3,"),

@@ -81,6 +81,7 @@ def accelerated(
 
     p = max(x + a (x - x'), x / 10) with x' the x before, then
     x <- p H^T(M (y + s^2) / (H p + b + s^2)) / (H^T M max(1 - w curvature(p), 1/10)).
+    The nu-method moves p instead, p <- max(p + o (x - p) + a (p - p'), p / 10).
     """
     y, b = image + read_noise**2, background + read_noise**2
     blur, adjoint, padded, inside = _operators(image.shape, psf / psf.sum(), circular)
@@ -88,11 +89,15 @@ def accelerated(
     seen = np.maximum(adjoint(mask), UNSEEN)
     mean = y.mean() - b
     x = np.full(counts.shape, mean)
+    leaps = acceleration == "nu-method" and not tv_weight
     before, weigh = x, _Weight(acceleration)
     divergences: list[float] = []
+    p = earlier = x
+    k = 0
     for _ in range(iterations):
         rose = not tv_weight and len(divergences) > 1 and divergences[-1] > divergences[-2]
-        p = np.maximum(x + weigh.next(restart=rose) * (x - before), 0.1 * x)
+        if not leaps:
+            p = np.maximum(x + weigh.next(restart=rose) * (x - before), 0.1 * x)
         model = np.maximum(blur(p) + b, 1e-12)
         divergences.append(i_divergence(y, model[inside]))
         correction = adjoint(mask * counts / model)
@@ -102,7 +107,19 @@ def accelerated(
             correction /= np.maximum(1 - tv_weight * bend, 0.1)
         before, x = x, np.maximum(p * correction / seen, 0)
         weigh.saw(x - p)
+        if leaps:
+            k = 1 if len(divergences) > 1 and divergences[-1] > divergences[-2] else k + 1
+            length, weight = _leap(k, 1.5)
+            further = p + min(length, 3.9) * (x - p) + weight * (p - earlier)
+            earlier, p = p, np.maximum(further, 0.1 * p)
     return Run(x[inside], divergences, weigh.restarts)
+
+
+def _leap(k: int, nu: float) -> tuple[float, float]:
+    """Return omega_k and mu_k of the nu-method (Hanke 1991; Engl, Hanke, Neubauer 1996, 6.3)."""
+    omega = 4 * (2 * k + 2 * nu - 1) * (k + nu - 1) / ((k + 2 * nu - 1) * (2 * k + 4 * nu - 1))
+    mu = (k - 1) * (2 * k - 3) * (2 * k + 2 * nu - 1)
+    return omega, mu / ((k + 2 * nu - 1) * (2 * k + 4 * nu - 1) * (2 * k + 2 * nu - 3))
 
 
 class _Weight:
@@ -116,7 +133,7 @@ class _Weight:
     def next(self, *, restart: bool) -> float:
         self.k = 1 if restart else self.k + 1
         self.restarts += restart
-        if self.acceleration == "heavy-ball":
+        if self.acceleration in ("heavy-ball", "nu-method"):
             return (self.k - 1) / (self.k + 2)
         if self.acceleration == "none" or restart or len(self.steps) < 2:
             return 0.0

@@ -27,6 +27,8 @@ SHAPE, PSF_SHAPE = (9, 12, 15), (3, 5, 4)
 SPACING = (0.3, 0.1, 0.15)
 
 RUNS: list[dict[str, Any]] = [
+    {"acceleration": "nu-method"},
+    {"acceleration": "nu-method", "tv_weight": 0.002},
     {"acceleration": "heavy-ball"},
     {"acceleration": "biggs-andrews"},
     {"acceleration": "none", "tv_weight": 0.01},
@@ -124,7 +126,7 @@ def test_rounding_does_not_grow_where_the_image_ends(
 
 
 @pytest.mark.parametrize("ground", [0, 150])
-@pytest.mark.parametrize("acceleration", ["none", "heavy-ball"])
+@pytest.mark.parametrize("acceleration", ["none", "heavy-ball", "nu-method"])
 def test_strong_smoothing_does_not_overshoot(
     cpu: Engine, asymmetric_psf: MakePsf, photons: MakeImage, acceleration: Any, ground: float
 ) -> None:
@@ -187,7 +189,7 @@ def test_the_likelihood_never_falls_without_momentum(
     assert divergences[-1] < 0.5 * divergences[0]
 
 
-@pytest.mark.parametrize("acceleration", ["heavy-ball", "biggs-andrews"])
+@pytest.mark.parametrize("acceleration", ["nu-method", "heavy-ball", "biggs-andrews"])
 def test_momentum_reaches_a_lower_divergence_at_equal_iterations(
     cpu: Engine, asymmetric_psf: MakePsf, photons: MakeImage, acceleration: Any
 ) -> None:
@@ -198,6 +200,34 @@ def test_momentum_reaches_a_lower_divergence_at_equal_iterations(
 
     plain = last(RichardsonLucy(25, acceleration="none"))
     assert last(RichardsonLucy(25, acceleration=acceleration)) < 0.95 * plain
+
+
+@pytest.mark.parametrize("background", [0.0, 5.0])
+def test_the_nu_method_comes_as_far_in_three_quarters_of_the_iterations(
+    cpu: Engine, asymmetric_psf: MakePsf, photons: MakeImage, background: float
+) -> None:
+    image, psf = photons((14, 20, 17)) + background, asymmetric_psf((7, 7, 7))
+
+    def divergences(method: RichardsonLucy) -> list[float]:
+        return divergences_of(steps_of(method, image, psf, cpu, background))
+
+    usual = divergences(RichardsonLucy(60, acceleration="heavy-ball"))
+    fast = divergences(RichardsonLucy(45))
+    assert fast[44] < usual[59]
+    assert fast[23] < usual[31]
+
+
+def test_all_accelerations_converge_to_one_likelihood(
+    cpu: Engine, asymmetric_psf: MakePsf, photons: MakeImage
+) -> None:
+    image, psf = photons((6, 10, 9)), asymmetric_psf((3, 5, 4))
+    nu, ball, plain = (
+        divergences_of(steps_of(RichardsonLucy(count, name), image, psf, cpu, 2.0))
+        for name, count in (("nu-method", 400), ("heavy-ball", 600), ("none", 20_000))
+    )
+    # Of the way from the start, all but a thousandth.
+    for fast in (nu, ball):
+        assert fast[-1] - plain[-1] < 1e-3 * (plain[0] - plain[-1])
 
 
 @pytest.mark.parametrize(("background", "read_noise"), [(0.0, 0.0), (3.0, 0.0), (3.0, 2.5)])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -9,6 +12,12 @@ import pytest
 from napari_deconv.restoration import fourier
 from napari_deconv.restoration.fourier import Complex, Room, columns_of
 from napari_deconv.restoration.pieces import Cores
+from napari_deconv.restoration.transforms import (
+    DuccTransforms,
+    ScipyTransforms,
+    Transforms,
+    transforms,
+)
 
 SHAPES = [(6, 8, 10), (5, 7, 9), (1, 8, 9), (6, 1, 8), (4, 5, 1), (12, 7), (1, 10), (3, 1, 1)]
 
@@ -19,6 +28,15 @@ def cut(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
     if request.param == "cut":
         monkeypatch.setattr(fourier, "SMALL", 0)
         monkeypatch.setattr(fourier, "PIECE", 20)
+
+
+def library(name: str) -> Transforms:
+    return ScipyTransforms() if name == "scipy" else DuccTransforms(import_module("ducc0").fft)
+
+
+@pytest.fixture(params=["scipy", "ducc0"], autouse=True)
+def with_library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fourier, "transforms", lambda: library(request.param))
 
 
 def noise(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
@@ -77,7 +95,22 @@ def test_the_spectrum_may_be_changed_and_transformed_back() -> None:
     assert np.abs(found - 2 * x[:5, :, :7]).max() < 1e-6
 
 
-def test_a_transform_that_does_not_answer_in_place_is_put_there() -> None:
+def test_a_transform_that_does_not_answer_in_place_is_put_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def elsewhere(x: Any, **_: Any) -> Any:
+        return 2 * x
+
+    monkeypatch.setattr("scipy.fft.fft", elsewhere)
     x = np.ones((3, 4), np.complex64)
-    fourier._in_place(lambda x, **_: 2 * x, x)
+    ScipyTransforms().along(x, 0, inverse=False, threads=1)
     assert (x == 2).all()
+
+
+def test_the_faster_library_is_taken_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    transforms.cache_clear()
+    assert isinstance(transforms(), DuccTransforms)
+    transforms.cache_clear()
+    monkeypatch.setattr("napari_deconv.restoration.transforms.find_spec", lambda name: None)
+    assert isinstance(transforms(), ScipyTransforms)
+    transforms.cache_clear()

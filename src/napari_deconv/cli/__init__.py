@@ -110,7 +110,7 @@ def restore(
         int | None, typer.Option(help="Most iterations; all are run unless told to stop earlier.")
     ] = None,
     acceleration: Annotated[
-        str | None, typer.Option(help="heavy-ball, biggs-andrews or none.")
+        str | None, typer.Option(help="nu-method, heavy-ball, biggs-andrews or none.")
     ] = None,
     tv_weight: Annotated[float | None, typer.Option(help="Total variation, 0 to 0.1.")] = None,
     edges: Annotated[str | None, typer.Option(help="non-circulant or circular.")] = None,
@@ -299,7 +299,7 @@ def devices(as_json: AsJson = False) -> None:
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Option(help="Where to write.")] = Path("demo"),
-    iterations: Annotated[int, typer.Option(help="Most iterations.")] = 30,
+    iterations: Annotated[int, typer.Option(help="Most iterations.")] = 20,
     engine: Annotated[str, typer.Option(help="auto, cpu, opencl or torch.")] = "auto",
     viewer: Annotated[bool, typer.Option(help="Open napari where there is a display.")] = True,
 ) -> None:

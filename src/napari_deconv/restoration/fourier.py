@@ -8,19 +8,17 @@ then groups of columns along the first axis, so that each stays in a core's cach
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from .pieces import Cores, Float, Values, Where, cut
+from .transforms import Complex, transforms
 
-Complex = npt.NDArray[np.complex64]
 #: Something done in place to columns of the spectrum: a piece (n, columns), and which they are.
 Change = Callable[[Complex, slice], None]
 
 #: Voxels transformed at a time. Measured: with fewer the threads wait more for each other.
-PIECE = 1 << 17
+PIECE = 1 << 18
 #: Voxels of a volume that is not worth to be cut: scipy's own threads wait less.
 SMALL = 1 << 20
 
@@ -44,7 +42,7 @@ class Room:
     """
 
     def __init__(self, shape: tuple[int, ...], cores: Cores) -> None:
-        self.shape, self._cores = shape, cores
+        self.shape, self._cores, self._library = shape, cores, transforms()
         self.spectrum: Complex = np.empty((*shape[:-1], shape[-1] // 2 + 1), np.complex64)
         self.real: Float = self.spectrum.view(np.float32)[..., : shape[-1]]
         # Axes of length 1 are not transformed; what is left is (planes, rows of a plane, x).
@@ -81,18 +79,17 @@ class Room:
 
     def _enter(self, x: Values) -> None:
         """Transform `x` into here along all axes but the first."""
-        from scipy.fft import fft, rfft
-
         planes, rows = self._sizes(x.shape)
 
         def work(group: slice) -> None:
             for some in cut(rows, step):
                 part = self._complex[group, some]
                 values = x[self._where(group, some, x.shape)]
-                part[...] = rfft(values, self.shape[-1], workers=threads).reshape(part.shape)
+                lines = values.reshape(*part.shape[:-1], values.shape[-1])
+                self._library.forward(lines, part, self.shape[-1], threads)
             self._complex[group, rows:] = 0
             if self._complex.shape[1] > 1:
-                _in_place(fft, self._complex[group], axis=1, workers=threads)
+                self._library.along(self._complex[group], 1, inverse=False, threads=threads)
 
         groups, step, threads = self._groups(planes)
         self._cores.each(work, groups)
@@ -100,16 +97,13 @@ class Room:
 
     def _leave(self, window: tuple[int, ...]) -> Float:
         """Transform the first `window` voxels back along all axes but the first."""
-        from scipy.fft import ifft, irfft
-
         planes, rows = self._sizes(window)
 
         def work(group: slice) -> None:
             if self._complex.shape[1] > 1:
-                _in_place(ifft, self._complex[group], axis=1, workers=threads)
+                self._library.along(self._complex[group], 1, inverse=True, threads=threads)
             for some in cut(rows, step):
-                lines = irfft(self._complex[group, some], self.shape[-1], workers=threads)
-                self._reals[group, some] = lines
+                self._library.back(self._complex[group, some], self._reals[group, some], threads)
 
         groups, step, threads = self._groups(planes)
         self._cores.each(work, groups)
@@ -136,29 +130,21 @@ class Room:
 
     def _along_first(self, change: Change | None, *, ahead: bool = True) -> None:
         """Transform groups of columns where `ahead`; change them and transform them back."""
-        from scipy.fft import fft, ifft
 
         def work(columns: slice) -> None:
             piece = self._columns[:, columns]
             if ahead and length > 1:
-                _in_place(fft, piece, axis=0, workers=threads)
+                self._library.along(piece, 0, inverse=False, threads=threads)
             if change is None:
                 return
             change(piece, columns)
             if length > 1:
-                _in_place(ifft, piece, axis=0, workers=threads)
+                self._library.along(piece, 0, inverse=True, threads=threads)
 
         length, count = self._columns.shape
         groups = cut(count, max(1, self._most // length))
         threads = -(-self._cores.count // len(groups))
         self._cores.each(work, groups)
-
-
-def _in_place(transform: Any, x: Complex, **options: Any) -> None:
-    result = transform(x, overwrite_x=True, **options)
-    # scipy may overwrite, and does; but it does not promise to answer there.
-    if not np.may_share_memory(result, x):
-        x[...] = result
 
 
 def columns_of(spectrum: Complex) -> Complex:

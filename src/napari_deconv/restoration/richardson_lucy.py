@@ -20,11 +20,12 @@ from napari_deconv.imaging.value import Value, require, require_number
 from .blur import Edges, Share, require_edges, transfer_function, work_shape
 from .engine import Array, Engine, Filter
 from .halves import MOST_VOXELS, Agreement, dealt
+from .momentum import BiggsAndrews, Given, HeavyBall, NoMomentum, NuMethod
 from .pieces import Cores, Float, Where, blocks
 from .reach import core_sigmas
 from .restorer import SEAM_TOLERANCE, Observation, Step
 
-Acceleration = Literal["heavy-ball", "biggs-andrews", "none"]
+Acceleration = Literal["nu-method", "heavy-ball", "biggs-andrews", "none"]
 ACCELERATIONS: tuple[str, ...] = get_args(Acceleration)
 
 #: Below this share of its light in the image, a voxel outside is as good as unseen: dividing by
@@ -32,13 +33,10 @@ ACCELERATIONS: tuple[str, ...] = get_args(Acceleration)
 UNSEEN = 3e-4
 #: Smallest denominator, as a part of the brightest voxel: the rounding of a float32 transform.
 ROUNDING = 1e-7
-#: Momentum never takes a voxel below a tenth of itself: one that reached 0 would stay there,
-#: since each update multiplies.
-EXTRAPOLATE = "fmax(x + a * (x - q), 0.1f * x)"
 #: How far an error at a cut reaches until it is 1e-3 of the maximum, measured (docs/volumes.md):
 #: in standard deviations of the PSF's core per root of the iterations, and in half sides of the
 #: box that holds `TAILS_HOLD` of its light.
-REACH = {"none": 0.6, "heavy-ball": 1.6}
+REACH = {"none": 0.6, "heavy-ball": 1.6, "biggs-andrews": 1.6, "nu-method": 2.0}
 TAILS, TAILS_HOLD = 2.4, 0.9
 #: Gradients below this part of the mean count as flat in the total variation; or below the
 #: weight times this for each axis. With less, strong smoothing overshoots where the image is
@@ -60,9 +58,11 @@ class RichardsonLucy(Value):
     ----------
     iterations : int
         Most iterations to run.
-    acceleration : {"heavy-ball", "biggs-andrews", "none"}
-        Momentum: with weight (k-1)/(k+2), or with the weight of Biggs and Andrews from the
-        last two updates; both restart when the likelihood falls, unless smoothed.
+    acceleration : {"nu-method", "heavy-ball", "biggs-andrews", "none"}
+        Momentum: of the nu-method, whose steps grow to four times the plain ones; with weight
+        (k-1)/(k+2); or with the weight of Biggs and Andrews from the last two updates. All
+        restart when the likelihood falls, unless smoothed. With total variation, which long
+        steps would make swing, the nu-method is the heavy ball.
     tv_weight : float
         Weight of the total variation, 0 (none) to 0.1; 0.001 to 0.01 is usual.
     edges : {"non-circulant", "circular"}
@@ -89,8 +89,9 @@ class RichardsonLucy(Value):
     at the mean of the whole. Sources: Richardson 1972;
     Lucy 1974; Shepp and Vardi 1982; Bertero and Boccacci 2005 (doi
     10.1051/0004-6361:20052717) for the edges; Biggs and Andrews 1997 (doi
-    10.1364/AO.36.001766); Wang and Miller 2014 for the heavy ball; Dey et al. 2006 (doi
-    10.1002/jemt.20294) for the total variation.
+    10.1364/AO.36.001766); Wang and Miller 2014 for the heavy ball; Brakhage 1987 and Hanke 1991
+    (Numerische Mathematik 60, 341) for the nu-method, here in the metric of Richardson-Lucy; Dey
+    et al. 2006 (doi 10.1002/jemt.20294) for the total variation.
 
     Examples
     --------
@@ -98,8 +99,8 @@ class RichardsonLucy(Value):
     'non-circulant'
     """
 
-    iterations: int = 30
-    acceleration: Acceleration = "heavy-ball"
+    iterations: int = 20
+    acceleration: Acceleration = "nu-method"
     tv_weight: float = 0.0
     edges: Edges = "non-circulant"
     read_noise: float = 0.0
@@ -151,7 +152,7 @@ class RichardsonLucy(Value):
         """Peak memory in float32 volumes of `work_shape`."""
         # The image, the transfer function, one to filter in, the estimate, and the momentum's;
         # measured on the CPU (benchmarks/bench_restore.py).
-        momentum = {"none": 0.0, "heavy-ball": 1.0, "biggs-andrews": 2.0}[self.acceleration]
+        momentum = {"none": 0.0, "biggs-andrews": 2.0}.get(self.acceleration, 1.0)
         smoothing = 0.5 if self.tv_weight else 0.0
         # An image that is not padded is a whole volume itself.
         return 4.0 + momentum + smoothing + (0.25 if self.edges == "circular" else 0.0)
@@ -175,9 +176,8 @@ class RichardsonLucy(Value):
         steered = self.acceleration == "biggs-andrews" and not self.momentum
         if self.stop_tolerance or self.automatic_stop or steered:
             return None
-        reach = REACH["none" if self.acceleration == "none" else "heavy-ball"]
         # What an iteration gets wrong at a cut spreads with the root of their number, and fades.
-        widths = reach * math.sqrt(self.iterations)
+        widths = REACH[self.acceleration] * math.sqrt(self.iterations)
         core, box = core_sigmas(psf.samples), psf.cropped(TAILS_HOLD).shape
         fading = max(math.log10(1 / tolerance), 0) / 3
         return tuple(
@@ -228,8 +228,7 @@ class RichardsonLucy(Value):
         run = _Run(self, observation, engine)
         history: list[float] = []
         for iteration in range(1, self.iterations + 1):
-            # Smoothing raises the divergence rightly: that is no reason to restart.
-            history.append(run.update(restart=not self.tv_weight and _rose(history)))
+            history.append(run.update())
             weights.append(run.momentum.used)
             stopped = self._stops(history)
             last = stopped or iteration == self.iterations
@@ -254,11 +253,10 @@ class RichardsonLucy(Value):
             _Run(whole, half, engine, other.image)
             for half, other in zip(halves, halves[::-1], strict=True)
         ]
-        histories: list[list[float]] = [[], []]
         agreement = Agreement()
         while len(agreement.values) < self.iterations and not agreement.is_over:
-            for run, history in zip(runs, histories, strict=True):
-                history.append(run.update(restart=not self.tv_weight and _rose(history)))
+            for run in runs:
+                run.update()
             first, second = (run.estimate() for run in runs)
             agreement.look(first, second, sum(run.missed for run in runs))
             note = f"looking when to stop, iteration {len(agreement.values)}"
@@ -281,10 +279,6 @@ class RichardsonLucy(Value):
                 f"{100 * self.stop_tolerance:.3g} %"
             )
         return f"stopped at the maximum of {iteration} iterations"
-
-
-def _rose(history: list[float]) -> bool:
-    return len(history) > 1 and history[-1] > history[-2]
 
 
 class _Run:
@@ -321,12 +315,16 @@ class _Run:
         # One number, repeated without memory.
         flat = np.broadcast_to(np.float32(self.mean), shape)
         self.momentum = _momentum(method, engine.push(flat, shape), engine)
+        self.divergence = math.inf
 
-    def update(self, *, restart: bool) -> float:
+    def update(self) -> float:
         """Do one iteration; return the I-divergence per voxel of the point it started from."""
-        engine, p = self.engine, self.momentum.point(restart=restart)
+        engine, p = self.engine, self.momentum.point()
         model = self.blur.forward(p)
-        divergence = self._divergence(model)
+        before, self.divergence = self.divergence, self._divergence(model)
+        # Smoothing raises the divergence rightly: that is no reason to restart.
+        if self.divergence > before and not self.method.tv_weight:
+            self.momentum.restart()
         if self.other is not None:
             self.missed = self._varying(model, self.other)
         ratio = engine.evaluate(
@@ -341,8 +339,8 @@ class _Run:
         correction = self.blur.adjoint(ratio)
         if self.method.tv_weight:
             correction = self._smoothed(p, correction)
-        self.momentum.accept("fmax(p * c / w, 0.0f)", c=correction, w=self.seen)
-        return divergence
+        self.momentum.accept(correction, self.seen)
+        return self.divergence
 
     def _smoothed(self, p: Array, correction: Array) -> Array:
         """Return the correction with the total variation's pull in it."""
@@ -370,11 +368,11 @@ class _Run:
 
     def estimate(self) -> Float:
         """Return the estimate on the voxels of the image."""
-        return self.engine.pull(self.momentum.x, self.image_shape)
+        return self.engine.pull(self.momentum.estimate(), self.image_shape)
 
     def result(self) -> Float:
         """Return the estimate, for which all else is given up first."""
-        x = self.momentum.x
+        x = self.momentum.estimate()
         del self.blur, self.momentum
         return self.engine.pull(x, self.image_shape)
 
@@ -390,87 +388,14 @@ def _entropy(image: Float, variance: float) -> float:
     return sum(Cores().each(work, list(blocks(image.shape, 1 << 16))))
 
 
-class _NoMomentum:
-    """Each iteration starts where the last one ended."""
-
-    def __init__(self, x: Array, engine: Engine) -> None:
-        self.x, self.engine = x, engine
-        self.used = 0.0  # the weight of the last extrapolation
-
-    def point(self, *, restart: bool) -> Array:
-        """Return the point to take the next update from."""
-        return self.x
-
-    def accept(self, update: str, **operands: Any) -> None:
-        """Replace the point by the expression `update` of it."""
-        self.x = self.engine.evaluate(update, out=self.x, p=self.x, **operands)
-
-
-class _HeavyBall(_NoMomentum):
-    """Start from x + (k-1)/(k+2) (x - the x before)."""
-
-    def __init__(self, x: Array, engine: Engine) -> None:
-        super().__init__(x, engine)
-        self.p: Array = None
-        self.k = 0
-
-    def point(self, *, restart: bool) -> Array:
-        """Return the extrapolated point."""
-        self.k = 1 if restart else self.k + 1
-        return self._extrapolated((self.k - 1) / (self.k + 2))
-
-    def _extrapolated(self, weight: float) -> Array:
-        """Return x + weight (x - the x before), in the place of the x before."""
-        self.used = weight
-        before = self.x if self.p is None else self.p
-        self.p = self.engine.evaluate(EXTRAPOLATE, out=self.p, x=self.x, q=before, a=weight)
-        return self.p
-
-    def accept(self, update: str, **operands: Any) -> None:
-        """Replace the point by the expression `update` of it, and keep the x before."""
-        after = self.engine.evaluate(update, out=self.p, p=self.p, **operands)
-        self.x, self.p = after, self.x
-
-
-class _BiggsAndrews(_HeavyBall):
-    """Start from x + a (x - the x before), a from the last two updates."""
-
-    def __init__(self, x: Array, engine: Engine) -> None:
-        super().__init__(x, engine)
-        self.step: Array = None
-        self.weight = 0.0
-
-    def point(self, *, restart: bool) -> Array:
-        """Return the extrapolated point."""
-        return self._extrapolated(0.0 if restart else self.weight)
-
-    def accept(self, update: str, **operands: Any) -> None:
-        """Replace the point and weigh the next extrapolation by the last two steps."""
-        after = self.engine.evaluate(update, out=operands["c"], p=self.p, **operands)
-        if self.step is not None:
-            along = self.engine.total("(n - p) * h", n=after, p=self.p, h=self.step)
-            length = self.engine.total("h * h", h=self.step)
-            self.weight = min(max(along / length, 0.0), 0.999) if length > 0 else 0.0
-        self.step = self.engine.evaluate("n - p", out=self.step, n=after, p=self.p)
-        # The correction's place is the filter's: it is not kept.
-        after = self.engine.evaluate("n", out=self.p, n=after)
-        self.x, self.p = after, self.x
-
-
-class _Given(_HeavyBall):
-    """Start from x + a (x - the x before), a given for each iteration."""
-
-    def __init__(self, x: Array, engine: Engine, weights: tuple[float, ...]) -> None:
-        super().__init__(x, engine)
-        self.weights = iter(weights)
-
-    def point(self, *, restart: bool) -> Array:
-        """Return the extrapolated point; it never restarts, as the weights are all there is."""
-        return self._extrapolated(next(self.weights))
-
-
-def _momentum(method: RichardsonLucy, x: Array, engine: Engine) -> _NoMomentum:
+def _momentum(method: RichardsonLucy, x: Array, engine: Engine) -> NoMomentum:
     if method.momentum:
-        return _Given(x, engine, method.momentum)
-    kinds = {"none": _NoMomentum, "heavy-ball": _HeavyBall, "biggs-andrews": _BiggsAndrews}
+        return Given(x, engine, method.momentum)
+    kinds = {
+        "none": NoMomentum,
+        "heavy-ball": HeavyBall,
+        "biggs-andrews": BiggsAndrews,
+        # Long steps would make smoothed neighbours swing.
+        "nu-method": HeavyBall if method.tv_weight else NuMethod,
+    }
     return kinds[method.acceleration](x, engine)

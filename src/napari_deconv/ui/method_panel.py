@@ -30,7 +30,8 @@ from .optics_fields import folded
 
 #: The methods as the dock names them; None stands for Wiener.
 METHODS: dict[str, str | None] = {
-    "Richardson-Lucy (accelerated)": "heavy-ball",
+    "Richardson-Lucy (accelerated)": "nu-method",
+    "Richardson-Lucy (heavy ball)": "heavy-ball",
     "Richardson-Lucy (Biggs-Andrews)": "biggs-andrews",
     "Richardson-Lucy (plain)": "none",
     "Wiener": None,

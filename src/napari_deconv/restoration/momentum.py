@@ -1,0 +1,166 @@
+"""Where an iteration of Richardson-Lucy starts from: at the last estimate, or beyond it.
+
+Each of these holds the estimate and says at which point the likelihood is looked at next. An
+iteration at a point p gives the correction c = H^T(M y / (H p + b)), and p c / (H^T M) is what
+plain Richardson-Lucy makes of p.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .engine import Array, Engine
+
+#: Momentum never takes a voxel below a tenth of itself: one that reached 0 would stay there,
+#: since each update multiplies.
+EXTRAPOLATE = "fmax(x + a * (x - q), 0.1f * x)"
+#: What plain Richardson-Lucy makes of a point, and the point after one of the nu-method.
+PLAIN = "fmax(p * c / w, 0.0f)"
+LEAP = "fmax(x + o * x * (c / w - 1.0f) + a * (x - q), 0.1f * x)"
+#: The nu of that method. With less, bright points overshoot in the first iterations and the dark
+#: around them never recovers; and no step is as long as 4, where the total light would swing.
+NU, LONGEST = 1.5, 3.9
+
+
+class NoMomentum:
+    """Each iteration starts where the last one ended."""
+
+    def __init__(self, x: Array, engine: Engine) -> None:
+        self.x, self.engine = x, engine
+        self.used = 0.0  # the weight of the last extrapolation
+
+    def point(self) -> Array:
+        """Return the point to take the next update from."""
+        return self.x
+
+    def restart(self) -> None:
+        """Forget where it came from: the likelihood of the last point has fallen."""
+
+    def accept(self, correction: Array, seen: Any) -> None:
+        """Go on from the point by its correction over H^T M."""
+        self.x = self.engine.evaluate(PLAIN, out=self.x, p=self.x, c=correction, w=seen)
+
+    def estimate(self) -> Array:
+        """Return what the iterations have come to; good until the next one."""
+        return self.x
+
+
+class HeavyBall(NoMomentum):
+    """Start from x + (k-1)/(k+2) (x - the x before)."""
+
+    def __init__(self, x: Array, engine: Engine) -> None:
+        super().__init__(x, engine)
+        self.p: Array = None
+        self.k = 0
+
+    def restart(self) -> None:
+        """Begin with the next extrapolation anew."""
+        self.k = 0
+
+    def point(self) -> Array:
+        """Return the extrapolated point."""
+        self.k += 1
+        return self._extrapolated((self.k - 1) / (self.k + 2))
+
+    def _extrapolated(self, weight: float) -> Array:
+        """Return x + weight (x - the x before), in the place of the x before."""
+        self.used = weight
+        before = self.x if self.p is None else self.p
+        self.p = self.engine.evaluate(EXTRAPOLATE, out=self.p, x=self.x, q=before, a=weight)
+        return self.p
+
+    def accept(self, correction: Array, seen: Any) -> None:
+        """Go on from the point, and keep the x before."""
+        after = self.engine.evaluate(PLAIN, out=self.p, p=self.p, c=correction, w=seen)
+        self.x, self.p = after, self.x
+
+
+class NuMethod(HeavyBall):
+    """Leap from point to point; what a plain update makes of the last one is the estimate.
+
+    So an estimate has the light of the data, and none below zero, as any of Richardson-Lucy has.
+    """
+
+    def __init__(self, x: Array, engine: Engine) -> None:
+        super().__init__(x, engine)
+        self._made: Array = x
+
+    def point(self) -> Array:
+        """Return the point that the last leap has come to."""
+        self._made = None
+        return self.x
+
+    def accept(self, correction: Array, seen: Any) -> None:
+        """Leap to the next point, in the place of the one before this."""
+        self.k += 1
+        length, self.used = leap(self.k)
+        x, before = self.x, self.x if self.p is None else self.p
+        self.x = self.engine.evaluate(
+            LEAP, out=self.p, x=x, q=before, c=correction, w=seen, o=length, a=self.used
+        )
+        self.p = x
+        self._correction, self._seen = correction, seen
+
+    def estimate(self) -> Array:
+        """Return what plain Richardson-Lucy makes of the last point, in its correction's place."""
+        if self._made is None:
+            c = self._correction
+            self._made = self.engine.evaluate(PLAIN, out=c, p=self.p, c=c, w=self._seen)
+        return self._made
+
+
+def leap(k: int) -> tuple[float, float]:
+    """Return the length of the k-th step of the nu-method, and the weight of its momentum.
+
+    Examples
+    --------
+    >>> [round(length, 2) for length, _ in map(leap, (1, 2, 5, 10, 1000))]
+    [1.14, 1.67, 2.51, 3.08, 3.9]
+    """
+    both, last = 2 * k + 2 * NU - 1, 2 * k + 4 * NU - 1
+    length = 4 * both * (k + NU - 1) / ((k + 2 * NU - 1) * last)
+    weight = (k - 1) * (2 * k - 3) * both / ((k + 2 * NU - 1) * last * (2 * k + 2 * NU - 3))
+    return min(length, LONGEST), weight
+
+
+class BiggsAndrews(HeavyBall):
+    """Start from x + a (x - the x before), a from the last two updates."""
+
+    def __init__(self, x: Array, engine: Engine) -> None:
+        super().__init__(x, engine)
+        self.step: Array = None
+        self.weight, self.is_new = 0.0, False
+
+    def restart(self) -> None:
+        """Weigh the next extrapolation with nothing."""
+        self.is_new = True
+
+    def point(self) -> Array:
+        """Return the extrapolated point."""
+        weight = 0.0 if self.is_new else self.weight
+        self.is_new = False
+        return self._extrapolated(weight)
+
+    def accept(self, correction: Array, seen: Any) -> None:
+        """Replace the point and weigh the next extrapolation by the last two steps."""
+        after = self.engine.evaluate(PLAIN, out=correction, p=self.p, c=correction, w=seen)
+        if self.step is not None:
+            along = self.engine.total("(n - p) * h", n=after, p=self.p, h=self.step)
+            length = self.engine.total("h * h", h=self.step)
+            self.weight = min(max(along / length, 0.0), 0.999) if length > 0 else 0.0
+        self.step = self.engine.evaluate("n - p", out=self.step, n=after, p=self.p)
+        # The correction's place is the filter's: it is not kept.
+        after = self.engine.evaluate("n", out=self.p, n=after)
+        self.x, self.p = after, self.x
+
+
+class Given(HeavyBall):
+    """Start from x + a (x - the x before), a given for each iteration."""
+
+    def __init__(self, x: Array, engine: Engine, weights: tuple[float, ...]) -> None:
+        super().__init__(x, engine)
+        self.weights = iter(weights)
+
+    def point(self) -> Array:
+        """Return the extrapolated point; it never restarts, as the weights are all there is."""
+        return self._extrapolated(next(self.weights))
