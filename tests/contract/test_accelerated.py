@@ -222,8 +222,12 @@ def test_all_accelerations_converge_to_one_likelihood(
 ) -> None:
     image, psf = photons((6, 10, 9)), asymmetric_psf((3, 5, 4))
     nu, ball, plain = (
-        divergences_of(steps_of(RichardsonLucy(count, name), image, psf, cpu, 2.0))
-        for name, count in (("nu-method", 400), ("heavy-ball", 600), ("none", 20_000))
+        divergences_of(steps_of(method, image, psf, cpu, 2.0))
+        for method in (
+            RichardsonLucy(400),
+            RichardsonLucy(600, "heavy-ball"),
+            RichardsonLucy(20_000, "none"),
+        )
     )
     # Of the way from the start, all but a thousandth.
     for fast in (nu, ball):

@@ -10,9 +10,10 @@ import numpy.typing as npt
 import pytest
 
 from napari_deconv.restoration import fourier
-from napari_deconv.restoration.fourier import Complex, Room, columns_of
+from napari_deconv.restoration.fourier import Room, columns_of
 from napari_deconv.restoration.pieces import Cores
 from napari_deconv.restoration.transforms import (
+    Complex,
     DuccTransforms,
     ScipyTransforms,
     Transforms,

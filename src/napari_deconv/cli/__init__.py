@@ -122,8 +122,8 @@ def restore(
         bool | None,
         typer.Option(
             "--automatic-stop/--no-automatic-stop",
-            help="Stop where two halves of the photons agree best; so without --iterations and "
-            "--stop-tolerance.",
+            help="Stop where a rehearsal with a known object did best; so without --iterations "
+            "and --stop-tolerance.",
         ),
     ] = None,
     regularization: Annotated[

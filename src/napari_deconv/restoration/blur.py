@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from napari_deconv.imaging.value import require
 
-from .fourier import Complex, Room
+from .fourier import Room
 from .pieces import Cores, Float, Where, cut
+from .transforms import Complex
 
 #: Sums made at a time in `Share`.
 COLUMNS = 1 << 18

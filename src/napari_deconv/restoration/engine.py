@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from .fourier import Complex
 from .pieces import Float, Values
+from .transforms import Complex
 
 __all__ = ["Array", "Complex", "Engine", "Filter", "Float", "Values"]
 

@@ -21,16 +21,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from napari_deconv.imaging.camera import Camera, camera_of
+from napari_deconv.imaging.camera import Camera
 from napari_deconv.imaging.thinning import thinned
 
 from .engine import Float
 from .restorer import Observation
 
-#: An image larger than this is looked at in its brightest part of about so many voxels.
-MOST_VOXELS = 1 << 20
-#: Photons in the brightest voxel of an image that is none of counts, and shows no noise.
-MANY = 1000.0
 #: Iterations without a better J after which none is expected: at the least, and as a part of those
 #: that led to the best.
 PATIENCE, PATIENCE_PART = 6, 0.5
@@ -39,23 +35,17 @@ PATIENCE, PATIENCE_PART = 6, 0.5
 BEYOND = 2.5
 
 
-def dealt(observation: Observation, seed: int = 0) -> tuple[Observation, Observation]:
-    """Return two observations with half of the photons each, of an image or its brightest part.
-
-    Where the noise does not tell what a photon is, a count is taken for one; and where there are no
-    counts, but fractions, the brightest voxel for many.
+def dealt(seen: Observation, camera: Camera, seed: int = 0) -> tuple[Observation, Observation]:
+    """Return two observations with half of the photons each.
 
     Parameters
     ----------
-    observation : Observation
+    seen : Observation
+    camera : Camera
+        What a photon is in its counts.
     seed : int
         The same deals them out alike.
     """
-    seen = _brightest(observation)
-    camera = camera_of(seen.image, read_noise=0.0) or _supposed(seen.image)
-    # Counts are not below 0, and neither is what is subtracted from them.
-    offset = min(max(camera.offset, 0.0), seen.background)
-    camera = replace(camera, offset=offset)
     random = np.random.default_rng(seed)
     mean = seen.level + seen.background
 
@@ -63,18 +53,12 @@ def dealt(observation: Observation, seed: int = 0) -> tuple[Observation, Observa
         return replace(
             seen,
             image=np.maximum(image, 0),
-            background=(offset + seen.background) / 2,
-            whole_mean=(offset + mean) / 2,
+            background=(camera.offset + seen.background) / 2,
+            whole_mean=(camera.offset + mean) / 2,
         )
 
     first, second = thinned(seen.image, camera, 0.5, random=random)
     return half(first), half(second)
-
-
-def _supposed(image: Float) -> Camera:
-    """Return the camera that is supposed where noise tells of none."""
-    are_counts = bool((image == np.rint(image)).all()) or not image.any()
-    return Camera(1.0 if are_counts else float(image.max()) / MANY, 0.0, 0.0)
 
 
 class Agreement:
@@ -112,28 +96,3 @@ class Agreement:
         """Whether nothing better is expected."""
         seen = len(self.values)
         return seen > 0 and seen - self.best >= max(PATIENCE, PATIENCE_PART * self.best)
-
-
-def _brightest(observation: Observation) -> Observation:
-    """Return an observation, or its brightest part where it is large: of all planes if possible."""
-    shape = observation.image.shape
-    sides = list(shape)
-    while math.prod(sides) > MOST_VOXELS:
-        longest = max(
-            range(len(sides)),
-            key=lambda axis: (sides[axis] > 1 and axis >= len(sides) - 2, sides[axis]),
-        )
-        sides[longest] = -(-sides[longest] // 2)
-    if sides == list(shape):
-        return observation
-    # Places half a side apart.
-    counts = [-(-2 * n // side) - 1 for n, side in zip(shape, sides, strict=True)]
-    places = []
-    for corner in np.ndindex(*counts):
-        starts = [
-            min(c * (side // 2), n - side) for c, side, n in zip(corner, sides, shape, strict=True)
-        ]
-        places.append(tuple(slice(s, s + side) for s, side in zip(starts, sides, strict=True)))
-    best = max(places, key=lambda place: float(observation.image[place].mean(dtype=np.float64)))
-    start = tuple(part.start for part in best)
-    return replace(observation, image=observation.image[best].copy(), start=start)

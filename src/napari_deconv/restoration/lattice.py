@@ -19,8 +19,8 @@ from napari_deconv.imaging.blas import product
 from napari_deconv.imaging.region import Region
 
 from .continued import faded
-from .fourier import Complex
 from .pieces import Float
+from .transforms import Complex
 
 #: How often a spline is multiplied into the transform: four times on the way to the nodes (a
 #: cubic one is a box folded with itself three times), four times on the way back.

@@ -19,11 +19,12 @@ from napari_deconv.imaging.value import Value, require, require_number
 
 from .blur import Edges, Share, require_edges, transfer_function, work_shape
 from .engine import Array, Engine, Filter
-from .halves import MOST_VOXELS, Agreement, dealt
 from .momentum import BiggsAndrews, Given, HeavyBall, NoMomentum, NuMethod
 from .pieces import Cores, Float, Where, blocks
 from .reach import core_sigmas
+from .rehearsal import MOST_VOXELS
 from .restorer import SEAM_TOLERANCE, Observation, Step
+from .stopping import Stop, stop_for
 
 Acceleration = Literal["nu-method", "heavy-ball", "biggs-andrews", "none"]
 ACCELERATIONS: tuple[str, ...] = get_args(Acceleration)
@@ -44,10 +45,10 @@ TAILS, TAILS_HOLD = 2.4, 0.9
 FLAT, FLAT_PER_WEIGHT = 1e-2, 4.0
 
 
-#: Volumes of the part that is looked at, with the PSF around it, for each of the two halves.
-HALVES_VOLUMES = 12.0
+#: Volumes of the part that is looked at, with the PSF around it, for each of two runs.
+PART_VOLUMES = 12.0
 #: Most iterations where a method stops by itself.
-AUTOMATIC_MOST = 60
+AUTOMATIC_MOST = 80
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ class RichardsonLucy(Value):
     momentum : tuple of float
         Weight of the momentum at each iteration, where it is given and not found on the way.
     automatic_stop : bool
-        Stop at the iteration after which two halves of the photons, restored apart, agree best;
-        see `restoration.halves`. `iterations` is the most that are run.
+        Stop where a copy of the image, made of what it was restored to, comes nearest to that;
+        see `restoration.stopping`. `iterations` is the most that are run.
 
     Raises
     ------
@@ -159,8 +160,8 @@ class RichardsonLucy(Value):
 
     @property
     def fixed_bytes(self) -> int:
-        """Bytes that a run takes beside its volumes: for the halves that it looks at before."""
-        return int(2 * 4 * HALVES_VOLUMES * MOST_VOXELS) if self.automatic_stop else 0
+        """Bytes that a run takes beside its volumes: for the part that it looks at before."""
+        return int(2 * 4 * PART_VOLUMES * MOST_VOXELS) if self.automatic_stop else 0
 
     @property
     def transforms(self) -> int:
@@ -241,31 +242,23 @@ class RichardsonLucy(Value):
     def _chosen(
         self, observation: Observation, engine: Engine
     ) -> Generator[Step, None, tuple[RichardsonLucy, str]]:
-        """Return the method with the iterations after which halves agree best, and why."""
-        halves = dealt(observation)
+        """Return the method with the iterations after which it should stop, and why."""
         whole = replace(self, automatic_stop=False, stop_tolerance=0.0)
-        if not all(half.image.any() for half in halves):
-            return whole, "too few photons to deal out: stopped at the maximum of iterations"
-        if halves[0].image.shape != observation.image.shape:
+
+        def run_of(seen: Observation, other: Float | None) -> _Run:
+            is_part = seen.image.shape != observation.image.shape
             # A part of an image that repeats itself does not.
-            whole = replace(whole, edges="non-circulant")
-        runs = [
-            _Run(whole, half, engine, other.image)
-            for half, other in zip(halves, halves[::-1], strict=True)
-        ]
-        agreement = Agreement()
-        while len(agreement.values) < self.iterations and not agreement.is_over:
-            for run in runs:
-                run.update()
-            first, second = (run.estimate() for run in runs)
-            agreement.look(first, second, sum(run.missed for run in runs))
-            note = f"looking when to stop, iteration {len(agreement.values)}"
+            method = replace(whole, edges="non-circulant") if is_part else whole
+            return _Run(method, seen, engine, other)
+
+        looking = stop_for(observation, self.iterations, run_of)
+        while True:
+            try:
+                note = next(looking)
+            except StopIteration as end:
+                stop: Stop = end.value
+                return replace(whole, iterations=stop.iterations), stop.why
             yield Step(0, self.iterations, note)
-        count = agreement.best
-        why = f"stopped after {count} iterations, after which two halves of the photons agree best"
-        if count == self.iterations:
-            why = f"stopped at the maximum of {count} iterations: more may be better"
-        return replace(whole, iterations=count, edges=self.edges), why
 
     def _stops(self, history: list[float]) -> bool:
         if self.stop_tolerance == 0 or len(history) < 3:
@@ -369,6 +362,16 @@ class _Run:
     def estimate(self) -> Float:
         """Return the estimate on the voxels of the image."""
         return self.engine.pull(self.momentum.estimate(), self.image_shape)
+
+    def expected(self) -> Float:
+        """Return the counts that the estimate lets expect, the background included.
+
+        The last that is asked of a run: the estimate may lie where the blur works.
+        """
+        blurred = self.blur.forward(self.momentum.estimate())
+        counts = self.engine.pull(blurred, self.image_shape)
+        counts += np.float32(self.background - self.variance)
+        return counts
 
     def result(self) -> Float:
         """Return the estimate, for which all else is given up first."""

@@ -17,9 +17,10 @@ from napari_deconv.imaging.value import Value, require_number
 from .blur import Edges, require_edges, transfer_function, work_shape
 from .continued import Continued
 from .engine import Engine
-from .fourier import PIECE, Complex, Room, columns_of
+from .fourier import PIECE, Room, columns_of
 from .pieces import Cores, Float, Values, cut
 from .restorer import SEAM_TOLERANCE, Observation, Step
+from .transforms import Complex
 
 #: Bounds of an automatic regularization. The filter amplifies by 1/(2 sqrt(l)) at the most:
 #: 50 times at the least weight, and not at all at the greatest.

@@ -84,8 +84,8 @@ class MethodPanel(QWidget):
         self.iterations.setToolTip("Strength: more iterations sharpen more, and amplify noise")
         self.automatic_stop = QCheckBox("stop earlier by itself")
         self.automatic_stop.setToolTip(
-            "Two halves of the photons are restored apart, to see after how many iterations they "
-            "agree best; then so many are run with all photons"
+            "It is tried out before, on a copy of the image whose object is known, after how many "
+            "iterations the result is nearest to the object; then so many are run"
         )
         self.smoothing = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
         self.smoothing.setRange(0, 0.02)

@@ -1,4 +1,4 @@
-"""The stop where two halves agree best: how they are dealt, and how near to the best it stops."""
+"""The automatic stop: halves of the photons, the rehearsal, and how near to the best it stops."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ import numpy.typing as npt
 import pytest
 
 from napari_deconv.engines import open_engine
+from napari_deconv.imaging.camera import Camera
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.quality import psnr
 from napari_deconv.imaging.structures import structures
 from napari_deconv.imaging.value import InputError
-from napari_deconv.restoration import halves
+from napari_deconv.restoration import rehearsal
 from napari_deconv.restoration.halves import dealt
+from napari_deconv.restoration.rehearsal import (
+    Likeness,
+    brightest_part,
+    camera_seen,
+    imaged_again,
+)
 from napari_deconv.restoration.restorer import Observation, Step, observe
 from napari_deconv.restoration.richardson_lucy import AUTOMATIC_MOST, RichardsonLucy
 
@@ -56,7 +63,8 @@ def test_photons_are_dealt_out_to_two_images_of_one_object(gain: float, offset: 
     random = np.random.default_rng(1)
     light = np.linspace(5, 60, SHAPE[2]) * np.ones(SHAPE)
     counts = (offset + gain * random.poisson(light)).astype(np.float32)
-    halves = dealt(observe(counts, gaussian_psf(), offset))
+    seen = observe(counts, gaussian_psf(), offset)
+    halves = dealt(seen, camera_seen(seen))
     columns = (0, 1)
     parts = [half.image - half.background for half in halves]
     for part in parts:
@@ -65,7 +73,7 @@ def test_photons_are_dealt_out_to_two_images_of_one_object(gain: float, offset: 
     # Their noise is independent.
     noise = [part - part.mean(columns) for part in parts]
     assert abs(np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1]) < 0.1
-    again = dealt(observe(counts, gaussian_psf(), offset))
+    again = dealt(seen, camera_seen(seen))
     np.testing.assert_array_equal(again[0].image, halves[0].image)
 
 
@@ -87,9 +95,9 @@ def test_it_stops_near_the_best(kind: str, photons: float, gain: float, offset: 
     ]
     *_, last = RichardsonLucy.automatic().steps(observation, engine)
     assert 1 < last.done <= AUTOMATIC_MOST
-    assert psnr(seen(last), truth, fit=True) > max(values) - 1.0
+    assert psnr(seen(last), truth, fit=True) > max(values) - 0.7
     # Not by chance: to stop much earlier, or never, costs more than that.
-    assert min(values[last.done // 3], values[-1]) < max(values) - 1.0
+    assert min(values[last.done // 3], values[-1]) < max(values) - 0.7
 
 
 def test_more_light_lets_it_go_further() -> None:
@@ -134,13 +142,13 @@ def test_where_more_would_be_better_it_says_so() -> None:
 def test_of_a_large_image_the_brightest_part_is_looked_at(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(halves, "MOST_VOXELS", 12 * 20 * 22)
+    monkeypatch.setattr(rehearsal, "MOST_VOXELS", 12 * 20 * 22)
     image = np.ones(SHAPE, np.float32)
     image[:, 22:38, 4:18] = 50
-    first, second = dealt(observe(image, gaussian_psf(), 0.0))
-    assert first.image.shape == second.image.shape == (12, 20, 22)
-    assert first.start is not None
-    assert first.start[1:] == (20, 0)
+    part = brightest_part(observe(image, gaussian_psf(), 0.0))
+    assert part.image.shape == (12, 20, 22)
+    assert part.start is not None
+    assert part.start[1:] == (20, 0)
 
 
 @pytest.mark.parametrize("image", [np.zeros((6, 9, 9)), np.full((6, 9, 9), 3.0), np.ones((9, 8))])
@@ -173,5 +181,32 @@ def test_the_unit_of_an_image_changes_nothing(scale: float) -> None:
 def test_an_image_of_fractions_without_noise_is_taken_for_bright() -> None:
     image = np.zeros((6, 12, 12), np.float32)
     image[2:4, 4:8, 5:9] = 0.7
-    first, second = dealt(observe(image, Psf(np.ones((1, 1, 1))), 0.0))
+    seen = observe(image, Psf(np.ones((1, 1, 1))), 0.0)
+    first, second = dealt(seen, camera_seen(seen))
     assert np.abs(first.image - second.image).max() < 0.1
+
+
+@pytest.mark.parametrize(("gain", "offset", "read"), [(1.0, 0.0, 0.0), (4.0, 90.0, 2.0)])
+def test_an_image_is_made_again_with_the_noise_of_its_camera(
+    gain: float, offset: float, read: float
+) -> None:
+    expected = np.full((40, 50, 60), offset + gain * 30.0, np.float32)
+    seen_once = observe(expected, gaussian_psf(), offset)
+    again = imaged_again(seen_once, expected, Camera(gain, offset, read))
+    assert again.image.mean() == pytest.approx(offset + gain * 30, rel=0.01)
+    assert again.image.var() == pytest.approx(gain**2 * (30 + read**2), rel=0.03)
+    assert again.psf is seen_once.psf
+    assert again.background == offset
+
+
+def test_a_likeness_does_not_depend_on_scale_and_offset() -> None:
+    known = np.random.default_rng(0).random((5, 6, 7)).astype(np.float32)
+    noise = np.random.default_rng(1).random((5, 6, 7)).astype(np.float32)
+    likeness = Likeness(known)
+    for part in (1.0, 0.1, 0.5, 0.6, 0.7, 0.8):
+        likeness.look(3 * known + 3 * np.float32(part) * noise + 8)
+    assert likeness.best == 2
+    assert likeness.values[0] == pytest.approx(
+        np.corrcoef((known + noise).ravel(), known.ravel())[0, 1], rel=1e-5
+    )
+    assert likeness.is_over

@@ -1,0 +1,113 @@
+"""After how many iterations to stop, found before a run on the brightest part of the image.
+
+A first number comes from two halves of its photons (`halves`), which need no idea of the object.
+An object that is restored a little further than that is then imaged and restored again
+(`rehearsal`), where the best number can be seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Protocol
+
+from .halves import Agreement, dealt
+from .pieces import Float
+from .rehearsal import Likeness, brightest_part, camera_seen, imaged_again
+from .restorer import Observation
+
+#: The object of the rehearsal is restored by so many times the iterations that halves ask for: it
+#: has less detail than the true one, as its image had noise.
+FURTHER = 1.25
+
+
+class Run(Protocol):
+    """A run that goes on by an iteration at a time."""
+
+    missed: float
+
+    def update(self) -> float:
+        """Do one iteration."""
+        ...
+
+    def estimate(self) -> Float:
+        """Return the estimate on the voxels of the image."""
+        ...
+
+    def expected(self) -> Float:
+        """Return the counts that the estimate lets expect, the background included."""
+        ...
+
+
+#: A run on an observation; of a second one of the same object it tells how much that is missed.
+Runs = Callable[[Observation, Float | None], Run]
+
+
+@dataclass(frozen=True)
+class Stop:
+    """After how many iterations to stop, and why.
+
+    Parameters
+    ----------
+    iterations : int
+    why : str
+    likeness : tuple of float
+        Correlation with the known object of the rehearsal, after each iteration.
+    """
+
+    iterations: int
+    why: str
+    likeness: tuple[float, ...] = ()
+
+
+def stop_for(observation: Observation, most: int, runs: Runs) -> Generator[str, None, Stop]:
+    """Return when to stop; yield what is done, an iteration at a time.
+
+    Parameters
+    ----------
+    observation : Observation
+    most : int
+        Iterations at the most.
+    runs : callable
+        Starts a run of the method.
+    """
+    seen = brightest_part(observation)
+    camera = camera_seen(seen)
+    halves = dealt(seen, camera)
+    if not all(half.image.any() for half in halves):
+        return Stop(most, "too few photons to deal out: stopped at the maximum of iterations")
+    first = yield from _agreed(halves, most, runs)
+    run = runs(seen, None)
+    for iteration in range(math.ceil(FURTHER * first)):
+        run.update()
+        yield f"looking when to stop: restoring an object to rehearse with, {iteration + 1}"
+    likeness = Likeness(run.estimate())
+    run = runs(imaged_again(seen, run.expected(), camera), None)
+    while len(likeness.values) < most and not likeness.is_over:
+        run.update()
+        likeness.look(run.estimate())
+        yield f"looking when to stop: rehearsing, iteration {len(likeness.values)}"
+    count = likeness.best
+    why = (
+        f"stopped after {count} iterations, after which a copy of the image whose object is known "
+        "came nearest to that"
+    )
+    if count == most:
+        why = f"stopped at the maximum of {count} iterations: more may be better"
+    return Stop(count, why, tuple(likeness.values))
+
+
+def _agreed(
+    halves: tuple[Observation, Observation], most: int, runs: Runs
+) -> Generator[str, None, int]:
+    """Return the iterations after which halves of the photons agree best."""
+    both = [runs(one, other.image) for one, other in zip(halves, halves[::-1], strict=True)]
+    agreement = Agreement()
+    while len(agreement.values) < most and not agreement.is_over:
+        for run in both:
+            run.update()
+        first, second = (run.estimate() for run in both)
+        agreement.look(first, second, sum(run.missed for run in both))
+        yield f"looking when to stop: halves of the photons, iteration {len(agreement.values)}"
+    return agreement.best
