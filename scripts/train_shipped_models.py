@@ -1,10 +1,11 @@
 """Train the models that come with the package, from simulated pairs alone.
 
-    python scripts/train_shipped_models.py [--only NAME] [--steps N] [--folder FOLDER]
+    python scripts/train_shipped_models.py [--only NAME] [--steps N] [--folder FOLDER] [--calibrate]
 
 Each is trained over a family of PSFs, those of objectives that many microscopes have, on one voxel
 size, and for much and little light. What it prints is the log that lies beside them. A model that
-is there already is kept.
+is there already is kept; with --calibrate its intervals are read anew off the pairs that its
+training left out.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ from napari_deconv.engines import open_engine
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf_models import compute_psf
-from napari_deconv.learned.model_file import SUFFIX, Model, write_model
-from napari_deconv.learned.pairs import Light
+from napari_deconv.learned.calibration import calibration_of
+from napari_deconv.learned.model_file import SUFFIX, Model, read_model, write_model
+from napari_deconv.learned.pairs import Light, simulated_pairs
+from napari_deconv.learned.samples import sample_of
+from napari_deconv.learned.trainer import Schedule
 from napari_deconv.version import __version__
 
 FOLDER = Path(__file__).parents[1] / "src" / "napari_deconv" / "models"
@@ -71,12 +75,31 @@ WANTED = {
 }
 
 
+def schedule_for(steps: int | None) -> Schedule:
+    """Return how long they are trained."""
+    schedule = learning.schedule_of("quick", steps=steps, patience=10**6)
+    return replace(schedule, pairs=128, left_out=48)
+
+
+def calibrated(model: Model) -> Model:
+    """Return a trained model with its intervals read off the pairs that it has not learned from."""
+    card, schedule, engine = model.card, schedule_for(None), open_engine("cpu")
+    count = schedule.pairs + schedule.left_out
+    pairs = simulated_pairs(count, schedule.shape, model.psfs, card.light, card.seed)
+    left_out = [
+        sample_of(pair, model.psfs[n % len(model.psfs)], card.design, engine, card.light.gain)
+        for n, pair in enumerate(pairs)
+        if n >= schedule.pairs
+    ]
+    found = calibration_of(model.networks, left_out, card.light.gain)
+    return replace(model, card=replace(card, calibration=found))
+
+
 def train(name: str, steps: int | None) -> Model:
     """Train one of them, and say how it goes."""
     family, network = WANTED[name]
     psfs = [compute_psf(o, Grid(spacing_um=family.spacing_um), family.sides) for o in family.optics]
-    schedule = learning.schedule_of("quick", steps=steps, patience=10**6)
-    schedule = replace(schedule, pairs=128, left_out=48)
+    schedule = schedule_for(steps)
     run = learning.train(psfs, LIGHT, schedule, open_engine("cpu"), network=network, name=name)
     try:
         while True:
@@ -95,12 +118,17 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=list(WANTED), choices=list(WANTED))
     parser.add_argument("--steps", type=int)
     parser.add_argument("--folder", type=Path, default=FOLDER)
+    parser.add_argument("--calibrate", action="store_true")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     print(f"napari-deconv {__version__}, torch {torch.__version__}, {platform.machine()}, ", end="")
     print(f"{torch.get_num_threads()} threads")
     for name in options.only:
         path = options.folder / f"{name}{SUFFIX}"
+        if path.exists() and options.calibrate:
+            model = calibrated(read_model(path))
+            write_model(path, model, overwrite=True)
+            print(f"{name}: {model.card.calibration.in_words()}", flush=True)
         if path.exists():
             continue
         model = train(name, options.steps)

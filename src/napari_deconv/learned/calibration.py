@@ -136,7 +136,9 @@ class _Seen:
     def of(cls, networks: Sequence[Net], sample: Sample, gain: float) -> _Seen:
         image, scale = (values.ravel() for values in outputs_of(networks, sample))
         chosen = np.random.default_rng(image.size).permutation(image.size)[:LOOKED_AT]
-        errors = np.abs(image - sample.truth.ravel()) / scale
+        # A restored image is never below 0, so the errors that count are of that.
+        restored: Float = np.maximum(image, 0)
+        errors = np.abs(restored - sample.truth.ravel()) / scale
         return cls(image[chosen], errors[chosen], sample.bright / gain)
 
     def part_held(self, made: Calibration, level: float) -> float:

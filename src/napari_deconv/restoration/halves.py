@@ -25,11 +25,12 @@ from napari_deconv.imaging.camera import Camera
 from napari_deconv.imaging.thinning import thinned
 
 from .engine import Float
+from .rehearsal import centred
 from .restorer import Observation
 
 #: Iterations without a better J after which none is expected: at the least, and as a part of those
 #: that led to the best.
-PATIENCE, PATIENCE_PART = 6, 0.5
+PATIENCE, PATIENCE_PART = 5, 0.4
 #: Iterations are no more than so many times those that explain the other half best, which tells of
 #: the blurred object, and no fewer than that part of them.
 BEYOND = 2.5
@@ -78,9 +79,7 @@ class Agreement:
             By how much what this iteration started from misses the counts of the other half.
         """
         self.missed.append(missed)
-        u, v = (x.astype(np.float64).ravel() for x in (first, second))
-        u -= u.mean()
-        v -= v.mean()
+        u, v = centred(first), centred(second)
         apart = u - v
         self.values.append(float(u @ v - apart @ apart / 2))
 
