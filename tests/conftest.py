@@ -10,9 +10,8 @@ import numpy.typing as npt
 import pytest
 
 from napari_deconv.engines import open_engine
-from napari_deconv.restoration import fourier
 from napari_deconv.restoration.engine import Engine
-from napari_deconv.restoration.transforms import ScipyTransforms
+from napari_deconv.restoration.transforms import CHOICE, transforms
 
 Array = npt.NDArray[np.float64]
 
@@ -25,7 +24,9 @@ ENGINES = ["cpu", "opencl", "torch"] if sys.platform == "linux" else ["cpu", "to
 def transforms_of_scipy() -> Iterator[None]:
     """What most users have; the tests of the transforms themselves take both libraries."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fourier, "transforms", ScipyTransforms)
+        # Programs that tests start have it as well.
+        patch.setenv(CHOICE, "scipy")
+        transforms.cache_clear()
         yield
 
 

@@ -57,15 +57,16 @@ def gaussian(*sigmas: float) -> Psf:
 
 
 def test_the_halo_follows_the_core_the_iterations_and_the_tolerance() -> None:
-    """For a Gaussian: 1.6 sigmas times the root of the iterations, and a share of its light."""
+    """For a Gaussian: 2 sigmas times the root of the iterations, and a share of its light."""
     psf = gaussian(1.5, 3.0)
     usual = RichardsonLucy(49).halo(psf)
     assert usual is not None
     box = [n // 2 for n in psf.cropped(0.9).shape]
-    expected = [1.6 * 7 * s + 2.4 * half for s, half in zip((1.5, 3.0), box, strict=True)]
+    expected = [2.0 * 7 * s + 2.4 * half for s, half in zip((1.5, 3.0), box, strict=True)]
     assert usual == pytest.approx(expected, abs=1.5)  # the core's width is read off its samples
     halos = [
         RichardsonLucy(49, "none").halo(psf),
+        RichardsonLucy(49, "heavy-ball").halo(psf),
         RichardsonLucy(25).halo(psf),
         RichardsonLucy(49).halo(psf, 1e-2),
     ]

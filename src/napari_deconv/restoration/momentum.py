@@ -84,10 +84,12 @@ class NuMethod(HeavyBall):
     def __init__(self, x: Array, engine: Engine) -> None:
         super().__init__(x, engine)
         self._made: Array = x
+        self._correction: Array = None
 
     def point(self) -> Array:
         """Return the point that the last leap has come to."""
-        self._made = None
+        # Given up, so that a device need not hold them beside the next correction.
+        self._made = self._correction = None
         return self.x
 
     def accept(self, correction: Array, seen: Any) -> None:

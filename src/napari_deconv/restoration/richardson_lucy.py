@@ -37,7 +37,7 @@ ROUNDING = 1e-7
 #: How far an error at a cut reaches until it is 1e-3 of the maximum, measured (docs/volumes.md):
 #: in standard deviations of the PSF's core per root of the iterations, and in half sides of the
 #: box that holds `TAILS_HOLD` of its light.
-REACH, REACH_OF_PLAIN = 1.6, 0.6
+REACH = {"none": 0.6, "heavy-ball": 1.6, "biggs-andrews": 1.6, "nu-method": 2.0}
 TAILS, TAILS_HOLD = 2.4, 0.9
 #: Gradients below this part of the mean count as flat in the total variation; or below the
 #: weight times this for each axis. With less, strong smoothing overshoots where the image is
@@ -177,9 +177,8 @@ class RichardsonLucy(Value):
         steered = self.acceleration == "biggs-andrews" and not self.momentum
         if self.stop_tolerance or self.automatic_stop or steered:
             return None
-        reach = REACH_OF_PLAIN if self.acceleration == "none" else REACH
         # What an iteration gets wrong at a cut spreads with the root of their number, and fades.
-        widths = reach * math.sqrt(self.iterations)
+        widths = REACH[self.acceleration] * math.sqrt(self.iterations)
         core, box = core_sigmas(psf.samples), psf.cropped(TAILS_HOLD).shape
         fading = max(math.log10(1 / tolerance), 0) / 3
         return tuple(

@@ -1,11 +1,14 @@
 """Fourier transforms along one axis of many rows or columns: scipy's, or ducc0's.
 
-ducc0 is the successor of scipy's library and has the same results, faster; it is used where the
-user has installed it (`pip install "napari-deconv[fast]"`), and never required.
+ducc0 is the successor of scipy's library and has the same results but for rounding, faster; it is
+used where the user has installed it (`pip install "napari-deconv[fast]"`), and never required.
+Where bytes must be the same on machines with and without it, `NAPARI_DECONV_TRANSFORMS=scipy` in
+the environment leaves it aside.
 """
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -17,6 +20,9 @@ import numpy.typing as npt
 from .pieces import Float
 
 Complex = npt.NDArray[np.complex64]
+
+#: Of the environment: "scipy" takes that although ducc0 is installed.
+CHOICE = "NAPARI_DECONV_TRANSFORMS"
 
 
 class Transforms(Protocol):
@@ -98,7 +104,7 @@ class DuccTransforms:
 
 @cache
 def transforms() -> Transforms:
-    """Return the fastest library that is installed."""
-    if find_spec("ducc0") is None:
+    """Return the fastest library that is installed, and not left aside."""
+    if os.environ.get(CHOICE) == "scipy" or find_spec("ducc0") is None:
         return ScipyTransforms()
     return DuccTransforms(import_module("ducc0").fft)
