@@ -7,6 +7,7 @@ from pathlib import Path
 
 from napari_deconv.files.recipe import Classical, Method, TrainedModel, digest
 from napari_deconv.imaging.value import InputError, require
+from napari_deconv.restoration.blur import edges_of_a_part
 from napari_deconv.restoration.restorer import Restorer
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Wiener
@@ -62,7 +63,7 @@ def about_settled(method: Restorer) -> Restorer:
     """Return a method as it will about be when the data have decided."""
     if isinstance(method, Wiener):
         weight = USUAL_WEIGHT if method.regularization == "auto" else method.regularization
-        return replace(method, regularization=weight, edges="non-circulant")
+        return replace(method, regularization=weight, edges=edges_of_a_part(method.edges))
     if isinstance(method, RichardsonLucy):
         steered = method.acceleration == "biggs-andrews" and not method.momentum
         momentum = (0.5,) * method.iterations if steered else method.momentum
@@ -71,7 +72,7 @@ def about_settled(method: Restorer) -> Restorer:
             stop_tolerance=0.0,
             automatic_stop=False,
             momentum=momentum,
-            edges="non-circulant",
+            edges=edges_of_a_part(method.edges),
         )
     from napari_deconv.learned.network import Learned
 

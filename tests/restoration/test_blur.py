@@ -31,7 +31,7 @@ def test_the_padding_keeps_measured_voxels_apart_and_is_fast(axes: list[tuple[in
 
 
 def test_there_are_two_kinds_of_edges() -> None:
-    assert EDGES == ("non-circulant", "circular")
+    assert EDGES == ("non-circulant", "two-sided", "circular")
 
 
 @pytest.mark.parametrize("psf_shape", [(1, 1, 1), (3, 3, 3), (4, 5, 6), (9, 15, 13)])

@@ -50,7 +50,7 @@ def psf_of(ndim: int, random: Random) -> Double:
 
 
 def method_of(random: Random) -> Restorer:
-    edges: Any = random.choice(["non-circulant", "circular"])
+    edges: Any = random.choice(["non-circulant", "two-sided", "circular"])
     if random.random() < 0.25:
         weights: tuple[Any, ...] = ("auto", 1e-8, 1e-3, 10.0)
         return Wiener(weights[random.integers(len(weights))], edges)

@@ -13,6 +13,7 @@ from napari_deconv.engines import open_engine
 from napari_deconv.engines.cpu_engine import CpuEngine
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError
+from napari_deconv.restoration.blur import EDGES
 from napari_deconv.restoration.engine import Engine, Filter, Float
 from napari_deconv.restoration.restorer import observe
 from napari_deconv.restoration.richardson_lucy import ACCELERATIONS, RichardsonLucy
@@ -34,7 +35,7 @@ from napari_deconv.restoration.richardson_lucy import ACCELERATIONS, RichardsonL
         ({"acceleration": None}, "The acceleration None is not known"),
         (
             {"edges": "mirror"},
-            "The edges 'mirror' are not known; choose one of non-circulant, circ",
+            "The edges 'mirror' are not known; choose one of non-circulant, two-",
         ),
         ({"tv_weight": -1e-3}, "The weight of the total variation must be at least 0"),
         ({"tv_weight": 0.2}, "A total variation weight of 0.2 flattens everything; choose one fr"),
@@ -152,7 +153,7 @@ def test_momentum_and_smoothing_need_more_memory() -> None:
     assert RichardsonLucy(tv_weight=0.01).volumes > RichardsonLucy().volumes
 
 
-@pytest.mark.parametrize("edges", ["non-circulant", "circular"])
+@pytest.mark.parametrize("edges", EDGES)
 @pytest.mark.parametrize("tv_weight", [0.0, 0.01])
 @pytest.mark.parametrize("acceleration", ACCELERATIONS)
 def test_the_memory_of_a_run_is_as_said(acceleration: Any, tv_weight: float, edges: Any) -> None:
@@ -213,3 +214,33 @@ def test_a_piece_starts_where_the_whole_does(cpu: Engine) -> None:
         (step,) = RichardsonLucy(1, "none").steps(observation, cpu)
         # x y / (x + b) with x the level, y = 10 and b = 2
         assert step.estimate == pytest.approx(np.full((6, 7), level * 10 / (level + 2)), rel=1e-6)
+
+
+def test_light_from_beyond_both_ends_needs_a_padding_for_each(cpu: Engine) -> None:
+    """A PSF as long as the stack, and bright planes just above and below it, of other patterns."""
+    from scipy.signal import fftconvolve
+
+    random = np.random.default_rng(0)
+    shape, beyond = (12, 30, 30), 6
+    truth = np.zeros((shape[0] + 2 * beyond, *shape[1:]))
+    truth[beyond - 3, 4:14, 5:25] = 1
+    truth[-beyond + 2, 16:26, 5:25] = 1
+    truth[beyond + 6, 10:20, 10:20] = 1
+    at = np.indices((13, 9, 9)) - np.array([6, 4, 4]).reshape(3, 1, 1, 1)
+    widths = 0.8 + 0.25 * np.abs(at[0])
+    psf = np.exp(-(at[1] ** 2 + at[2] ** 2) / (2 * widths**2)) / widths**2
+    psf /= psf.sum()
+    blurred = np.maximum(fftconvolve(truth, psf, mode="same"), 0)[beyond:-beyond]
+    counts = random.poisson(2000 * blurred / blurred.max() + 5)
+    seen = observe(counts, Psf(psf), 5.0)
+
+    def last(edges: Any) -> tuple[float, float]:
+        *_, step = RichardsonLucy(40, edges=edges).steps(seen, cpu)
+        assert step.estimate is not None
+        assert step.divergence is not None
+        wanted = truth[beyond:-beyond]
+        return step.divergence, float(np.corrcoef(step.estimate.ravel(), wanted.ravel())[0, 1])
+
+    (shared, worse), (apart, better) = last("non-circulant"), last("two-sided")
+    assert apart < 0.7 * shared
+    assert better > worse

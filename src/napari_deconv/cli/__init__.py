@@ -113,7 +113,7 @@ def restore(
         str | None, typer.Option(help="nu-method, heavy-ball, biggs-andrews or none.")
     ] = None,
     tv_weight: Annotated[float | None, typer.Option(help="Total variation, 0 to 0.1.")] = None,
-    edges: Annotated[str | None, typer.Option(help="non-circulant or circular.")] = None,
+    edges: Annotated[str | None, typer.Option(help="non-circulant, two-sided or circular.")] = None,
     read_noise: Annotated[float | None, typer.Option(help="Camera noise in photons.")] = None,
     stop_tolerance: Annotated[
         float | None, typer.Option(help="Stop at this relative change of the likelihood.")

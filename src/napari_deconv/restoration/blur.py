@@ -2,7 +2,8 @@
 
 The image lies at the low end of each axis. With non-circulant edges it is padded to a fast
 size of at least image + psf//2, so that no measured voxel reaches another one around the
-end (Bertero and Boccacci 2005, doi 10.1051/0004-6361:20052717).
+end (Bertero and Boccacci 2005, doi 10.1051/0004-6361:20052717). What lies beyond its two ends
+shares this padding; with two-sided edges each end has as much to itself.
 """
 
 from __future__ import annotations
@@ -27,13 +28,18 @@ COLUMNS = 1 << 18
 Indices = npt.NDArray[np.intp]
 Double = npt.NDArray[np.float64]
 
-Edges = Literal["non-circulant", "circular"]
+Edges = Literal["non-circulant", "two-sided", "circular"]
 EDGES: tuple[str, ...] = get_args(Edges)
 
 
 def require_edges(edges: object) -> None:
     """Raise `InputError` unless `edges` is one of `EDGES`."""
     require(edges in EDGES, f"The edges {edges!r} are not known; choose one of {', '.join(EDGES)}")
+
+
+def edges_of_a_part(edges: Edges) -> Edges:
+    """Return the edges of a part of an image: where that repeats itself, its parts do not."""
+    return "non-circulant" if edges == "circular" else edges
 
 
 def work_shape(
@@ -45,13 +51,16 @@ def work_shape(
     --------
     >>> work_shape((60, 250, 250), (21, 31, 31), "non-circulant")
     (72, 270, 270)
+    >>> work_shape((60, 250, 250), (21, 31, 31), "two-sided")
+    (80, 280, 280)
     """
     if edges == "circular":
         return image_shape
     from scipy.fft import next_fast_len
 
+    ends = 2 if edges == "two-sided" else 1
     return tuple(
-        next_fast_len(n + p // 2, real=True) if p > 1 else n
+        next_fast_len(n + ends * (p // 2), real=True) if p > 1 else n
         for n, p in zip(image_shape, psf_shape, strict=True)
     )
 

@@ -17,7 +17,7 @@ import numpy as np
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import Value, require, require_number
 
-from .blur import Edges, Share, require_edges, transfer_function, work_shape
+from .blur import Edges, Share, edges_of_a_part, require_edges, transfer_function, work_shape
 from .engine import Array, Engine, Filter
 from .momentum import BiggsAndrews, Given, HeavyBall, NoMomentum, NuMethod
 from .pieces import Cores, Float, Where, blocks
@@ -66,7 +66,7 @@ class RichardsonLucy(Value):
         steps would make swing, the nu-method is the heavy ball.
     tv_weight : float
         Weight of the total variation, 0 (none) to 0.1; 0.001 to 0.01 is usual.
-    edges : {"non-circulant", "circular"}
+    edges : {"non-circulant", "two-sided", "circular"}
         Whether light may come from beyond the image, or the image repeats itself.
     read_noise : float
         Standard deviation of the camera's noise, in units of the data where one unit is one
@@ -188,8 +188,7 @@ class RichardsonLucy(Value):
 
     def settled(self, samples: Sequence[Observation], engine: Engine) -> RichardsonLucy:
         """Return the method with the iterations and the momentum that the brightest sample took."""
-        # A piece of an image that repeats itself does not.
-        method = replace(self, edges="non-circulant")
+        method = replace(self, edges=edges_of_a_part(self.edges))
         steered = self.acceleration == "biggs-andrews" and not self.momentum
         if not (self.stop_tolerance or self.automatic_stop or steered):
             return method
@@ -247,9 +246,8 @@ class RichardsonLucy(Value):
 
         def run_of(seen: Observation, other: Float | None) -> _Run:
             is_part = seen.image.shape != observation.image.shape
-            # A part of an image that repeats itself does not.
-            method = replace(whole, edges="non-circulant") if is_part else whole
-            return _Run(method, seen, engine, other)
+            edges = edges_of_a_part(self.edges) if is_part else self.edges
+            return _Run(replace(whole, edges=edges), seen, engine, other)
 
         looking = stop_for(observation, self.iterations, run_of)
         while True:

@@ -14,7 +14,7 @@ from napari_deconv.imaging.noise import noise_sigma
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import Value, require_number
 
-from .blur import Edges, require_edges, transfer_function, work_shape
+from .blur import Edges, edges_of_a_part, require_edges, transfer_function, work_shape
 from .continued import Continued
 from .engine import Engine
 from .fourier import PIECE, Room, columns_of
@@ -53,7 +53,7 @@ class Wiener(Value):
     ----------
     regularization : float or "auto"
         l, the ratio of noise power to signal power; "auto" takes it from the noise estimate.
-    edges : {"non-circulant", "circular"}
+    edges : {"non-circulant", "two-sided", "circular"}
         Whether the image is continued smoothly beyond its border, or repeats itself.
 
     Raises
@@ -116,7 +116,7 @@ class Wiener(Value):
     def settled(self, samples: Sequence[Observation], engine: Engine) -> Wiener:
         """Return the method with the weight that the samples ask for, together."""
         # A piece of an image that repeats itself does not.
-        method = replace(self, edges="non-circulant")
+        method = replace(self, edges=edges_of_a_part(self.edges))
         if self.regularization != "auto":
             return method
         logs = [math.log(method._weight_of(sample)) for sample in samples]

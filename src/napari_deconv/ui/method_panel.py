@@ -104,7 +104,11 @@ class MethodPanel(QWidget):
         self.background.setToolTip("Counts that are there without light from the sample")
         self.edges = QComboBox()
         self.edges.addItems(list(EDGES))
-        self.edges.setToolTip("Whether light may come from beyond the image, or it repeats itself")
+        self.edges.setToolTip(
+            "Whether light may come from beyond the image, from beyond both ends of an axis at "
+            "once (two-sided: for bright widefield stacks that end within the sample), or it "
+            "repeats itself"
+        )
         self.read_noise = QDoubleSpinBox()
         self.read_noise.setRange(0, 1000)
         self.read_noise.setToolTip("Standard deviation of the camera's noise, in photons")
