@@ -166,7 +166,8 @@ def ours(name: str, engine: str) -> Contender:
         part = 1.0 if name == "none" else ACCELERATED
         return Contender(name, engine, partial(accelerated, name, engine), part)
     kinds: dict[str, Callable[[int], Restorer]] = {
-        "automatic": lambda most: RichardsonLucy.automatic(iterations=most),
+        # On the same padded volume as the others.
+        "automatic": lambda most: RichardsonLucy.automatic(iterations=most, edges="non-circulant"),
         "Wiener": lambda most: Wiener(),
     }
     moments = partial(at_once, kinds[name], engine)

@@ -25,6 +25,7 @@ PACKAGES = (
     "napari-deconv",
     "numpy",
     "scipy",
+    "ducc0",
     "torch",
     "pyclesperanto",
     "scikit-image",

@@ -25,6 +25,7 @@ from napari_deconv.restoration.richardson_lucy import AUTOMATIC_MOST, Richardson
 
 Double = npt.NDArray[np.float64]
 SHAPE, BACKGROUND = (12, 40, 44), 10.0
+EDGES = RichardsonLucy.automatic().edges
 
 
 def gaussian_psf(sigma: float = 1.6, side: int = 11) -> Psf:
@@ -91,7 +92,7 @@ def test_it_stops_near_the_best(kind: str, photons: float, gain: float, offset: 
     engine = open_engine("cpu")
     values = [
         psnr(seen(step), truth, fit=True)
-        for step in RichardsonLucy(AUTOMATIC_MOST).steps(observation, engine)
+        for step in RichardsonLucy(AUTOMATIC_MOST, edges=EDGES).steps(observation, engine)
     ]
     *_, last = RichardsonLucy.automatic().steps(observation, engine)
     assert 1 < last.done <= AUTOMATIC_MOST
@@ -118,7 +119,7 @@ def test_what_is_found_is_run_with_all_photons() -> None:
     assert len(looking) > last.done
     assert all("looking when to stop" in step.note for step in looking)
     assert f"stopped after {last.done} iterations" in last.note
-    *_, plain = RichardsonLucy(last.done).steps(observation, engine)
+    *_, plain = RichardsonLucy(last.done, edges=EDGES).steps(observation, engine)
     np.testing.assert_array_equal(last.estimate, plain.estimate)
 
 
@@ -128,7 +129,7 @@ def test_it_is_settled_for_tiles() -> None:
     assert method.halo(observation.psf) is None
     settled = method.settled([observation], engine)
     *_, last = method.steps(observation, engine)
-    assert settled == RichardsonLucy(last.done)
+    assert settled == RichardsonLucy(last.done, edges=EDGES)
     assert settled.halo(observation.psf) is not None
 
 

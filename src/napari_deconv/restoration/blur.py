@@ -3,7 +3,8 @@
 The image lies at the low end of each axis. With non-circulant edges it is padded to a fast
 size of at least image + psf//2, so that no measured voxel reaches another one around the
 end (Bertero and Boccacci 2005, doi 10.1051/0004-6361:20052717). What lies beyond its two ends
-shares this padding; with two-sided edges each end has as much to itself.
+shares this padding; with two-sided edges the planes above and those below have as much to
+themselves, as there the light of a widefield PSF does not fade.
 """
 
 from __future__ import annotations
@@ -52,16 +53,18 @@ def work_shape(
     >>> work_shape((60, 250, 250), (21, 31, 31), "non-circulant")
     (72, 270, 270)
     >>> work_shape((60, 250, 250), (21, 31, 31), "two-sided")
-    (80, 280, 280)
+    (80, 270, 270)
     """
     if edges == "circular":
         return image_shape
     from scipy.fft import next_fast_len
 
-    ends = 2 if edges == "two-sided" else 1
+    ends = [1] * len(image_shape)
+    if edges == "two-sided" and len(image_shape) == 3:
+        ends[0] = 2
     return tuple(
-        next_fast_len(n + ends * (p // 2), real=True) if p > 1 else n
-        for n, p in zip(image_shape, psf_shape, strict=True)
+        next_fast_len(n + sides * (p // 2), real=True) if p > 1 else n
+        for n, p, sides in zip(image_shape, psf_shape, ends, strict=True)
     )
 
 

@@ -14,9 +14,11 @@ from .engine import Array, Engine
 #: Momentum never takes a voxel below a tenth of itself: one that reached 0 would stay there,
 #: since each update multiplies.
 EXTRAPOLATE = "fmax(x + a * (x - q), 0.1f * x)"
-#: What plain Richardson-Lucy makes of a point, and the point after one of the nu-method.
+#: What plain Richardson-Lucy makes of a point.
 PLAIN = "fmax(p * c / w, 0.0f)"
-LEAP = "fmax(x + o * x * (c / w - 1.0f) + a * (x - q), 0.1f * x)"
+#: The point after x and q before it of the nu-method, x + o (x c / w - x) + a (x - q), in few
+#: operations: r is 1 - o + a.
+LEAP = "fmax(x * (r + o * c / w) - a * q, 0.1f * x)"
 #: The nu of that method. With less, bright points overshoot in the first iterations and the dark
 #: around them never recovers; and no step is as long as 4, where the total light would swing.
 NU, LONGEST = 1.5, 3.9
@@ -97,8 +99,9 @@ class NuMethod(HeavyBall):
         self.k += 1
         length, self.used = leap(self.k)
         x, before = self.x, self.x if self.p is None else self.p
+        weights = {"o": length, "a": self.used, "r": 1 - length + self.used}
         self.x = self.engine.evaluate(
-            LEAP, out=self.p, x=x, q=before, c=correction, w=seen, o=length, a=self.used
+            LEAP, out=self.p, x=x, q=before, c=correction, w=seen, **weights
         )
         self.p = x
         self._correction, self._seen = correction, seen

@@ -144,8 +144,12 @@ class RichardsonLucy(Value):
 
     @classmethod
     def automatic(cls, **wishes: Any) -> Self:
-        """Return the method that stops by itself."""
-        usual: dict[str, Any] = {"iterations": AUTOMATIC_MOST, "automatic_stop": True}
+        """Return the method that stops by itself; light from above and below does not upset it."""
+        usual: dict[str, Any] = {
+            "iterations": AUTOMATIC_MOST,
+            "automatic_stop": True,
+            "edges": "two-sided",
+        }
         return cls(**{**usual, **wishes})
 
     @property

@@ -105,9 +105,8 @@ class MethodPanel(QWidget):
         self.edges = QComboBox()
         self.edges.addItems(list(EDGES))
         self.edges.setToolTip(
-            "Whether light may come from beyond the image, from beyond both ends of an axis at "
-            "once (two-sided: for bright widefield stacks that end within the sample), or it "
-            "repeats itself"
+            "Whether light may come from beyond the image, from above and from below it at once "
+            "(two-sided: for widefield stacks that end within the sample), or it repeats itself"
         )
         self.read_noise = QDoubleSpinBox()
         self.read_noise.setRange(0, 1000)
