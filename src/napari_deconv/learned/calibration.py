@@ -32,7 +32,7 @@ EDGES = (0.01, 0.03, 0.1, 0.3)
 LEAST_VOXELS = 500
 #: Images with about as much light that share their factors: so many at the least, and so many
 #: shares at the most.
-LEAST_IMAGES, MOST_SHARES = 4, 4
+LEAST_IMAGES, MOST_SHARES = 4, 8
 #: Voxels of an image that are looked at: so many tell its quantiles.
 LOOKED_AT = 30_000
 #: No factor and no light is less: their logarithms are taken.

@@ -52,13 +52,10 @@ class Stop:
     ----------
     iterations : int
     why : str
-    likeness : tuple of float
-        Correlation with the known object of the rehearsal, after each iteration.
     """
 
     iterations: int
     why: str
-    likeness: tuple[float, ...] = ()
 
 
 def stop_for(observation: Observation, most: int, runs: Runs) -> Generator[str, None, Stop]:
@@ -87,15 +84,13 @@ def stop_for(observation: Observation, most: int, runs: Runs) -> Generator[str, 
     while len(likeness.values) < most and not likeness.is_over:
         run.update()
         likeness.look(run.estimate())
-        yield f"looking when to stop: rehearsing, iteration {len(likeness.values)}"
+        done, alike = len(likeness.values), likeness.values[-1]
+        yield f"looking when to stop: rehearsing, iteration {done}, {alike:.1%} alike"
     count = likeness.best
-    why = (
-        f"stopped after {count} iterations, after which a copy of the image whose object is known "
-        "came nearest to that"
-    )
+    why = f"stopped after {count} iterations: a rehearsal with a known object did best there"
     if count == most:
         why = f"stopped at the maximum of {count} iterations: more may be better"
-    return Stop(count, why, tuple(likeness.values))
+    return Stop(count, why)
 
 
 def _agreed(
