@@ -46,7 +46,7 @@ FLAT, FLAT_PER_WEIGHT = 1e-2, 4.0
 
 
 #: Volumes of the part that is looked at, with the PSF around it, for each of two runs.
-PART_VOLUMES = 12.0
+PART_VOLUMES = 24.0
 #: Most iterations where a method stops by itself.
 AUTOMATIC_MOST = 80
 
