@@ -107,4 +107,7 @@ def transforms() -> Transforms:
     """Return the fastest library that is installed, and not left aside."""
     if os.environ.get(CHOICE) == "scipy" or find_spec("ducc0") is None:
         return ScipyTransforms()
-    return DuccTransforms(import_module("ducc0").fft)
+    try:
+        return DuccTransforms(import_module("ducc0").fft)
+    except ImportError:  # a build for another system
+        return ScipyTransforms()
