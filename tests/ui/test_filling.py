@@ -185,7 +185,7 @@ def test_the_forecast_names_the_tiles(dock: DeconvolveDock, wide: Image, qtbot: 
     with qtbot.waitSignal(dock.latest.ready, timeout=15_000):
         dock._settings_changed()
     text = dock.running.forecast.text()
-    assert "; in 12 tiles; 85 MB of 85 MB memory; " in text
+    assert "; in 15 tiles; 85 MB of 85 MB memory; " in text
     assert "B read twice" in text
 
 
