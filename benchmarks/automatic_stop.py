@@ -18,6 +18,7 @@ import argparse
 from typing import Any
 
 import numpy as np
+from speed_cases import MICROSCOPES
 
 from napari_deconv.engines import open_engine
 from napari_deconv.imaging.grid import Grid
@@ -31,17 +32,8 @@ from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 SHAPE, SPACING, SIDES = (32, 96, 96), (0.2, 0.1, 0.1), (31, 31, 31)
 OPTICS = {
     "widefield": Optics(na=1.2, emission_nm=520, immersion_index=1.333),
-    "confocal": Optics(
-        "confocal", na=1.4, emission_nm=520, excitation_nm=488, immersion_index=1.515
-    ),
-    "light sheet": Optics(
-        "light-sheet",
-        na=1.0,
-        emission_nm=520,
-        excitation_nm=488,
-        immersion_index=1.333,
-        sheet_um=2.0,
-    ),
+    "confocal": MICROSCOPES["confocal"],
+    "light sheet": MICROSCOPES["lightsheet"],
 }
 PHOTONS, MOST = (15.0, 200.0, 2000.0), 100
 EDGES = RichardsonLucy.automatic().edges

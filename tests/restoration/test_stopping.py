@@ -12,14 +12,10 @@ from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.quality import psnr
 from napari_deconv.imaging.structures import structures
 from napari_deconv.imaging.value import InputError
-from napari_deconv.restoration import rehearsal
+from napari_deconv.restoration import looking
 from napari_deconv.restoration.halves import dealt
-from napari_deconv.restoration.rehearsal import (
-    Likeness,
-    brightest_part,
-    camera_seen,
-    imaged_again,
-)
+from napari_deconv.restoration.looking import brightest_part, camera_seen
+from napari_deconv.restoration.rehearsal import Likeness, imaged_again
 from napari_deconv.restoration.restorer import Observation, Step, observe
 from napari_deconv.restoration.richardson_lucy import AUTOMATIC_MOST, RichardsonLucy
 
@@ -114,10 +110,10 @@ def test_what_is_found_is_run_with_all_photons() -> None:
     _, observation = simulated("filaments", 100, 7)
     engine = open_engine("cpu")
     steps = list(RichardsonLucy.automatic().steps(observation, engine))
-    looking = [step for step in steps if step.done == 0]
+    before = [step for step in steps if step.done == 0]
     last = steps[-1]
-    assert len(looking) > last.done
-    assert all("looking when to stop" in step.note for step in looking)
+    assert len(before) > last.done
+    assert all("looking when to stop" in step.note for step in before)
     assert f"stopped after {last.done} iterations" in last.note
     *_, plain = RichardsonLucy(last.done, edges=EDGES).steps(observation, engine)
     np.testing.assert_array_equal(last.estimate, plain.estimate)
@@ -143,7 +139,7 @@ def test_where_more_would_be_better_it_says_so() -> None:
 def test_of_a_large_image_the_brightest_part_is_looked_at(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(rehearsal, "MOST_VOXELS", 12 * 20 * 22)
+    monkeypatch.setattr(looking, "MOST_VOXELS", 12 * 20 * 22)
     image = np.ones(SHAPE, np.float32)
     image[:, 22:38, 4:18] = 50
     part = brightest_part(observe(image, gaussian_psf(), 0.0))

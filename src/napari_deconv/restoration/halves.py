@@ -25,12 +25,11 @@ from napari_deconv.imaging.camera import Camera
 from napari_deconv.imaging.thinning import thinned
 
 from .engine import Float
-from .rehearsal import centred
+from .looking import centred, is_passed
 from .restorer import Observation
 
-#: Iterations without a better J after which none is expected: at the least, and as a part of those
-#: that led to the best.
-PATIENCE, PATIENCE_PART = 5, 0.4
+#: Iterations without a better J after which none is expected, at the least.
+PATIENCE = 5
 #: Iterations are no more than so many times those that explain the other half best, which tells of
 #: the blurred object, and no fewer than that part of them.
 BEYOND = 2.5
@@ -93,5 +92,4 @@ class Agreement:
     @property
     def is_over(self) -> bool:
         """Whether nothing better is expected."""
-        seen = len(self.values)
-        return seen > 0 and seen - self.best >= max(PATIENCE, PATIENCE_PART * self.best)
+        return bool(self.values) and is_passed(self.best, len(self.values), PATIENCE)

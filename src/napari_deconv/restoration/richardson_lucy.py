@@ -19,12 +19,12 @@ from napari_deconv.imaging.value import Value, require, require_number
 
 from .blur import Edges, Share, edges_of_a_part, require_edges, transfer_function, work_shape
 from .engine import Array, Engine, Filter
+from .looking import MOST_VOXELS
 from .momentum import BiggsAndrews, Given, HeavyBall, NoMomentum, NuMethod
 from .pieces import Cores, Float, Where, blocks
 from .reach import core_sigmas
-from .rehearsal import MOST_VOXELS
 from .restorer import SEAM_TOLERANCE, Observation, Step
-from .stopping import Stop, stop_for
+from .stopping import stop_for
 
 Acceleration = Literal["nu-method", "heavy-ball", "biggs-andrews", "none"]
 ACCELERATIONS: tuple[str, ...] = get_args(Acceleration)
@@ -253,14 +253,8 @@ class RichardsonLucy(Value):
             edges = edges_of_a_part(self.edges) if is_part else self.edges
             return _Run(replace(whole, edges=edges), seen, engine, other)
 
-        looking = stop_for(observation, self.iterations, run_of)
-        while True:
-            try:
-                note = next(looking)
-            except StopIteration as end:
-                stop: Stop = end.value
-                return replace(whole, iterations=stop.iterations), stop.why
-            yield Step(0, self.iterations, note)
+        stop = yield from stop_for(observation, self.iterations, run_of)
+        return replace(whole, iterations=stop.iterations), stop.why
 
     def _stops(self, history: list[float]) -> bool:
         if self.stop_tolerance == 0 or len(history) < 3:

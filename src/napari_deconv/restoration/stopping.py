@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from .halves import Agreement, dealt
+from .looking import brightest_part, camera_seen
 from .pieces import Float
-from .rehearsal import Likeness, brightest_part, camera_seen, imaged_again
-from .restorer import Observation
+from .rehearsal import Likeness, imaged_again
+from .restorer import Observation, Step
 
 #: The object of the rehearsal is restored by so many times the iterations that halves ask for: it
 #: has less detail than the true one, as its image had noise.
@@ -58,8 +59,8 @@ class Stop:
     why: str
 
 
-def stop_for(observation: Observation, most: int, runs: Runs) -> Generator[str, None, Stop]:
-    """Return when to stop; yield what is done, an iteration at a time.
+def stop_for(observation: Observation, most: int, runs: Runs) -> Generator[Step, None, Stop]:
+    """Return when to stop; yield a step each iteration, none of which counts as one of the run.
 
     Parameters
     ----------
@@ -78,14 +79,14 @@ def stop_for(observation: Observation, most: int, runs: Runs) -> Generator[str, 
     run = runs(seen, None)
     for iteration in range(math.ceil(FURTHER * first)):
         run.update()
-        yield f"looking when to stop: restoring an object to rehearse with, {iteration + 1}"
+        yield _step(most, f"restoring an object to rehearse with, {iteration + 1}")
     likeness = Likeness(run.estimate())
     run = runs(imaged_again(seen, run.expected(), camera), None)
     while len(likeness.values) < most and not likeness.is_over:
         run.update()
         likeness.look(run.estimate())
         done, alike = len(likeness.values), likeness.values[-1]
-        yield f"looking when to stop: rehearsing, iteration {done}, {alike:.1%} alike"
+        yield _step(most, f"rehearsing, iteration {done}, {alike:.1%} alike")
     count = likeness.best
     why = f"stopped after {count} iterations: a rehearsal with a known object did best there"
     if count == most:
@@ -95,7 +96,7 @@ def stop_for(observation: Observation, most: int, runs: Runs) -> Generator[str, 
 
 def _agreed(
     halves: tuple[Observation, Observation], most: int, runs: Runs
-) -> Generator[str, None, int]:
+) -> Generator[Step, None, int]:
     """Return the iterations after which halves of the photons agree best."""
     both = [runs(one, other.image) for one, other in zip(halves, halves[::-1], strict=True)]
     agreement = Agreement()
@@ -104,5 +105,9 @@ def _agreed(
             run.update()
         first, second = (run.estimate() for run in both)
         agreement.look(first, second, sum(run.missed for run in both))
-        yield f"looking when to stop: halves of the photons, iteration {len(agreement.values)}"
+        yield _step(most, f"halves of the photons, iteration {len(agreement.values)}")
     return agreement.best
+
+
+def _step(most: int, what: str) -> Step:
+    return Step(0, most, f"looking when to stop: {what}")
