@@ -31,7 +31,7 @@ class CpuFilter:
     def __init__(
         self, transfer: Complex, shape: tuple[int, ...], window: tuple[int, ...], cores: Cores
     ) -> None:
-        self._transfer, self._shape, self._window = _real_of(transfer), shape, window
+        self._transfer, self._shape, self._window = real_of(transfer), shape, window
         self._cores = cores
         self._room: Room | None = None
         self._result: Float | None = None
@@ -58,7 +58,7 @@ class CpuFilter:
         piece *= factors.conj() if np.iscomplexobj(factors) else factors
 
 
-def _real_of(transfer: Complex) -> Complex | Float:
+def real_of(transfer: Complex) -> Complex | Float:
     """Return a transfer function as `Change` counts its columns.
 
     Of a PSF that is its own mirror image only the real part, which is all there is: it takes half

@@ -25,6 +25,7 @@ _UFUNCS: dict[str, np.ufunc] = {
 }
 
 
+@cache
 def compiled(expression: str) -> CodeType:
     """Compile an expression of ours."""
     return compile(parsed(expression), expression, "eval")

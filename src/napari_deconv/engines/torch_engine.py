@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +11,9 @@ import numpy as np
 from napari_deconv.restoration.engine import Complex, Float, Values
 from napari_deconv.restoration.pieces import blocks
 
+from .cpu_engine import real_of
 from .expression import compiled
+from .fused import MOST_ARRAYS, TIMES_CONJUGATE, kernel
 
 if TYPE_CHECKING:
     import torch
@@ -50,6 +54,78 @@ class TorchFilter:
         return result
 
 
+class CudaFilter(TorchFilter):
+    """A filter on CUDA, where the passes over memory beside the transforms are what costs.
+
+    Parameters
+    ----------
+    transfer : Tensor
+        Real where it is the transform of its own mirror image: half to read, and its own conjugate.
+    shape, window : tuple of int
+        See `restoration.engine.Engine.filter`.
+    fuses : bool
+        Whether kernels can be compiled.
+    """
+
+    def __init__(
+        self,
+        transfer: torch.Tensor,
+        shape: tuple[int, ...],
+        window: tuple[int, ...],
+        *,
+        fuses: bool,
+    ) -> None:
+        # cuFFT does not normalise, and torch takes a pass of its own for it: here it is no work.
+        super().__init__(transfer / math.prod(shape), shape, window)
+        self._fuses = fuses
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the filtered `x` in the window."""
+        spectrum = self._there(x)
+        spectrum *= self._factors(spectrum)
+        window = self._back(spectrum)[self._window]
+        # A view would hold the whole volume even when `evaluate` has put its result in its place.
+        return _moved(window.new_empty(0), window)
+
+    def adjoint(self, x: torch.Tensor) -> torch.Tensor:
+        """Return `x`, zero beyond the window, filtered with the conjugate transfer function."""
+        spectrum = self._there(x)
+        factors = self._factors(spectrum)
+        if factors.is_complex() and self._fuses:
+            spectrum = _fused(TIMES_CONJUGATE, ("a", "h"))(spectrum, factors)
+        elif factors.is_complex():
+            spectrum.conj_physical_().mul_(factors).conj_physical_()
+        else:
+            spectrum *= factors
+        return self._back(spectrum)
+
+    def _factors(self, spectrum: torch.Tensor) -> torch.Tensor:
+        """Return the transfer function, in memory as the spectrum is.
+
+        On CUDA the first two axes of a spectrum lie together, not the last: factors in another
+        order would be read from places far apart.
+        """
+        if self._transfer.stride() != spectrum.stride():
+            import torch
+
+            laid = torch.empty_like(spectrum, dtype=self._transfer.dtype)
+            self._transfer = laid.copy_(self._transfer)
+        return self._transfer
+
+    def _there(self, x: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        result: torch.Tensor = torch.fft.rfftn(x, s=self._shape)
+        return result
+
+    def _back(self, spectrum: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        # "forward": nothing is left to normalise on the way back.
+        result: torch.Tensor = torch.fft.irfftn(spectrum, s=self._shape, norm="forward")
+        return result
+
+
 class TorchEngine:
     """torch on one device; see `restoration.engine.Engine`.
 
@@ -60,16 +136,17 @@ class TorchEngine:
     """
 
     name = "torch"
-    #: H^T M, and what a transform holds: its result, the spectrum, and copies of it on the way.
-    #: Measured on torch's CPU: 5 to 7; as many counted for CUDA, cuFFT's own memory included.
-    extra_volumes = 7.0
 
     def __init__(self, target: str = "cpu") -> None:
         import torch
 
         self._torch = torch
         self._target = torch.device(target)
+        self._fuses = self._target.type == "cuda" and _compiles(target)
         self.device = describe_device(target)
+        # H^T M, and what a transform holds: its result, the spectrum, and copies of it on the way.
+        # Measured on torch's CPU: 5 to 7; on CUDA 3.4 to 3.9 (benchmarks/gpu.py).
+        self.extra_volumes = 4.5 if self._target.type == "cuda" else 7.0
         self._functions: dict[str, Any] = {
             "__builtins__": {},
             "fmax": self._pairwise(torch.fmax),
@@ -92,7 +169,10 @@ class TorchEngine:
         """Return a copy on the device, padded with zeros at the far end."""
         result = self._torch.zeros(shape, dtype=self._torch.float32, device=self._target)
         inside = tuple(slice(n) for n in array.shape)
-        result[inside] = self._torch.from_numpy(np.array(array, np.float32)).to(self._target)
+        if not any(array.strides):  # One number, which need not be brought there voxel by voxel.
+            result[inside] = float(array.flat[0])
+        else:
+            result[inside] = self._torch.from_numpy(np.array(array, np.float32)).to(self._target)
         return result
 
     def hold(self, values: Values) -> torch.Tensor:
@@ -104,13 +184,20 @@ class TorchEngine:
 
     def pull(self, array: torch.Tensor, shape: tuple[int, ...]) -> Float:
         """Return the first `shape` voxels as a new numpy array."""
-        part: Float = array[tuple(slice(n) for n in shape)].cpu().numpy().copy()
-        return part
+        part = array[tuple(slice(n) for n in shape)]
+        in_order = self._torch.contiguous_format
+        host: Float = part.to("cpu", copy=True, memory_format=in_order).numpy()
+        return host
 
     def filter(
         self, transfer: Complex, shape: tuple[int, ...], window: tuple[int, ...] | None = None
     ) -> TorchFilter:
         """Return the filter with this transfer function."""
+        if self._target.type == "cuda":
+            factors = real_of(transfer).reshape(transfer.shape)
+            on_device = self._torch.from_numpy(np.array(factors)).to(self._target)
+            return CudaFilter(on_device, shape, window or shape, fuses=self._fuses)
+        # Elsewhere a product of complex and real numbers is no faster: torch converts first.
         on_device = self._torch.from_numpy(np.array(transfer, np.complex64)).to(self._target)
         return TorchFilter(on_device, shape, window or shape)
 
@@ -118,12 +205,26 @@ class TorchEngine:
         self, expression: str, /, *, out: torch.Tensor | None = None, **operands: Any
     ) -> torch.Tensor:
         """Return the element-wise expression."""
-        # The expressions are constants of this package, never text of the user's.
-        result: torch.Tensor = eval(compiled(expression), self._functions, operands)
-        if out is None:
-            return result
-        torch_out: torch.Tensor = out.copy_(result)
-        return torch_out
+        result = self._in_one_pass(expression, operands) if self._fuses else None
+        if result is None:
+            # The expressions are constants of this package, never text of the user's.
+            result = eval(compiled(expression), self._functions, operands)
+            return result if out is None else out.copy_(result)
+        # A kernel of the jiterator makes its own result. `out` takes over that memory and gives
+        # up its own: it holds the result as promised, without the pass that copying would be, and
+        # as much memory is held as before. What else lay in the old memory keeps what it had.
+        return result if out is None else _moved(out, result)
+
+    def _in_one_pass(self, expression: str, operands: dict[str, Any]) -> torch.Tensor | None:
+        """Return the expression by a kernel of its own, None where it has too many arrays."""
+        arrays = {k: v for k, v in operands.items() if isinstance(v, self._torch.Tensor)}
+        if not 0 < len(arrays) <= MOST_ARRAYS:
+            return None
+        numbers = {k: float(v) for k, v in operands.items() if k not in arrays}
+        result: torch.Tensor = _fused(expression, tuple(arrays), tuple(numbers))(
+            *arrays.values(), **numbers
+        )
+        return result
 
     def total(self, expression: str, /, **operands: Any) -> float:
         """Return the sum of the element-wise expression, in float64 where the device has it."""
@@ -157,6 +258,38 @@ class TorchEngine:
             self._torch.cuda.empty_cache()
         elif self._target.type == "mps":
             self._torch.mps.empty_cache()
+
+
+def _moved(tensor: torch.Tensor, to: torch.Tensor) -> torch.Tensor:
+    """Let a tensor lie where another does, and give up its own memory; return it."""
+    return tensor.set_(to.untyped_storage(), to.storage_offset(), to.shape, to.stride())
+
+
+@cache
+def _fused(expression: str, arrays: tuple[str, ...], numbers: tuple[str, ...] = ()) -> Any:
+    """Return what runs an expression on a GPU; it is compiled when it is first called."""
+    from torch.cuda import jiterator
+
+    code = kernel(expression, arrays, numbers)
+    return jiterator._create_jit_fn(code, **dict.fromkeys(numbers, 0.0))
+
+
+@cache
+def _compiles(target: str) -> bool:
+    """Return whether torch can compile kernels for a GPU, which is tried once.
+
+    The jiterator is in beta: another version may be without it, and its compiler (NVRTC, or that
+    of ROCm) may be missing. All works without it, in more passes over memory.
+    """
+    import torch
+
+    x, z = torch.full((2,), 4.0, device=target), torch.full((2,), 1 + 2j, device=target)
+    try:
+        root = _fused("fmax(sqrt(x) - k, 0.1f)", ("x",), ("k",))(x, k=1.5)
+        square = _fused(TIMES_CONJUGATE, ("a", "h"))(z, z)
+    except (AttributeError, AssertionError, ImportError, OSError, RuntimeError, TypeError):
+        return False
+    return bool((root == 0.5).all()) and bool((square == 5).all())
 
 
 def _slope(x: torch.Tensor, axis: int, step: float) -> torch.Tensor:
