@@ -4,12 +4,12 @@
 
 Stacks of 32 x 96 x 96 voxels: widefield (NA 1.2), confocal (NA 1.4) and light sheet (NA 1.0) in
 turn, 15, 200 and 2000 photons in the brightest voxel over a background of 10, one to three kinds of
-structure. PSNR against the truth after the best scale and offset, its range that of the truth. The
-best is that of all of up to 100 accelerated iterations, chosen with the truth. "Automatic" is
-`RichardsonLucy.automatic`; "0.1 %" stops when the likelihood changes by less than that, after 20
-iterations at the most; "20" runs 20; all with the edges of the first. Once of the whole volume, and
-once of what is left when an eighth of each side is cut off: structures go on beyond the volume, and
-light from there is restored less well near its borders.
+structure that cells are made of. PSNR against the truth after the best scale and offset, its range
+that of the truth. The best is that of all of up to 100 accelerated iterations, chosen with the
+truth. "Automatic" is `RichardsonLucy.automatic`; "0.1 %" stops when the likelihood changes by less
+than that, after 20 iterations at the most; "20" runs 20; all with the edges of the first. Once of
+the whole volume, and once of what is left when an eighth of each side is cut off: structures go on
+beyond the volume, and light from there is restored less well near its borders.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf_models import compute_psf
 from napari_deconv.imaging.quality import psnr
+from napari_deconv.imaging.structures import OF_CELLS
 from napari_deconv.learned.pairs import Light, Pair, simulated_pair
 from napari_deconv.restoration.restorer import observe
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
@@ -58,7 +59,7 @@ def main() -> None:
     losses = []
     for case in range(options.cases):
         name, photons = names[case % 3], PHOTONS[case // 3 % 3]
-        light = Light((photons, photons), (10.0, 10.0), 1.0)
+        light = Light((photons, photons), (10.0, 10.0), 1.0, OF_CELLS)
         random = np.random.default_rng((options.seed, 31415, case))
         pair = simulated_pair(SHAPE, psfs[name], light, random, photons=photons)
         observation = observe(np.maximum(pair.counts, 0), psfs[name], pair.background)

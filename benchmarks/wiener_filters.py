@@ -24,6 +24,7 @@ import torch
 from napari_deconv import learning
 from napari_deconv.engines import open_engine
 from napari_deconv.imaging.psf import Psf
+from napari_deconv.imaging.structures import OF_CELLS
 from napari_deconv.learned.calibration import outputs_of
 from napari_deconv.learned.model_file import Model
 from napari_deconv.learned.pairs import Light, simulated_pair
@@ -84,7 +85,7 @@ def main() -> None:
     options = parser.parse_args()
     learning.PAIR_2D = learning.PATCH_2D = SHAPE
     engine = open_engine("cpu")
-    light = Light((PEAKS[0], PEAKS[-1]), (0.0, 0.0), 0.0)
+    light = Light((PEAKS[0], PEAKS[-1]), (0.0, 0.0), 0.0, OF_CELLS)
     torch.manual_seed(0)
     models = {name: trained(name, light, options.steps, engine) for name in NETWORKS}
     print("\n| peak | input | RL, best | WF-K | WF-KPN | WF-UNet | theirs: input | WF-K | WF-KPN |")
