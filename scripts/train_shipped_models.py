@@ -1,38 +1,52 @@
 """Train the models that come with the package, from simulated pairs alone.
 
-    python scripts/train_shipped_models.py [--only NAME] [--steps N] [--folder FOLDER] [--calibrate]
+    python scripts/train_shipped_models.py [--only NAME] [--steps N] [--pairs N] [--batch N]
+        [--start MODEL] [--folder FOLDER] [--calibrate]
 
 Each is trained over a family of PSFs, those of objectives that many microscopes have, on one voxel
-size, and for much and little light. What it prints is the log that lies beside them. A model that
-is there already is kept; with --calibrate its intervals are read anew off pairs that it has not
-learned from.
+size, and for much and little light: minutes on a large GPU, days on a CPU, where fewer steps and
+pairs make a lesser network. What it prints is the log that lies beside them. A model that is there
+already is kept; with --calibrate its intervals are read anew off pairs that it has not learned
+from.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import platform
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from napari_deconv import learning
 from napari_deconv.engines import open_engine
+from napari_deconv.engines.torch_engine import describe_device
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
+from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.psf_models import compute_psf
 from napari_deconv.learned.calibration import calibration_of
+from napari_deconv.learned.designs import DESIGNS
 from napari_deconv.learned.model_file import SUFFIX, Model, read_model, write_model
-from napari_deconv.learned.pairs import Light, simulated_pairs
-from napari_deconv.learned.samples import sample_of
+from napari_deconv.learned.nets import best_device
+from napari_deconv.learned.pairs import Light, simulated_pair
+from napari_deconv.learned.samples import Sample, sample_of
 from napari_deconv.learned.trainer import Schedule
 from napari_deconv.version import __version__
 
 FOLDER = Path(__file__).parents[1] / "src" / "napari_deconv" / "models"
 LIGHT = Light((10.0, 2000.0), (0.0, 30.0), 1.0)
-#: Pairs that --calibrate reads intervals off: those that the training left out, and more.
-CALIBRATED_ON = 144
+#: How long networks of many weights are trained.
+STEPS, PAIRS, BATCH = 20_000, 2_000, 16
+#: Pairs that --calibrate reads intervals off, and the number of the first: of no training.
+CALIBRATED_ON, FIRST_CALIBRATED = 144, 10**6
 CITATION = "napari-deconv, trained on simulated structures by scripts/train_shipped_models.py"
 
 
@@ -77,36 +91,64 @@ WANTED = {
 }
 
 
-def schedule_for(steps: int | None) -> Schedule:
-    """Return how long they are trained."""
-    schedule = learning.schedule_of("quick", steps=steps, patience=10**6)
-    return replace(schedule, pairs=128, left_out=48)
+def schedule_for(network: str, steps: int, pairs: int, batch: int) -> Schedule:
+    """Return how long a kind of network is trained."""
+    if network != "inverse":  # few numbers are learned soon
+        return replace(learning.schedule_of("quick", patience=10**6), pairs=128, left_out=48)
+    return Schedule(pairs, 48, batch=batch, steps=steps, patience=10**6)
 
 
-def calibrated(model: Model) -> Model:
-    """Return a trained model with its intervals read off the pairs that it has not learned from."""
-    card, schedule, engine = model.card, schedule_for(None), open_engine("cpu")
-    count = schedule.pairs + CALIBRATED_ON
-    pairs = simulated_pairs(count, schedule.shape, model.psfs, card.light, card.seed)
-    left_out = [
-        sample_of(pair, model.psfs[n % len(model.psfs)], card.design, engine, card.light.gain)
-        for n, pair in enumerate(pairs)
-        if n >= schedule.pairs
-    ]
-    found = calibration_of(model.networks, left_out, card.light.gain)
-    return replace(model, card=replace(card, calibration=found))
+@cache
+def psfs_of(name: str) -> tuple[Psf, ...]:
+    """Return the PSFs of a family."""
+    family, _ = WANTED[name]
+    grid = Grid(spacing_um=family.spacing_um)
+    return tuple(compute_psf(optics, grid, family.sides) for optics in family.optics)
 
 
-def train(name: str, steps: int | None) -> Model:
-    """Train one of them, and say how it goes."""
-    family, network = WANTED[name]
-    psfs = [compute_psf(o, Grid(spacing_um=family.spacing_um), family.sides) for o in family.optics]
-    schedule = schedule_for(steps)
-    run = learning.train(psfs, LIGHT, schedule, open_engine("cpu"), network=network, name=name)
+def sample(name: str, shape: tuple[int, ...], number: int) -> Sample:
+    """Return what a network sees of the pair of this number; in a process of its own."""
+    torch.set_num_threads(1)
+    psfs, (_, network) = psfs_of(name), WANTED[name]
+    psf = psfs[number % len(psfs)]
+    pair = simulated_pair(shape, psf, LIGHT, np.random.default_rng((0, number)))
+    return sample_of(pair, psf, DESIGNS[network](psf), open_engine("auto"), LIGHT.gain)
+
+
+def samples(name: str, shape: tuple[int, ...], numbers: range) -> Iterator[Sample]:
+    """Yield what a network sees of pairs, which all cores make side by side."""
+    made = partial(sample, name, shape)
+    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(made, numbers, chunksize=4)
+
+
+def calibrated(name: str, model: Model) -> Model:
+    """Return a trained model with its intervals read off pairs that it has not learned from."""
+    numbers = range(FIRST_CALIBRATED, FIRST_CALIBRATED + CALIBRATED_ON)
+    left_out = list(samples(name, Schedule().shape, numbers))
+    found = calibration_of(model.networks, left_out, model.card.light.gain)
+    return replace(model, card=replace(model.card, calibration=found))
+
+
+def train(name: str, schedule: Schedule, start: Path | None) -> Model:
+    """Train one of them, perhaps from the weights of another one, and say how it goes."""
+    _, network = WANTED[name]
+    made = samples(name, schedule.shape, range(schedule.pairs + schedule.left_out))
+    run = learning.train(
+        psfs_of(name),
+        LIGHT,
+        schedule,
+        open_engine("cpu"),
+        network=network,
+        name=name,
+        start=read_model(start) if start is not None else None,
+        samples=made,
+    )
+    every = max(schedule.steps // 20, 1)
     try:
         while True:
             step = next(run)
-            if step.done % 500 == 0 and step.done:
+            if step.done % every == 0 and step.done:
                 print(f"{name} {step.done}/{step.total}: {step.note}", flush=True)
     except StopIteration as end:
         model: Model = end.value
@@ -118,22 +160,28 @@ def main() -> None:
     """Train all that are not there."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", nargs="+", default=list(WANTED), choices=list(WANTED))
-    parser.add_argument("--steps", type=int)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--pairs", type=int, default=PAIRS)
+    parser.add_argument("--batch", type=int, default=BATCH)
+    parser.add_argument("--start", type=Path)
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--calibrate", action="store_true")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     print(f"napari-deconv {__version__}, torch {torch.__version__}, {platform.machine()}, ", end="")
-    print(f"{torch.get_num_threads()} threads")
+    print(f"{torch.get_num_threads()} threads, trained on {describe_device(str(best_device()))}")
+    # Sizes are the same at each step: the fastest convolutions are looked for once.
+    torch.backends.cudnn.benchmark = True
     for name in options.only:
         path = options.folder / f"{name}{SUFFIX}"
         if path.exists() and options.calibrate:
-            model = calibrated(read_model(path))
+            model = calibrated(name, read_model(path))
             write_model(path, model, overwrite=True)
             print(f"{name}: {model.card.calibration.in_words()}", flush=True)
         if path.exists():
             continue
-        model = train(name, options.steps)
+        schedule = schedule_for(WANTED[name][1], options.steps, options.pairs, options.batch)
+        model = train(name, schedule, options.start)
         write_model(path, model)
         card = model.card
         held = card.calibration.in_words() if card.calibration is not None else ""

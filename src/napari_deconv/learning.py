@@ -6,7 +6,7 @@ Nothing here needs torch until something is trained; where it is not installed, 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -22,12 +22,14 @@ from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.thinning import thinned
 from napari_deconv.imaging.value import InputError, require
 from napari_deconv.learned.pairs import Light, Pair, Twin, given_pair, twin_of
+from napari_deconv.learned.shipped import fits, nearest_shipped
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.restorer import Observation, Step, observe
 from napari_deconv.tiling import background_of, background_of_block, read, sample_regions
 
 if TYPE_CHECKING:
     from napari_deconv.learned.model_file import Model
+    from napari_deconv.learned.samples import Sample
     from napari_deconv.learned.trainer import Schedule
 
 Made = TypeVar("Made", Pair, Twin)
@@ -136,6 +138,27 @@ def gentler(schedule: Schedule) -> Schedule:
     )
 
 
+def usual_start(psf: Psf, network: str = "inverse") -> Model | None:
+    """Return a network of the package that one of a kind can start from; None if there is none.
+
+    Half as long a training then does better than a whole one from nothing.
+    """
+    require_torch()
+    from napari_deconv.learned.designs import DESIGNS
+
+    return nearest_shipped(DESIGNS[network](psf), psf)
+
+
+def shorter(schedule: Schedule) -> Schedule:
+    """Return how long to train where another network is the start."""
+    return replace(
+        schedule,
+        pairs=max(round(0.75 * schedule.pairs), 1),
+        steps=max(round(0.4 * schedule.steps), 1),
+        learning_rate=schedule.learning_rate / 2,
+    )
+
+
 def require_torch() -> None:
     """Raise `InputError` where torch is not installed."""
     require(
@@ -209,11 +232,12 @@ def train(
     twins: Sequence[Twin] = (),
     only_twins: bool = False,
     start: Model | None = None,
+    samples: Iterable[Sample] = (),
 ) -> Generator[Step, Any, Model]:
     """Train a network for one PSF, or for a family of them; see `learned.training`.
 
     `network` is one of `learned.designs.DESIGNS`: "inverse" is expected to do best. One to start
-    from, `start`, says itself what it is.
+    from, `start`, says itself what it is; see `usual_start`.
     """
     from napari_deconv.learned.designs import DESIGNS
     from napari_deconv.learned.training import Lessons, training
@@ -225,15 +249,19 @@ def train(
     psfs = (psf,) if isinstance(psf, Psf) else tuple(psf)
     require(bool(psfs), "Give a PSF, or several, to train with")
     schedule = _adapted(schedule, network, psfs[0].samples.ndim)
+    made = DESIGNS[network](psfs[0])
+    if start is not None and not fits(start.card.design, made):
+        made = start.card.design
     return training(
         Lessons(psfs, light, pairs, twins, only_twins),
-        start.card.design if start is not None else DESIGNS[network](psfs[0]),
+        made,
         schedule,
         engine,
         name=name,
         checkpoint=checkpoint,
         shown=shown,
         start=start,
+        samples=samples,
     )
 
 

@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from napari_deconv.imaging.value import InputError, require
+from napari_deconv.learned.shipped import SHIPPED
 
 if TYPE_CHECKING:
     from napari_deconv.learned.model_file import Card
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 SUFFIX = ".safetensors"
 #: The state of a training, which is kept beside its model.
 CHECKPOINT = f".checkpoint{SUFFIX}"
-#: The models that come with the package; there may be none.
-SHIPPED = Path(__file__).parent / "models"
 #: Environment variable that names another folder for the user's models.
 PLACE = "NAPARI_DECONV_MODELS"
 #: What no file may have in its name on one system or another: models are handed on.

@@ -33,7 +33,7 @@ from napari_deconv.learned.pairs import (
     simulated_pairs,
     twin_of,
 )
-from napari_deconv.learned.samples import Sample, batch_of, patch_of, sample_of, symmetric_axes
+from napari_deconv.learned.samples import Sample, Shelf, batch_of, sample_of, symmetric_axes
 from napari_deconv.learned.trainer import Schedule
 from napari_deconv.learned.training import Lessons, training
 from napari_deconv.restoration.engine import Engine
@@ -225,11 +225,12 @@ def test_patches_are_mirrored_where_the_psf_is_its_mirror_image(psf: Psf, engine
     assert symmetric_axes(psf.samples) == (0, 1)
     (pair,) = simulated_pairs(1, SHORT.shape, [psf], LIGHT, 0)
     sample = sample_of(pair, psf, inverse_design(psf, first=4), engine)
-    ways = set()
+    shelf, ways = Shelf([sample], torch.device("cpu")), set()
     for seed in range(40):
-        patch = patch_of(sample, SHORT.shape, np.random.default_rng(seed))
-        (way,) = [w for w in [(), (0,), (1,), (0, 1)] if _is(np.flip(sample.truth, w), patch.truth)]
-        assert _is(np.flip(sample.channels, tuple(axis + 1 for axis in way)), patch.channels)
+        batch = shelf.patches([0], SHORT.shape, np.random.default_rng(seed))
+        truth, channels = batch.truth[0, 0].numpy(), batch.channels[0].numpy()
+        (way,) = [w for w in [(), (0,), (1,), (0, 1)] if _is(np.flip(sample.truth, w), truth)]
+        assert _is(np.flip(sample.channels, tuple(axis + 1 for axis in way)), channels)
         ways.add(way)
     assert ways == {(), (0,), (1,), (0, 1)}
 

@@ -63,7 +63,7 @@ def best_device() -> torch.device:
 
 def layout_of(network: Net, device: torch.device) -> torch.memory_format:
     """Return how channels lie in memory: side by side, a CPU convolves them a third faster."""
-    if device.type != "cpu" or network.holds_blur:
+    if network.holds_blur or device.type not in ("cpu", "cuda"):
         return torch.contiguous_format
     return torch.channels_last_3d if len(network.strides) == 3 else torch.channels_last
 

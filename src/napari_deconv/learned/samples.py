@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -22,6 +22,7 @@ from .inputs import brightness, stacked, states
 from .pairs import Pair, Twin
 
 Float = npt.NDArray[np.float32]
+Random = np.random.Generator
 
 #: Part of the patches that are taken anywhere; the others hold some of the brightest voxels.
 ANYWHERE = 0.3
@@ -59,6 +60,11 @@ class Sample:
     def mirrors(self) -> tuple[int, ...]:
         """Axes along which the PSF is its own mirror image; asked for with each patch."""
         return symmetric_axes(self.psf.samples)
+
+    @cached_property
+    def lit(self) -> npt.NDArray[np.intp]:
+        """Places of voxels with some of the most light, in the order of the memory."""
+        return np.flatnonzero(self.truth > 0.1 * self.truth.max())
 
 
 def sample_of(pair: Pair, psf: Psf, design: Design, engine: Engine, gain: float = 1.0) -> Sample:
@@ -110,12 +116,35 @@ class Batch:
     variance: Tensor | None
     error: Tensor
 
+    def on(self, device: torch.device) -> Batch:
+        """Return it on a device."""
+        variance = self.variance.to(device) if self.variance is not None else None
+        return Batch(
+            self.channels.to(device),
+            self.truth.to(device),
+            self.psf.to(device),
+            variance,
+            self.error.to(device),
+        )
+
+    def part(self, place: tuple[slice, ...], turned: tuple[int, ...]) -> Batch:
+        """Return a place in all images of it, mirrored along some axes."""
+        where, axes = (slice(None), slice(None), *place), [axis + 2 for axis in turned]
+
+        def cut(values: Tensor) -> Tensor:
+            return torch.flip(values[where], axes) if axes else values[where]
+
+        variance = cut(self.variance) if self.variance is not None else None
+        return replace(self, channels=cut(self.channels), truth=cut(self.truth), variance=variance)
+
 
 def batch_of(samples: Sequence[Sample], device: torch.device) -> Batch:
     """Return samples of one shape as a batch."""
 
     def together(values: Sequence[Float]) -> Tensor:
-        return torch.from_numpy(np.stack(values)).to(device)
+        # One alone is not copied.
+        stack = values[0][None] if len(values) == 1 else np.stack(values)
+        return torch.from_numpy(stack).to(device)
 
     variances = [sample.variance for sample in samples if sample.variance is not None]
     psfs = boxed([torch.tensor(sample.psf.samples) for sample in samples])
@@ -128,30 +157,65 @@ def batch_of(samples: Sequence[Sample], device: torch.device) -> Batch:
     )
 
 
-def patch_of(sample: Sample, sides: Sequence[int], random: np.random.Generator) -> Sample:
-    """Return a patch; most hold something bright.
+class Shelf:
+    """Samples on a device, and the patches that a step of training takes of them.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+    device : torch.device
+        Where batches are wanted. The samples lie there too, unless that would fill a GPU.
+    """
+
+    def __init__(self, samples: Sequence[Sample], device: torch.device) -> None:
+        self.samples, self.device = samples, device
+        size = sum(sample.channels.nbytes + sample.truth.nbytes for sample in samples)
+        place = device if _has_room(device, size) else torch.device("cpu")
+        self._whole = [batch_of([sample], place) for sample in samples]
+
+    def whole(self) -> Iterator[Batch]:
+        """Yield each sample as a batch."""
+        return (batch.on(self.device) for batch in self._whole)
+
+    def patches(self, chosen: Sequence[int], sides: Sequence[int], random: Random) -> Batch:
+        """Return a patch of each of the chosen samples, which are of one kind."""
+        cut = [self._whole[n].part(*patch_in(self.samples[n], sides, random)) for n in chosen]
+        variances = [batch.variance for batch in cut if batch.variance is not None]
+        together = Batch(
+            torch.cat([batch.channels for batch in cut]),
+            torch.cat([batch.truth for batch in cut]),
+            boxed([batch.psf[0] for batch in cut]),
+            torch.cat(variances) if variances else None,
+            torch.cat([batch.error for batch in cut]),
+        )
+        return together.on(self.device)
+
+
+def _has_room(device: torch.device, size: int) -> bool:
+    """Return whether samples of so many bytes leave half of what a device has free."""
+    if device.type != "cuda":
+        return device.type == "cpu"
+    free: int = torch.cuda.mem_get_info(device)[0]
+    return size < free / 2
+
+
+def patch_in(
+    sample: Sample, sides: Sequence[int], random: Random
+) -> tuple[tuple[slice, ...], tuple[int, ...]]:
+    """Return the place of a patch, most of which hold something bright, and the axes to mirror.
 
     It is mirrored at random along axes along which the PSF is its own mirror image.
     """
     shape = sample.truth.shape
     middle = [random.integers(n) for n in shape]
-    if random.uniform() > ANYWHERE:
-        lit = np.flatnonzero(sample.truth > 0.1 * sample.truth.max())
-        if lit.size:
-            middle = list(np.unravel_index(int(random.choice(lit)), shape))
+    if random.uniform() > ANYWHERE and sample.lit.size:
+        middle = list(np.unravel_index(int(random.choice(sample.lit)), shape))
     starts = [
         int(np.clip(m - side // 2, 0, n - side))
         for m, side, n in zip(middle, sides, shape, strict=True)
     ]
     place = tuple(slice(s, s + side) for s, side in zip(starts, sides, strict=True))
-    turned = tuple(axis for axis in sample.mirrors if random.uniform() < 0.5)
-
-    def cut(values: Float) -> Float:
-        return np.ascontiguousarray(np.flip(values[place], turned))
-
-    channels = np.stack([cut(channel) for channel in sample.channels])
-    variance = cut(sample.variance) if sample.variance is not None else None
-    return replace(sample, channels=channels, truth=cut(sample.truth), variance=variance)
+    return place, tuple(axis for axis in sample.mirrors if random.uniform() < 0.5)
 
 
 def symmetric_axes(psf: Float) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ from .blurring import Blur, grown, inside
 from .losses import LOSSES, loss_of, loss_of_blurred, loss_of_scale
 from .model_file import read_tensors, write_tensors
 from .nets import Net, half_precision, layout_of
-from .samples import Batch, Sample, batch_of, patch_of
+from .samples import Batch, Sample, Shelf
 
 Float = npt.NDArray[np.float32]
 
@@ -107,7 +107,7 @@ class Trainer:
         device: torch.device,
     ) -> None:
         self.schedule, self.device = schedule, device
-        self.learned, self.left_out = learned, left_out
+        self.learned, self.left_out = Shelf(learned, device), Shelf(left_out, device)
         laid: Any = {"device": device, "memory_format": layout_of(network, device)}
         self.network = network.to(**laid)
         self.optimizer = torch.optim.Adam(self.network.parameters(), schedule.learning_rate)
@@ -116,6 +116,10 @@ class Trainer:
         self.left_out_loss: float | None = None
         self.is_finished = False
         self._best = copy.deepcopy(self.network.state_dict())
+        self._alike = {
+            with_truth: [n for n, s in enumerate(learned) if (s.variance is None) == with_truth]
+            for with_truth in (True, False)
+        }
 
     def step(self) -> str:
         """Learn from one batch; return why to stop, or nothing."""
@@ -201,8 +205,7 @@ class Trainer:
         self.network.eval()
         losses = []
         with torch.no_grad():
-            for sample in self.left_out:
-                batch = batch_of([sample], self.device)
+            for batch in self.left_out.whole():
                 out = self.network(batch.channels, batch.psf)
                 losses.append(float(self._loss(out, batch)))
         self.left_out_loss = float(np.mean(losses))
@@ -222,13 +225,13 @@ class Trainer:
         The kind of the first, with a truth or with counts to be met, is the kind of all.
         """
         random = np.random.default_rng((self.schedule.seed, 1, self.done))
-        first = self.learned[int(random.integers(len(self.learned)))]
-        alike = [s for s in self.learned if (s.variance is None) == (first.variance is None)]
-        chosen = [first]
+        samples = self.learned.samples
+        chosen = [int(random.integers(len(samples)))]
+        with_truth = samples[chosen[0]].variance is None
+        alike = self._alike[with_truth]
         while len(chosen) < self.schedule.batch:
             chosen.append(alike[int(random.integers(len(alike)))])
-        patches = [patch_of(sample, self.schedule.patch, random) for sample in chosen]
-        return batch_of(patches, self.device)
+        return self.learned.patches(chosen, self.schedule.patch, random)
 
     # -- going on ---------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ ended goes on from its checkpoint as if it had not been.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
@@ -28,6 +28,7 @@ from .model_file import Card, Model
 from .nets import best_device
 from .pairs import Light, Pair, Twin, simulated_pairs
 from .samples import Sample, sample_of, sample_of_twin, seen_by
+from .shipped import fits
 from .trainer import Schedule, Trainer
 
 Float = npt.NDArray[np.float32]
@@ -112,6 +113,7 @@ def training(
     device: str | None = None,
     shown: Observation | None = None,
     start: Model | None = None,
+    samples: Iterable[Sample] = (),
 ) -> Generator[Step, bool | None, Model]:
     """Train a network, or several that answer together.
 
@@ -134,7 +136,9 @@ def training(
     shown : Observation, optional
         A region of a real stack, restored now and then on the way.
     start : Model, optional
-        Of this design: its weights are where training starts.
+        Of this design, but for how it pools: its weights are where training starts.
+    samples : iterable of Sample
+        In the place of simulated pairs: as many as the schedule says, those left out the last.
 
     Yields
     ------
@@ -157,11 +161,12 @@ def training(
     started = time.perf_counter()
     schedule = fitted(schedule, lessons)
     require(
-        start is None or start.card.design == design,
+        start is None or fits(start.card.design, design),
         "The network to start from is another one than the network to be trained",
     )
     total = schedule.steps * schedule.members
-    learned, left_out = yield from _prepared(lessons, design, schedule, engine, total)
+    ready = iter(samples) if samples else _seen_pairs(lessons, design, schedule, engine)
+    learned, left_out = yield from _prepared(lessons, design, schedule, engine, ready)
     seen = None
     if shown is not None:
         yield Step(0, total, "undoing the blur of the region that is shown")
@@ -217,19 +222,32 @@ def fitted(schedule: Schedule, lessons: Lessons) -> Schedule:
     return replace(schedule, shape=shape, patch=sides)
 
 
-def _prepared(
-    lessons: Lessons, design: Design, schedule: Schedule, engine: Engine, total: int
-) -> Generator[Step, bool | None, tuple[list[Sample], list[Sample]]]:
-    """Return what is learned from and what is left out."""
+def _seen_pairs(
+    lessons: Lessons, design: Design, schedule: Schedule, engine: Engine
+) -> Iterator[Sample]:
+    """Yield what a network sees of the pairs, recorded or simulated."""
     psfs, light = lessons.psfs, lessons.light
-    count = schedule.pairs + schedule.left_out
-    count = 0 if lessons.only_twins else count
+    count = 0 if lessons.only_twins else schedule.pairs + schedule.left_out
     pairs = lessons.pairs or simulated_pairs(count, schedule.shape, psfs, light, schedule.seed)
-    learned: list[Sample] = []
-    verb = "undoing the blur of" if lessons.pairs else "simulating"
     for number, pair in enumerate(pairs):
         psf = psfs[0] if lessons.pairs else psfs[number % len(psfs)]
-        learned.append(sample_of(pair, psf, design, engine, light.gain))
+        yield sample_of(pair, psf, design, engine, light.gain)
+
+
+def _prepared(
+    lessons: Lessons,
+    design: Design,
+    schedule: Schedule,
+    engine: Engine,
+    samples: Iterator[Sample],
+) -> Generator[Step, bool | None, tuple[list[Sample], list[Sample]]]:
+    """Return what is learned from and what is left out."""
+    psfs, light, total = lessons.psfs, lessons.light, schedule.steps * schedule.members
+    count = schedule.pairs + schedule.left_out
+    learned: list[Sample] = []
+    verb = "undoing the blur of" if lessons.pairs else "simulating"
+    for sample in samples:
+        learned.append(sample)
         yield Step(0, total, f"{verb} pair {len(learned)} of {count}")
     left_out = learned[schedule.pairs :]
     del learned[schedule.pairs :]
