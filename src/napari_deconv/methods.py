@@ -34,7 +34,7 @@ def restorer_of(method: Method) -> Restorer:
             "A trained network needs the package torch, which is not installed; run: "
             'pip install "napari-deconv[learned]"'
         ) from error
-    made = Learned(method.path, method.shows, method.mirrored)
+    made = Learned(method.path, method.shows, method.mirrored, method.cautious)
     require(
         method.sha256 in (None, digest(Path(method.path).expanduser())),
         f"The model {Path(method.path).name} has changed since the recipe was written; take the "
@@ -76,4 +76,9 @@ def about_settled(method: Restorer) -> Restorer:
         )
     from napari_deconv.learned.network import Learned
 
-    return replace(method, bright=1.0) if isinstance(method, Learned) else method
+    if not isinstance(method, Learned):
+        return method
+    usual = method.leans_on
+    if usual is not None:
+        usual = replace(usual, automatic_stop=False, edges=edges_of_a_part(usual.edges))
+    return replace(method, bright=1.0, usual=usual)

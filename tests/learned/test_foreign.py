@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from napari_deconv.engines import open_engine
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError
-from napari_deconv.learned import network
+from napari_deconv.learned import blocks
 from napari_deconv.learned.careamics import import_careamics, model_from_careamics
 from napari_deconv.learned.csbdeep import import_csbdeep, model_from_csbdeep
 from napari_deconv.learned.designs import UNetDesign
@@ -671,9 +671,9 @@ def test_blocks_are_the_whole(
 ) -> None:
     for kind in ("csbdeep", "careamics"):
         method, observation = imported(tmp_path / f"{kind}.h5", kind), seen((90, 130))
-        monkeypatch.setattr(network, "BLOCK_BYTES", 1 << 30)
+        monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 30)
         whole = estimate(method, observation, engine)
-        monkeypatch.setattr(network, "BLOCK_BYTES", 1 << 18)
+        monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 18)
         assert np.abs(estimate(method, observation, engine) - whole).max() < 1e-5 * whole.max()
 
 

@@ -12,7 +12,7 @@ import torch
 from napari_deconv.engines import open_engine
 from napari_deconv.imaging.brightness import brightness_of
 from napari_deconv.imaging.psf import Psf
-from napari_deconv.learned import network
+from napari_deconv.learned import blocks
 from napari_deconv.learned.designs import DESIGNS, Design, UNetDesign, UnrolledDesign
 from napari_deconv.learned.inputs import ESTIMATES, INVERSE_CHANNELS, states
 from napari_deconv.learned.model_file import Card, Model, write_model
@@ -77,10 +77,10 @@ def test_blocks_are_the_whole(
     tmp_path: Path, psf: Psf, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     method, observation = written(tmp_path / "m.safetensors", psf, random=True), seen(psf)
-    monkeypatch.setattr(network, "BLOCK_BYTES", 1 << 30)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 30)
     whole = estimate(method, observation, engine)
-    monkeypatch.setattr(network, "BLOCK_BYTES", 1 << 20)
-    assert len(list(network._blocks(observation, method.model.network))) > 8
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 20)
+    assert len(list(blocks.blocks_of(observation, method.model.network))) > 8
     assert np.abs(estimate(method, observation, engine) - whole).max() < 1e-5 * whole.max()
 
 

@@ -25,7 +25,7 @@ from napari_deconv.ui.pairs_panel import PairsPanel
 from napari_deconv.ui.source_panel import AGAIN, HALVES, LAYER, SourceChoice
 
 SPACING, UM = (0.2, 0.1, 0.1), ("um", "um", "um")
-SMALL = Schedule(pairs=2, left_out=1, shape=(6, 24, 24), patch=(4, 16, 16), batch=1, steps=6)
+SMALL = Schedule(pairs=2, left_out=1, shape=(6, 24, 24), patch=(4, 16, 16), batch=1, steps=15)
 
 
 @pytest.fixture

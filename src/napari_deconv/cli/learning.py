@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,8 +52,15 @@ def train(
         typer.Option("--only-recorded", help="With --again or --halves: simulate nothing."),
     ] = False,
     start: Annotated[
-        Path | None, typer.Option(help="A model whose weights are where training starts.")
+        Path | None,
+        typer.Option(
+            help="A model whose weights are where training starts; a network that comes with the "
+            "package, where one is of the kind and pairs are simulated."
+        ),
     ] = None,
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="Start from no network at all.")
+    ] = False,
     psf: Annotated[
         list[Path] | None,
         typer.Option(help="Image of the PSF, for instance a bead; several are a family."),
@@ -139,8 +147,15 @@ def train(
     say(f"Camera      {light.gain:.3g} counts a photon, offset {light.offset:.4g}")
     say(f"Photons     {light.photons[0]:.4g} to {light.photons[1]:.4g} in the brightest voxels")
     say(f"Background  {light.background[0]:.4g} to {light.background[1]:.4g}")
-    if start is not None:
+    begun = read_model(resolve(start)) if start is not None else None
+    if begun is not None:
         schedule = learning.gentler(schedule)
+    elif not (from_scratch or pairs or only_recorded or members > 1):
+        begun = learning.usual_start(psfs[0], network)
+        if begun is not None:
+            say(f"Starts from {begun.card.name}")
+            schedule = learning.shorter(schedule)
+            schedule = schedule if steps is None else replace(schedule, steps=steps)
     run = learning.train(
         psfs,
         light,
@@ -152,7 +167,7 @@ def train(
         pairs=pairs,
         twins=twins,
         only_twins=only_recorded,
-        start=read_model(resolve(start)) if start is not None else None,
+        start=begun,
     )
     model = followed(run, _stopped(checkpoint))
     write_model(output, model, overwrite=overwrite)
@@ -276,6 +291,14 @@ def predict(
     mirrored: Annotated[
         bool, typer.Option("--mirrored", help="Restore mirrored as well, and average.")
     ] = False,
+    alone: Annotated[
+        bool,
+        typer.Option(
+            "--alone",
+            help="The network by itself. Else part of Richardson-Lucy is mixed in, the more the "
+            "more light there is.",
+        ),
+    ] = False,
     background: Annotated[str, typer.Option(help="Counts, or auto.")] = "auto",
     engine: Annotated[str, typer.Option(help="auto, cpu, opencl or torch.")] = "auto",
     memory: Annotated[
@@ -292,7 +315,7 @@ def predict(
 
     require_written(dtype, "0.5")
     stack = read_image(source, None, voxels=False)
-    method = TrainedModel.of(resolve(model), shows=shows, mirrored=mirrored)
+    method = TrainedModel.of(resolve(model), shows=shows, mirrored=mirrored, cautious=not alone)
     learned: Any = restorer_of(method)
     recipe = Recipe(
         _psf_for(learned.model, psf),

@@ -36,12 +36,16 @@ class TrainedModel(Value):
         "estimate", or how sure the network is: see `learned.network.SHOWN`.
     mirrored : bool
         Whether mirrored images are restored as well, and the answers averaged.
+    cautious : bool
+        Whether the result leans on Richardson-Lucy, the more the more light there is; networks
+        that undo no blur never do.
     """
 
     path: str
     sha256: str | None = None
     shows: str = "estimate"
     mirrored: bool = False
+    cautious: bool = True
 
     def __post_init__(self) -> None:
         require(bool(self.path), "The model's file has no name")

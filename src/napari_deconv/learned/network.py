@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain, combinations, product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +23,13 @@ from torch import Tensor
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import Value, require
 from napari_deconv.restoration.engine import Engine
-from napari_deconv.restoration.restorer import SEAM_TOLERANCE, Observation, Step, ended
+from napari_deconv.restoration.restorer import SEAM_TOLERANCE, Observation, Restorer, Step, ended
+from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 
+from .blocks import BLOCK_BYTES, Block, blocks_of, piece_of
 from .blurring import inside
 from .calibration import LEVELS, together
+from .caution import Leaning, share_of
 from .inputs import (
     BRIGHTNESS,
     Scaling,
@@ -44,10 +47,8 @@ from .nets import Net, best_device, layout_of
 from .samples import symmetric_axes
 
 Float = npt.NDArray[np.float32]
+Found = TypeVar("Found")
 
-#: Bytes that a network keeps of a block at the most, and how many volumes of the block that are
-#: for each of its first channels: two before and two after a convolution of the first level.
-BLOCK_BYTES, VOLUMES_A_CHANNEL = 256 << 20, 4
 #: Float32 volumes of a run beside those of Richardson-Lucy: channels, and the result.
 VOLUMES_BESIDE = 2.0
 #: How far beyond the photons of its training an image may lie, as a factor; and how far its PSF
@@ -79,6 +80,9 @@ class Learned(Value):
     mirrored : bool
         Whether the image is restored mirrored as well, along the axes along which the PSF is its
         own mirror image, and the answers averaged.
+    cautious : bool
+        Whether the result leans on Richardson-Lucy, the more the more light there is; see
+        `learned.caution`. Only networks that undo a blur do.
     bright : float, optional
         Brightness that the channels are divided by; that of the image where not given.
     settings : tuple of float, optional
@@ -86,6 +90,8 @@ class Learned(Value):
     levels : tuple of float, optional
         What is subtracted from the image and what it is divided by, where its network asks for
         that; see `inputs.measured`.
+    usual : RichardsonLucy, optional
+        What a cautious one leans on; one that stops by itself where not given.
 
     Raises
     ------
@@ -96,9 +102,11 @@ class Learned(Value):
     path: str
     shows: str = ESTIMATE
     mirrored: bool = False
+    cautious: bool = False
     bright: float | None = None
     settings: tuple[float, ...] | None = None
     levels: tuple[float, ...] | None = None
+    usual: RichardsonLucy | None = None
 
     def __post_init__(self) -> None:
         card = self.card
@@ -133,50 +141,71 @@ class Learned(Value):
         return undoings(self.card.design.channels)
 
     @property
+    def leans_on(self) -> RichardsonLucy | None:
+        """The method that is mixed in; None where there is none."""
+        undoes = bool(self.undoings) or self.model.network.holds_blur
+        if not (self.cautious and undoes and self.shows != DISAGREEMENT):
+            return None
+        return self.usual or RichardsonLucy.automatic()
+
+    @property
+    def _before(self) -> list[Restorer]:
+        """The methods that run before the network."""
+        leans_on = [self.leans_on] if self.leans_on is not None else []
+        return [*(undoing.method for undoing in self.undoings), *leans_on]
+
+    @property
     def volumes(self) -> float:
         """Peak memory in float32 volumes of the padded image."""
-        before = max((undoing.method.volumes for undoing in self.undoings), default=1.0)
+        before = max((method.volumes for method in self._before), default=1.0)
+        before += self.leans_on is not None
         beside = max(VOLUMES_BESIDE, self.model.network.volumes)
         return before + len(self.card.design.channels) + beside
 
     @property
     def fixed_bytes(self) -> int:
         """Bytes that a run takes beside its volumes, however large the image is."""
-        return 0 if self.model.network.holds_blur else BLOCK_BYTES
+        before = self.leans_on.fixed_bytes if self.leans_on is not None else 0
+        return before + (0 if self.model.network.holds_blur else BLOCK_BYTES)
 
     @property
     def transforms(self) -> int:
         """What a run costs, in transforms of the same size."""
-        before = sum(undoing.method.transforms for undoing in self.undoings)
+        before = sum(method.transforms for method in self._before)
         first = getattr(self.card.design, "first", 1)
         answers = self.card.members * (4 if self.mirrored else 1)
         return before + math.ceil(TRANSFORMS * (first / 12) ** 2 * answers)
 
     def halo(self, psf: Psf, tolerance: float = SEAM_TOLERANCE) -> tuple[int, ...] | None:
         """Return how far the network and what goes before it look; None before it is settled."""
-        if self.bright is None:
+        if self.bright is None or (self.leans_on is not None and self.usual is None):
             return None
         network = self.model.network
         halos = [undoing.method.halo(psf, tolerance) for undoing in self.undoings]
         reach = tuple(map(max, zip((0,) * psf.samples.ndim, *filter(None, halos), strict=True)))
         around = network.reach(psf, tolerance)
+        looks = [far + more for far, more in zip(reach, around, strict=True)]
+        usual = self.usual.halo(psf, tolerance) if self.usual is not None else None
+        if usual is not None:
+            looks = list(map(max, zip(looks, usual, strict=True)))
         return tuple(
-            -(-(far + more) // stride) * stride
-            for far, more, stride in zip(reach, around, network.strides, strict=True)
+            -(-far // stride) * stride for far, stride in zip(looks, network.strides, strict=True)
         )
 
     def settled(self, samples: Sequence[Observation], engine: Engine) -> Learned:
         """Return the method with the brightness of the whole, and the levels of the samples."""
         bright = max(brightness(sample) for sample in samples)
-        network = self.model.network
+        network, leans_on = self.model.network, self.leans_on
+        usual = leans_on.settled(samples, engine) if leans_on is not None else None
         if self._kind[0] == BRIGHTNESS and not network.holds_blur:
-            return replace(self, bright=bright)  # nothing else is read off the image
+            return replace(self, bright=bright, usual=usual)  # nothing else is read off the image
         channels = self.card.design.channels
         found = [ended(states(channels, sample, engine)) for sample in samples]
         brightest = max(range(len(samples)), key=lambda number: samples[number].bright)
         inputs = stacked(channels, found[brightest], bright, self.card.light.gain)
         settings = _settings_of(network, inputs, samples[brightest].psf)
-        return replace(self, bright=bright, settings=settings, levels=measured(*self._kind, found))
+        levels = measured(*self._kind, found)
+        return replace(self, bright=bright, settings=settings, levels=levels, usual=usual)
 
     @property
     def _kind(self) -> tuple[str, tuple[float, ...]]:
@@ -192,7 +221,7 @@ class Learned(Value):
         self, image_shape: tuple[int, ...], psf_shape: tuple[int, ...]
     ) -> tuple[int, ...]:
         """Return the shape of the volumes that a run works on."""
-        shapes = [u.method.work_shape(image_shape, psf_shape) for u in self.undoings]
+        shapes = [method.work_shape(image_shape, psf_shape) for method in self._before]
         if self.model.network.holds_blur:
             shapes.append(tuple(n + p for n, p in zip(image_shape, psf_shape, strict=True)))
         return tuple(map(max, zip(image_shape, *shapes, strict=True)))
@@ -200,31 +229,50 @@ class Learned(Value):
     def steps(self, observation: Observation, engine: Engine) -> Iterator[Step]:
         """Yield a step an iteration and then one a block; the last holds the estimate."""
         network, channels = self.model.network, self.card.design.channels
-        before = sum(max(undoing.wanted) for undoing in self.undoings)
-        blocks = list(_blocks(observation, network))
+        undone = sum(max(undoing.wanted) for undoing in self.undoings)
+        before = undone + (self.leans_on.iterations if self.leans_on is not None else 0)
+        blocks = list(blocks_of(observation, network))
         total = before + len(blocks)
         found = yield from _counted(states(channels, observation, engine), total)
         bright = self.bright or brightness(observation)
+        leaning = yield from _counted(self._leaning(observation, engine, bright), total, undone)
         how = self._scaling(found, bright, observation.background)
         inputs = torch.from_numpy(scaled(channels, found, how, self.card.light.gain))
         del found
         # How far answers lie apart does not move with the image.
         shift = how.shift if self.shows == ESTIMATE else 0.0
         result = np.empty(observation.image.shape, np.float32)
-        answering = _Answering(self, observation.psf, best_device(), bright / self.card.light.gain)
+        photons = bright / self.card.light.gain
+        answering = _Answering(self, observation.psf, best_device(), photons, leaning)
         for number, block in enumerate(blocks, start=1):
             result[block.keep] = answering(inputs, block) * how.factor + shift
             is_last = number == len(blocks)
             note = f"network block {number} of {len(blocks)}"
             if is_last:
-                doubts = self.doubts(observation, bright)
-                note = "; ".join((f"one pass of the network {self.card.name!r}", *doubts))
+                mixed = (leaning.in_words(),) if leaning is not None else ()
+                told = (*mixed, *self.doubts(observation, bright))
+                note = "; ".join((f"one pass of the network {self.card.name!r}", *told))
             yield Step(
                 before + number,
                 total,
                 note,
                 estimate=np.maximum(result, 0, out=result) if is_last else None,
             )
+
+    def _leaning(
+        self, observation: Observation, engine: Engine, bright: float
+    ) -> Generator[Step, None, Leaning | None]:
+        """Return what a cautious network leans on; yield the iterations."""
+        method, estimate, done = self.leans_on, None, 0
+        if method is None:
+            return None
+        for step in method.steps(observation, engine):
+            estimate, done = step.estimate, step.done
+            yield step
+        assert estimate is not None  # of the last step
+        estimate /= np.float32(bright)
+        method = replace(method, iterations=done)
+        return Leaning(estimate, method, share_of(bright / self.card.light.gain))
 
     def doubts(self, observation: Observation, bright: float) -> tuple[str, ...]:
         """Return where an image lies outside of what the network has learned from, in numbers."""
@@ -254,8 +302,15 @@ class Learned(Value):
 class _Answering:
     """What networks make of blocks, together: the part that is to be shown, over the brightness."""
 
-    def __init__(self, learned: Learned, psf: Psf, device: torch.device, photons: float) -> None:
-        self.learned, self.device, self.photons = learned, device, photons
+    def __init__(
+        self,
+        learned: Learned,
+        psf: Psf,
+        device: torch.device,
+        photons: float,
+        leaning: Leaning | None,
+    ) -> None:
+        self.learned, self.device, self.photons, self.leaning = learned, device, photons, leaning
         self.layout = layout_of(learned.model.networks[0], device)
         networks = learned.model.networks
         laid: Any = {"device": device, "memory_format": self.layout}
@@ -266,8 +321,8 @@ class _Answering:
         told = learned.settings
         self.settings = torch.tensor([told]).to(device) if told is not None else None
 
-    def __call__(self, inputs: Tensor, block: _Block) -> Float:
-        piece = _piece(inputs, block, self.networks[0].strides)
+    def __call__(self, inputs: Tensor, block: Block) -> Float:
+        piece = piece_of(inputs, block, self.networks[0].strides)
         piece = piece.to(self.device, memory_format=self.layout)
         answers = []
         with torch.inference_mode():
@@ -277,90 +332,19 @@ class _Answering:
                 out = network(torch.flip(piece, axes), self.psf, self.settings)
                 out = inside(torch.flip(out, axes)[0], block.within)
                 answers.append(out.cpu().numpy())
-        return self._shown(answers)
+        return self._shown(answers, block)
 
-    def _shown(self, answers: Sequence[Float]) -> Float:
+    def _shown(self, answers: Sequence[Float], block: Block) -> Float:
         shows, calibration = self.learned.shows, self.learned.card.calibration
         if shows == DISAGREEMENT:
             spread: Float = np.std([answer[0] for answer in answers], axis=0)
             return spread
         image, scale = together(answers)
         if shows == ESTIMATE or calibration is None:
-            return image
+            return image if self.leaning is None else self.leaning.image(image, block)
         level = LEVELS[shows == HALF_90]
-        return calibration.half_width(image, scale, level, self.photons)
-
-
-@dataclass(frozen=True)
-class _Block:
-    """What a block reads of an image, what is put before it, and what is kept of it."""
-
-    read: tuple[slice, ...]
-    lead: tuple[int, ...]
-    keep: tuple[slice, ...]
-    within: tuple[slice, ...]
-
-
-def _blocks(observation: Observation, network: Net) -> Iterator[_Block]:
-    """Yield the blocks of an image; their grid is that of the whole, wherever the piece begins.
-
-    A network that blurs has one block: all of it.
-    """
-    shape, strides = observation.image.shape, network.strides
-    around = _around(network, observation.psf)
-    first = observation.start or (0,) * len(shape)
-    leads = [start % stride for start, stride in zip(first, strides, strict=True)]
-    whole = [n + lead for n, lead in zip(shape, leads, strict=True)]
-    sides = whole if network.holds_blur else _sides(whole, around, network)
-    starts = [range(-lead, n, side) for lead, n, side in zip(leads, shape, sides, strict=True)]
-    for begin in product(*starts):
-        low = [b - more for b, more in zip(begin, around, strict=True)]
-        read = [
-            slice(max(a, 0), min(b + side + more, n))
-            for a, b, side, more, n in zip(low, begin, sides, around, shape, strict=True)
-        ]
-        # Before the image there is nothing to read up to the grid's next cell.
-        lead = [before if a < 0 else 0 for a, before in zip(low, leads, strict=True)]
-        keep = [
-            slice(max(b, 0), min(b + side, n))
-            for b, side, n in zip(begin, sides, shape, strict=True)
-        ]
-        within = [
-            slice(k.start - r.start + before, k.stop - r.start + before)
-            for k, r, before in zip(keep, read, lead, strict=True)
-        ]
-        yield _Block(tuple(read), tuple(lead), tuple(keep), tuple(within))
-
-
-def _sides(whole: Sequence[int], around: Sequence[int], network: Net) -> list[int]:
-    """Return the sides of blocks that the memory is enough for, with all that they read.
-
-    They are halved, the longest first: what is read around many small blocks is read in vain.
-    """
-    strides = network.strides
-    most = BLOCK_BYTES / (4 * VOLUMES_A_CHANNEL * getattr(network, "first", 1))
-
-    def cells(n: float, stride: int) -> int:
-        return math.ceil(n / stride) * stride
-
-    sides = [cells(n, stride) for n, stride in zip(whole, strides, strict=True)]
-    while sides != list(strides):
-        read = [min(side + 2 * more, n) for side, more, n in zip(sides, around, whole, strict=True)]
-        if math.prod(read) <= most:
-            break
-        axis = max(range(len(sides)), key=lambda axis: sides[axis])
-        sides[axis] = cells(sides[axis] / 2, strides[axis])
-    return sides
-
-
-def _piece(inputs: Tensor, block: _Block, strides: Sequence[int]) -> Tensor:
-    """Return what a block reads, (1, C, ...), repeated at its ends up to the network's grid."""
-    piece = inside(inputs, block.read)[None]
-    ends: list[int] = []
-    widths = zip(block.lead, piece.shape[2:], strides, strict=True)
-    for before, n, stride in reversed(list(widths)):
-        ends += [before, -(before + n) % stride]
-    return torch.nn.functional.pad(piece, ends, mode="replicate") if any(ends) else piece
+        width = calibration.half_width(image, scale, level, self.photons)
+        return width if self.leaning is None else self.leaning.width(width, image, block)
 
 
 def _settings_of(network: Net, inputs: Float, psf: Psf) -> tuple[float, ...] | None:
@@ -371,17 +355,16 @@ def _settings_of(network: Net, inputs: Float, psf: Psf) -> tuple[float, ...] | N
 
 
 def _counted(
-    steps: Generator[Step, None, dict[str, Float]], total: int
-) -> Generator[Step, None, dict[str, Float]]:
+    steps: Generator[Step, None, Found], total: int, done: int = 0
+) -> Generator[Step, None, Found]:
     """Pass the steps on, counted among all; what they estimate is not the result yet."""
-    done = 0
     try:
         while True:
             step = next(steps)
             done += 1
-            yield replace(step, done=done, total=total, estimate=None)
+            yield replace(step, done=min(done, total - 1), total=total, estimate=None)
     except StopIteration as end:
-        found: dict[str, Float] = end.value
+        found: Found = end.value
         return found
 
 
@@ -400,16 +383,6 @@ def psf_distance(first: Float, second: Float) -> float:
 
     a, b = laid(first), laid(second)
     return float(np.linalg.norm(a - b) / np.linalg.norm(a))
-
-
-def _around(network: Net, psf: Psf) -> tuple[int, ...]:
-    """Return the network's halo in whole cells of its grid; none where it has one block."""
-    if network.holds_blur:
-        return (0,) * psf.samples.ndim
-    return tuple(
-        math.ceil(reach / stride) * stride
-        for reach, stride in zip(network.reach(psf, SEAM_TOLERANCE), network.strides, strict=True)
-    )
 
 
 def _changed(path: str) -> float:

@@ -91,7 +91,8 @@ def runs_of(lesson: Lesson) -> dict[str, runs.Wanted]:
         If the model cannot be read.
     """
     choice = lesson.choice
-    models = {TITLES[2]: TrainedModel.of(choice.path, mirrored=choice.mirrored)}
+    made = TrainedModel.of(choice.path, mirrored=choice.mirrored, cautious=choice.cautious)
+    models = {TITLES[2]: made}
     if choice.is_sure and tells_intervals(choice.path):
         models[WIDTH] = replace(models[TITLES[2]], shows="half-width 90")
     if choice.shows_apart:

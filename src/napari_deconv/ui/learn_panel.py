@@ -11,6 +11,7 @@ from qtpy.QtWidgets import (
     QDoubleSpinBox,
     QFileDialog,
     QFormLayout,
+    QGridLayout,
     QHBoxLayout,
     QLabel,
     QLineEdit,
@@ -68,6 +69,8 @@ class LearnChoice:
         Whether a restoration averages the answers to mirrored images.
     shows_apart : bool
         Whether a restoration tells how far several answers lie apart.
+    cautious : bool
+        Whether it leans on Richardson-Lucy, the more the more light there is.
     """
 
     preset: str = "quick"
@@ -78,6 +81,7 @@ class LearnChoice:
     is_sure: bool = True
     mirrored: bool = False
     shows_apart: bool = False
+    cautious: bool = True
 
 
 class LearnPanel(QWidget):
@@ -115,6 +119,12 @@ class LearnPanel(QWidget):
             "A layer with how far the answers lie apart: of the members of a model, or mirrored "
             "ones; it takes the network once more"
         )
+        self.cautious = QCheckBox("cautious")
+        self.cautious.setChecked(True)
+        self.cautious.setToolTip(
+            "Part of what Richardson-Lucy restores is mixed in, the more the more light there is: "
+            "structure that the network has never seen is restored no worse"
+        )
         self.path = QLineEdit()
         self.path.setPlaceholderText(f"my_psf{SUFFIX}")
         self.path.setToolTip("Where the trained network is kept, with its card, as one file")
@@ -136,7 +146,7 @@ class LearnPanel(QWidget):
         self.automatic.toggled.connect(self._switched)
         for field in (self.gain, self.offset, self.read_noise, self.source):
             field.valueChanged.connect(self.valueChanged)
-        for box in (self.is_sure, self.mirrored, self.shows_apart):
+        for box in self._boxes:
             box.toggled.connect(self.valueChanged)
         self._switched(True)
 
@@ -149,9 +159,9 @@ class LearnPanel(QWidget):
         form.addRow("Network", self.network)
         form.addRow("Training", self.preset)
         form.addRow("Model", row)
-        beside = QHBoxLayout()
-        for box in (self.is_sure, self.mirrored, self.shows_apart):
-            beside.addWidget(box)
+        beside = QGridLayout()
+        for number, box in enumerate(self._boxes):
+            beside.addWidget(box, *divmod(number, 2))
         form.addRow("Restore", beside)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -159,6 +169,11 @@ class LearnPanel(QWidget):
         layout.addWidget(folded("Camera", self._camera_page()))
         layout.addWidget(folded("Learns from", self.source))
         layout.addLayout(form)
+
+    @property
+    def _boxes(self) -> tuple[QCheckBox, ...]:
+        """What may be asked of a restoration."""
+        return (self.cautious, self.is_sure, self.mirrored, self.shows_apart)
 
     def _camera_page(self) -> QWidget:
         self.automatic = QCheckBox("from the noise of the stack")
@@ -189,6 +204,7 @@ class LearnPanel(QWidget):
             self.is_sure.isChecked(),
             self.mirrored.isChecked(),
             self.shows_apart.isChecked(),
+            self.cautious.isChecked(),
         )
 
     def setValue(self, value: LearnChoice) -> None:
@@ -205,6 +221,7 @@ class LearnPanel(QWidget):
         self.is_sure.setChecked(value.is_sure)
         self.mirrored.setChecked(value.mirrored)
         self.shows_apart.setChecked(value.shows_apart)
+        self.cautious.setChecked(value.cautious)
         self.blockSignals(False)
         self.valueChanged.emit()
 

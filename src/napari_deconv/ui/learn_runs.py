@@ -37,6 +37,7 @@ from .runs import Wanted
 from .source_panel import AGAIN, HALVES, LAYER
 
 if TYPE_CHECKING:
+    from napari_deconv.learned.model_file import Model
     from napari_deconv.learned.trainer import Schedule
 
 Float = npt.NDArray[np.float32]
@@ -126,7 +127,18 @@ def _schedule(lesson: Lesson) -> Schedule:
     """Return how long to train; from weights that are trained already, more gently."""
     source = lesson.choice.source
     schedule = learning.schedule_of(lesson.choice.preset, members=source.members)
-    return learning.gentler(schedule) if source.goes_on else schedule
+    if source.goes_on:
+        return learning.gentler(schedule)
+    return schedule if _usual_start(lesson) is None else learning.shorter(schedule)
+
+
+def _usual_start(lesson: Lesson) -> Model | None:
+    """Return the network of the package that a training starts from, if there is one."""
+    source = lesson.choice.source
+    # What was recorded may be of another kind; and members from one start would not disagree.
+    if source.goes_on or source.source == LAYER or source.members > 1:
+        return None
+    return learning.usual_start(lesson.psf(), lesson.choice.network)
 
 
 #: What trainings take here: measured once for each kind.
@@ -170,7 +182,7 @@ def learning_from(lesson: Lesson, stop: Event) -> Generator[Moment, None, Learnt
     from napari_deconv.learned.model_file import read_model, write_model
 
     path = Path(lesson.choice.path).expanduser()
-    start = None
+    start = _usual_start(lesson)
     if lesson.choice.source.goes_on:
         start, path = read_model(path), beside(path)
     check_place(path)

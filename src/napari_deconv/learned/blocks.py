@@ -1,0 +1,107 @@
+"""The blocks that a network runs over: their grid is that of the whole image.
+
+Each is read with as much around it as the network looks, so that memory stays bounded and neither
+blocks nor tiles leave seams.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from torch import Tensor
+from torch.nn import functional
+
+from napari_deconv.imaging.psf import Psf
+from napari_deconv.restoration.restorer import SEAM_TOLERANCE, Observation
+
+from .blurring import inside
+from .nets import Net
+
+#: Bytes that a network keeps of a block at the most, and how many volumes of the block that are
+#: for each of its first channels: two before and two after a convolution of the first level.
+BLOCK_BYTES, VOLUMES_A_CHANNEL = 256 << 20, 4
+
+
+@dataclass(frozen=True)
+class Block:
+    """What a block reads of an image, what is put before it, and what is kept of it."""
+
+    read: tuple[slice, ...]
+    lead: tuple[int, ...]
+    keep: tuple[slice, ...]
+    within: tuple[slice, ...]
+
+
+def blocks_of(observation: Observation, network: Net) -> Iterator[Block]:
+    """Yield the blocks of an image; their grid is that of the whole, wherever the piece begins.
+
+    A network that blurs has one block: all of it.
+    """
+    shape, strides = observation.image.shape, network.strides
+    around = _around(network, observation.psf)
+    first = observation.start or (0,) * len(shape)
+    leads = [start % stride for start, stride in zip(first, strides, strict=True)]
+    whole = [n + lead for n, lead in zip(shape, leads, strict=True)]
+    sides = whole if network.holds_blur else _sides(whole, around, network)
+    starts = [range(-lead, n, side) for lead, n, side in zip(leads, shape, sides, strict=True)]
+    for begin in product(*starts):
+        low = [b - more for b, more in zip(begin, around, strict=True)]
+        read = [
+            slice(max(a, 0), min(b + side + more, n))
+            for a, b, side, more, n in zip(low, begin, sides, around, shape, strict=True)
+        ]
+        # Before the image there is nothing to read up to the grid's next cell.
+        lead = [before if a < 0 else 0 for a, before in zip(low, leads, strict=True)]
+        keep = [
+            slice(max(b, 0), min(b + side, n))
+            for b, side, n in zip(begin, sides, shape, strict=True)
+        ]
+        within = [
+            slice(k.start - r.start + before, k.stop - r.start + before)
+            for k, r, before in zip(keep, read, lead, strict=True)
+        ]
+        yield Block(tuple(read), tuple(lead), tuple(keep), tuple(within))
+
+
+def _sides(whole: Sequence[int], around: Sequence[int], network: Net) -> list[int]:
+    """Return the sides of blocks that the memory is enough for, with all that they read.
+
+    They are halved, the longest first: what is read around many small blocks is read in vain.
+    """
+    strides = network.strides
+    most = BLOCK_BYTES / (4 * VOLUMES_A_CHANNEL * getattr(network, "first", 1))
+
+    def cells(n: float, stride: int) -> int:
+        return math.ceil(n / stride) * stride
+
+    sides = [cells(n, stride) for n, stride in zip(whole, strides, strict=True)]
+    while sides != list(strides):
+        read = [min(side + 2 * more, n) for side, more, n in zip(sides, around, whole, strict=True)]
+        if math.prod(read) <= most:
+            break
+        axis = max(range(len(sides)), key=lambda axis: sides[axis])
+        sides[axis] = cells(sides[axis] / 2, strides[axis])
+    return sides
+
+
+def piece_of(inputs: Tensor, block: Block, strides: Sequence[int]) -> Tensor:
+    """Return what a block reads, (1, C, ...), repeated at its ends up to the network's grid."""
+    piece = inside(inputs, block.read)[None]
+    ends: list[int] = []
+    widths = zip(block.lead, piece.shape[2:], strides, strict=True)
+    for before, n, stride in reversed(list(widths)):
+        ends += [before, -(before + n) % stride]
+    return functional.pad(piece, ends, mode="replicate") if any(ends) else piece
+
+
+def _around(network: Net, psf: Psf) -> tuple[int, ...]:
+    """Return the network's halo in whole cells of its grid; none where it has one block."""
+    if network.holds_blur:
+        return (0,) * psf.samples.ndim
+    return tuple(
+        math.ceil(reach / stride) * stride
+        for reach, stride in zip(network.reach(psf, SEAM_TOLERANCE), network.strides, strict=True)
+    )

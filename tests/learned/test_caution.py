@@ -1,0 +1,146 @@
+"""A cautious network: by the light, part of the result is that of Richardson-Lucy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_deconv.engines import open_engine
+from napari_deconv.imaging.psf import Psf
+from napari_deconv.learned.calibration import EDGES, Calibration
+from napari_deconv.learned.caution import PHOTONS, SHARES, share_of
+from napari_deconv.learned.designs import UNetDesign
+from napari_deconv.learned.inputs import INVERSE_CHANNELS, brightness
+from napari_deconv.learned.model_file import Card, Model, write_model
+from napari_deconv.learned.network import DISAGREEMENT, HALF_90, Learned
+from napari_deconv.learned.pairs import Light
+from napari_deconv.methods import about_settled
+from napari_deconv.restoration.engine import Engine
+from napari_deconv.restoration.restorer import Observation, observe
+from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+
+POOLS = ((1, 2, 2), (2, 2, 2))
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return open_engine("cpu")
+
+
+@pytest.fixture
+def psf() -> Psf:
+    z, y, x = np.ogrid[-1:2, -2:3, -2:3]
+    return Psf(np.exp(-(z**2 + y**2 + (x - 0.3) ** 2) / 2), (0.2, 0.1, 0.1))
+
+
+def seen(psf: Psf, shape: tuple[int, ...] = (9, 30, 40)) -> Observation:
+    rng = np.random.default_rng(5)
+    image = rng.poisson(np.where(rng.random(shape) > 0.98, 900, 30)).astype(np.float32)
+    return observe(image, psf, 10.0)
+
+
+def written(path: Path, psf: Psf, channels: tuple[str, ...] = INVERSE_CHANNELS) -> str:
+    """Return a model with random weights."""
+    torch.manual_seed(0)
+    design = UNetDesign(channels, POOLS, first=3)
+    network = design.network()
+    for values in network.parameters():
+        torch.nn.init.normal_(values, 0, 0.1)
+    count = len(EDGES) + 1
+    found = Calibration((1.0,) * count, (2.0,) * count)
+    card = Card("test", design, Light(), psf.spacing_um, calibration=found)
+    return str(write_model(path / "m.safetensors", Model(card, (network,), (psf,))))
+
+
+def run(method: Learned | RichardsonLucy, observation: Observation, engine: Engine) -> np.ndarray:
+    *_, last = method.steps(observation, engine)
+    assert last.estimate is not None
+    assert last.done == last.total or isinstance(method, RichardsonLucy)
+    return last.estimate
+
+
+def test_the_result_is_the_mixture(tmp_path: Path, psf: Psf, engine: Engine) -> None:
+    path, observation = written(tmp_path, psf), seen(psf)
+    alone = run(Learned(path), observation, engine)
+    usual = run(RichardsonLucy.automatic(), observation, engine)
+    share = share_of(brightness(observation))
+    assert SHARES[-1] < share < SHARES[0]
+    mixed = run(Learned(path, cautious=True), observation, engine)
+    expected = share * alone + (1 - share) * usual
+    assert mixed == pytest.approx(expected, rel=1e-4, abs=1e-4 * float(alone.max()))
+    assert not np.allclose(mixed, alone, rtol=0.01)
+
+
+def test_it_is_said_how_much_is_mixed_in(tmp_path: Path, psf: Psf, engine: Engine) -> None:
+    *_, last = Learned(written(tmp_path, psf), cautious=True).steps(seen(psf), engine)
+    assert "% of Richardson-Lucy after " in last.note
+    assert "iterations mixed in for caution" in last.note
+
+
+def test_an_interval_around_the_mixture_holds_the_networks(
+    tmp_path: Path, psf: Psf, engine: Engine
+) -> None:
+    path, observation = written(tmp_path, psf), seen(psf)
+    alone, mixed = (
+        run(Learned(path, cautious=cautious), observation, engine) for cautious in (False, True)
+    )
+    narrow, wide = (
+        run(Learned(path, HALF_90, cautious=cautious), observation, engine)
+        for cautious in (False, True)
+    )
+    rounding = 1e-4 * float(alone.max())
+    assert (mixed + wide >= alone + narrow - rounding).all()
+    assert (mixed - wide <= alone - narrow + rounding).all()
+
+
+def test_a_piece_is_mixed_as_in_the_whole(tmp_path: Path, psf: Psf, engine: Engine) -> None:
+    method = Learned(written(tmp_path, psf), cautious=True)
+    observation = seen(psf, (9, 24, 400))
+    assert method.halo(psf) is None
+    settled = method.settled([observation], engine)
+    assert settled.usual is not None
+    assert not settled.usual.automatic_stop
+    halo = settled.halo(psf)
+    assert halo is not None
+    begin, end = 180 - halo[-1], 220 + halo[-1]
+    assert begin > 0
+    piece = observe(
+        observation.image[..., begin:end],
+        psf,
+        10.0,
+        whole_mean=float(observation.image.mean()),
+        start=(0, 0, begin),
+    )
+    whole = run(settled, observation, engine)[..., 183:220]
+    part = run(settled, piece, engine)[..., 183 - begin : 220 - begin]
+    assert float(np.abs(part - whole).max()) < 1e-3 * float(whole.max())
+
+
+def test_only_what_undoes_a_blur_leans(tmp_path: Path, psf: Psf) -> None:
+    path = written(tmp_path, psf)
+    assert Learned(path).leans_on is None
+    assert Learned(path, cautious=True).leans_on == RichardsonLucy.automatic()
+    assert Learned(path, DISAGREEMENT, mirrored=True, cautious=True).leans_on is None
+    (tmp_path / "care").mkdir()
+    care = written(tmp_path / "care", psf, ("image",))
+    assert Learned(care, cautious=True).leans_on is None
+
+
+def test_it_plans_for_both(tmp_path: Path, psf: Psf) -> None:
+    alone = Learned(written(tmp_path, psf))
+    both = replace(alone, cautious=True)
+    assert both.transforms > alone.transforms
+    assert both.fixed_bytes > alone.fixed_bytes
+    assert both.volumes > alone.volumes
+    planned = about_settled(both)
+    assert planned.halo(psf) is not None
+
+
+def test_the_share_falls_with_the_light() -> None:
+    assert [share_of(photons) for photons in PHOTONS] == pytest.approx(SHARES)
+    assert share_of(0.0) == SHARES[0]
+    assert share_of(1e6) == SHARES[-1]
