@@ -17,7 +17,7 @@ from torch.cuda import jiterator
 
 from napari_deconv.engines import self_test, torch_engine
 from napari_deconv.engines.cpu_engine import CpuEngine
-from napari_deconv.engines.expression import evaluated
+from napari_deconv.engines.expression import compiled
 from napari_deconv.engines.fused import MOST_ARRAYS, TIMES_CONJUGATE, kernel
 from napari_deconv.engines.torch_engine import (
     CudaFilter,
@@ -70,6 +70,13 @@ def operands_of(expression: str, rng: np.random.Generator) -> dict[str, Any]:
     arrays, numbers = EXPRESSIONS[expression]
     volumes = {name: rng.random(WINDOW, np.float32) + 0.5 for name in arrays.split()}
     return volumes | {name: rng.uniform(0.1, 1.0) for name in numbers.split()}
+
+
+def evaluated(expression: str, operands: dict[str, Any]) -> Float:
+    """Return an expression by numpy."""
+    functions = {"fmax": np.fmax, "fmin": np.fmin, "log": np.log, "sqrt": np.sqrt}
+    found: Float = np.asarray(eval(compiled(expression), functions, operands), np.float32)
+    return found
 
 
 def expected_of(expression: str, operands: dict[str, Any]) -> Float:

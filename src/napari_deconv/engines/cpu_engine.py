@@ -15,8 +15,6 @@ from napari_deconv.restoration.engine import Complex, Float
 from napari_deconv.restoration.fourier import Room, columns_of
 from napari_deconv.restoration.pieces import Cores, Values, Where, blocks, cut
 
-from .expression import evaluated
-
 #: Voxels worked on at a time: threads wait for each other at each call, so not too few.
 BLOCK = 1 << 18
 #: An imaginary part below this, over the largest real one, is the rounding of a float32 transform.
@@ -110,17 +108,17 @@ class CpuEngine:
         result = np.empty(pieces.shape, np.float32) if out is None else out
 
         def work(where: Where) -> None:
-            pieces(where, out=result[where])
+            pieces(where, result[where])
 
         self._cores.each(work, self._blocks(pieces))
         return result
 
     def total(self, expression: str, /, **operands: Any) -> float:
         """Return the sum of the element-wise expression, in float64."""
-        pieces = _Pieces(expression, operands)
+        pieces = _Pieces(expression, operands, sums=True)
 
         def work(where: Where) -> float:
-            return float(pieces(where).sum(dtype=np.float64))
+            return pieces(where)
 
         return sum(self._cores.each(work, self._blocks(pieces)))
 
@@ -139,18 +137,22 @@ class CpuEngine:
 class _Pieces:
     """An expression, and the operands to evaluate it on in any box."""
 
-    def __init__(self, expression: str, operands: dict[str, Any]) -> None:
-        self._expression = expression
+    def __init__(self, expression: str, operands: dict[str, Any], *, sums: bool = False) -> None:
         numbers = {k: v for k, v in operands.items() if isinstance(v, (int, float, np.number))}
         self._numbers = {k: np.float32(v) for k, v in numbers.items()}
         self._volumes = {k: v for k, v in operands.items() if k not in numbers}
         self.shape: tuple[int, ...] = next(iter(self._volumes.values())).shape
         curved = any(isinstance(v, _Curvature) for v in self._volumes.values())
         self.thickness = THICKNESS if curved else 1
+        # With numba comes half a second and 100 MB, which not all methods need.
+        from .loops import loop_of
 
-    def __call__(self, where: Where, out: Float | None = None) -> Float:
+        self._loop = loop_of(expression, tuple(self._volumes), tuple(self._numbers), sums=sums)
+
+    def __call__(self, where: Where, out: Float | None = None) -> float:
+        """Evaluate in a box into `out`; or return the sum of what sums."""
         pieces = {name: values[where] for name, values in self._volumes.items()}
-        return evaluated(self._expression, self._numbers | pieces, out)
+        return self._loop(self._numbers | pieces, out)
 
 
 class _Curvature:
