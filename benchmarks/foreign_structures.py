@@ -25,8 +25,6 @@ from napari_deconv.engines import open_engine
 from napari_deconv.files.samples import real_psf, real_stack
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.quality import psnr
-from napari_deconv.learned.caution import share_of
-from napari_deconv.learned.inputs import brightness
 from napari_deconv.learned.network import Learned
 from napari_deconv.learned.pairs import Pair, simulated_pair
 from napari_deconv.library import resolve
@@ -124,11 +122,10 @@ def leads(path: str, pair: Pair, psf: Psf, engine: Any) -> tuple[float, float]:
     *_, ours = Learned(path).steps(observation, engine)
     *_, automatic = RichardsonLucy.automatic().steps(observation, engine)
     usual = psnr(automatic.estimate, pair.truth, fit=True)
-    share = share_of(brightness(observation))
-    cautious = share * ours.estimate + (1 - share) * automatic.estimate
+    *_, cautious = Learned(path, cautious=True).steps(observation, engine)
     return (
         psnr(ours.estimate, pair.truth, fit=True) - usual,
-        psnr(cautious, pair.truth, fit=True) - usual,
+        psnr(cautious.estimate, pair.truth, fit=True) - usual,
     )
 
 

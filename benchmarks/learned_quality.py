@@ -40,8 +40,6 @@ from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.psf_models import compute_psf
 from napari_deconv.imaging.quality import psnr, ssim
-from napari_deconv.learned.caution import share_of
-from napari_deconv.learned.inputs import brightness
 from napari_deconv.learned.model_file import write_model
 from napari_deconv.learned.network import HALF_90, Learned
 from napari_deconv.learned.pairs import Light, Pair, simulated_pair
@@ -169,8 +167,7 @@ def measured(path: str, pair: Pair, psf: Psf, engine: Any) -> tuple[float, ...]:
     *_, width = Learned(path, HALF_90).steps(observation, engine)
     *_, automatic = RichardsonLucy.automatic().steps(observation, engine)
     best, alike = best_of(RichardsonLucy(MOST, FAST), pair, psf, engine)
-    share = share_of(brightness(observation))
-    cautious = share * ours.estimate + (1 - share) * automatic.estimate
+    *_, cautious = Learned(path, cautious=True).steps(observation, engine)
     smooth = [best_of(RichardsonLucy(MOST, FAST, tv_weight=w), pair, psf, engine) for w in WEIGHTS]
     return (
         psnr(pair.counts, pair.truth, fit=True),
@@ -178,7 +175,7 @@ def measured(path: str, pair: Pair, psf: Psf, engine: Any) -> tuple[float, ...]:
         max(value for value, _ in smooth),
         psnr(automatic.estimate, pair.truth, fit=True),
         psnr(ours.estimate, pair.truth, fit=True),
-        psnr(cautious, pair.truth, fit=True),
+        psnr(cautious.estimate, pair.truth, fit=True),
         alike,
         max(value for _, value in smooth),
         ssim(ours.estimate, pair.truth, fit=True),

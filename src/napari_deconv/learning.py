@@ -28,6 +28,7 @@ from napari_deconv.restoration.restorer import Observation, Step, observe
 from napari_deconv.tiling import background_of, background_of_block, read, sample_regions
 
 if TYPE_CHECKING:
+    from napari_deconv.learned.designs import Design
     from napari_deconv.learned.model_file import Model
     from napari_deconv.learned.samples import Sample
     from napari_deconv.learned.trainer import Schedule
@@ -144,9 +145,18 @@ def usual_start(psf: Psf, network: str = "inverse") -> Model | None:
     Half as long a training then does better than a whole one from nothing.
     """
     require_torch()
+    return nearest_shipped(_design(network, psf), psf)
+
+
+def _design(network: str, psf: Psf) -> Design:
+    """Return what a network is built of, by its name."""
     from napari_deconv.learned.designs import DESIGNS
 
-    return nearest_shipped(DESIGNS[network](psf), psf)
+    require(
+        network in DESIGNS,
+        f"The network {network!r} is not known; choose one of {', '.join(DESIGNS)}",
+    )
+    return DESIGNS[network](psf)
 
 
 def shorter(schedule: Schedule) -> Schedule:
@@ -172,12 +182,11 @@ def expected_seconds(
     psf: Psf, light: Light, schedule: Schedule, engine: Engine, *, network: str = "inverse"
 ) -> float:
     """Return about how long a training takes here, from one pair and a few steps."""
-    from napari_deconv.learned.designs import DESIGNS
     from napari_deconv.learned.training import Lessons, training
 
     whole = _adapted(schedule, network, psf.samples.ndim)
     one = replace(whole, pairs=1, left_out=1, steps=4, members=1)
-    run = training(Lessons([psf], light), DESIGNS[network](psf), one, engine)
+    run = training(Lessons([psf], light), _design(network, psf), one, engine)
     marks = [(step.done, time.perf_counter()) for step in run]
     # The first of each kind also warms up.
     pairs = [t for done, t in marks if done == 0]
@@ -239,17 +248,12 @@ def train(
     `network` is one of `learned.designs.DESIGNS`: "inverse" is expected to do best. One to start
     from, `start`, says itself what it is; see `usual_start`.
     """
-    from napari_deconv.learned.designs import DESIGNS
     from napari_deconv.learned.training import Lessons, training
 
-    require(
-        network in DESIGNS,
-        f"The network {network!r} is not known; choose one of {', '.join(DESIGNS)}",
-    )
     psfs = (psf,) if isinstance(psf, Psf) else tuple(psf)
     require(bool(psfs), "Give a PSF, or several, to train with")
     schedule = _adapted(schedule, network, psfs[0].samples.ndim)
-    made = DESIGNS[network](psfs[0])
+    made = _design(network, psfs[0])
     if start is not None and not fits(start.card.design, made):
         made = start.card.design
     return training(

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from napari_deconv.engines import open_engine
+from napari_deconv.imaging.camera import Camera
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.learned.calibration import EDGES, Calibration
-from napari_deconv.learned.caution import PHOTONS, SHARES, share_of
+from napari_deconv.learned.caution import PHOTONS, SHARES, Leaning
 from napari_deconv.learned.designs import UNetDesign
 from napari_deconv.learned.inputs import INVERSE_CHANNELS, brightness
 from napari_deconv.learned.model_file import Card, Model, write_model
@@ -20,6 +21,7 @@ from napari_deconv.learned.network import DISAGREEMENT, HALF_90, Learned
 from napari_deconv.learned.pairs import Light
 from napari_deconv.methods import about_settled
 from napari_deconv.restoration.engine import Engine
+from napari_deconv.restoration.misfit import misfit_of
 from napari_deconv.restoration.restorer import Observation, observe
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 
@@ -63,11 +65,20 @@ def run(method: Learned | RichardsonLucy, observation: Observation, engine: Engi
     return last.estimate
 
 
+def leaning_of(path: str, observation: Observation, engine: Engine) -> Leaning:
+    """Return what the data tell of a network alone."""
+    alone = run(Learned(path), observation, engine)
+    usual = run(RichardsonLucy.automatic(), observation, engine)
+    camera = Camera(read_noise=Light().read_noise)
+    ours, theirs = (misfit_of(observation, x, camera, engine) for x in (alone, usual))
+    return Leaning(brightness(observation), ours.chi_squared, theirs.chi_squared)
+
+
 def test_the_result_is_the_mixture(tmp_path: Path, psf: Psf, engine: Engine) -> None:
     path, observation = written(tmp_path, psf), seen(psf)
     alone = run(Learned(path), observation, engine)
     usual = run(RichardsonLucy.automatic(), observation, engine)
-    share = share_of(brightness(observation))
+    share = leaning_of(path, observation, engine).share
     assert SHARES[-1] < share < SHARES[0]
     mixed = run(Learned(path, cautious=True), observation, engine)
     expected = share * alone + (1 - share) * usual
@@ -76,9 +87,13 @@ def test_the_result_is_the_mixture(tmp_path: Path, psf: Psf, engine: Engine) -> 
 
 
 def test_it_is_said_how_much_is_mixed_in(tmp_path: Path, psf: Psf, engine: Engine) -> None:
-    *_, last = Learned(written(tmp_path, psf), cautious=True).steps(seen(psf), engine)
-    assert "% of Richardson-Lucy after " in last.note
-    assert "iterations mixed in for caution" in last.note
+    method = Learned(written(tmp_path, psf), cautious=True, missed=(2.0, 1.0))
+    *_, last = method.steps(seen(psf), engine)
+    told = "blurred again it misses the data by chi² 2.00, and that by 1.00"
+    assert f"% of Richardson-Lucy mixed in, as {told}" in last.note
+    assert f"outside its training: {told}" in last.note
+    *_, last = replace(method, missed=(1.0, 1.0)).steps(seen(psf), engine)
+    assert "outside its training: as" not in last.note
 
 
 def test_an_interval_around_the_mixture_holds_the_networks(
@@ -140,7 +155,16 @@ def test_it_plans_for_both(tmp_path: Path, psf: Psf) -> None:
     assert planned.halo(psf) is not None
 
 
-def test_the_share_falls_with_the_light() -> None:
-    assert [share_of(photons) for photons in PHOTONS] == pytest.approx(SHARES)
-    assert share_of(0.0) == SHARES[0]
-    assert share_of(1e6) == SHARES[-1]
+@pytest.mark.parametrize(("chi", "shares"), [(0.9, (1, 1, 1)), (1.5, SHARES)])
+def test_what_misses_no_more_is_believed(chi: float, shares: tuple[float, ...]) -> None:
+    found = [Leaning(photons, chi, 1.0).share for photons in PHOTONS]
+    assert found == pytest.approx(shares)
+
+
+def test_the_share_falls_with_the_light_and_with_what_is_missed() -> None:
+    assert Leaning(0.0, 2.0, 1.0).share == SHARES[0]
+    assert Leaning(1e6, 2.0, 1.0).share == SHARES[-1]
+    shares = [Leaning(100.0, chi, 1.0).share for chi in (1.0, 1.01, 1.02, 1.03, 9.0)]
+    assert shares == sorted(shares, reverse=True)
+    assert [Leaning(100.0, chi, 1.0).is_strange for chi in (1.1, 1.3)] == [False, True]
+    assert Leaning(100.0, 0.0, 0.0).share == 1

@@ -1,8 +1,9 @@
-"""A network that leans on Richardson-Lucy, the more the more light there is.
+"""A network that leans on Richardson-Lucy where there is much light or it misses the data.
 
 With little light the noise is what limits, and a network knows it better; with much light the data
 themselves tell nearly all, and a network makes of structure that it has never seen what it has.
-How far is measured on such structure (benchmarks/foreign_structures.py).
+Where it does, its result blurred again misses the data by more than that of Richardson-Lucy. How
+far it then leans is measured on such structure (benchmarks/foreign_structures.py).
 """
 
 from __future__ import annotations
@@ -12,58 +13,85 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from napari_deconv.restoration.richardson_lucy import RichardsonLucy
-
-from .blocks import Block
+from napari_deconv.imaging.camera import Camera
+from napari_deconv.restoration.engine import Engine
+from napari_deconv.restoration.misfit import misfit_of
+from napari_deconv.restoration.restorer import Observation
 
 Float = npt.NDArray[np.float32]
 
-#: The network's share of the result, by the photons of the brightness; between them along the
-#: logarithm.
+#: The network's share of the result where it misses the data, by the photons of the brightness;
+#: between them along the logarithm.
 PHOTONS, SHARES = (20.0, 100.0, 1000.0), (0.75, 0.5, 0.25)
+#: By how much more than Richardson-Lucy, as a part of that, a network misses the data that is to be
+#: believed no more than its share; and one that has not seen the like.
+MISSES, STRANGE = 0.03, 0.2
+#: No chi-squared is less: parts of it are taken.
+LEAST = 1e-6
 
 
-def share_of(photons: float) -> float:
-    """Return the network's share of the result.
-
-    Examples
-    --------
-    >>> [round(share_of(photons), 2) for photons in (1, 20, 300, 5000)]
-    [0.75, 0.75, 0.38, 0.25]
-    """
-    return float(np.interp(np.log(max(photons, 1e-3)), np.log(PHOTONS), SHARES))
-
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Leaning:
-    """What Richardson-Lucy makes of an image, and how far a network leans on it.
+    """How far a network leans on Richardson-Lucy.
 
     Parameters
     ----------
-    usual : ndarray of float32, (Z, Y, X) or (Y, X)
-        Its estimate, over the brightness.
-    method : RichardsonLucy
-        That made it.
-    share : float
-        Of the network.
+    photons : float
+        The brightness.
+    network, usual : float
+        Chi-squared of what either makes of the image, alone.
     """
 
-    usual: Float
-    method: RichardsonLucy
-    share: float
+    photons: float
+    network: float
+    usual: float
 
-    def image(self, image: Float, block: Block) -> Float:
-        """Return a block of a network's image, mixed."""
-        usual = self.usual[block.keep]
-        return usual + np.float32(self.share) * (np.maximum(image, 0) - usual)
+    @property
+    def share(self) -> float:
+        """The network's share of the result.
 
-    def width(self, width: Float, image: Float, block: Block) -> Float:
+        Examples
+        --------
+        >>> [round(Leaning(300.0, chi, 1.0).share, 2) for chi in (0.99, 1.015, 1.5)]
+        [1.0, 0.69, 0.38]
+        """
+        least = np.interp(np.log(max(self.photons, 1e-3)), np.log(PHOTONS), SHARES)
+        trust = np.clip(1 - self.excess / MISSES, 0, 1)
+        return float(least + (1 - least) * trust)
+
+    @property
+    def excess(self) -> float:
+        """By how much more the network misses the data, as a part of what the other one does."""
+        return self.network / max(self.usual, LEAST) - 1
+
+    @property
+    def is_strange(self) -> bool:
+        """Whether the network has hardly seen the like."""
+        return self.excess > STRANGE
+
+    def mixed(self, image: Float, usual: Float) -> Float:
+        """Return the result, of what either makes of the image."""
+        result: Float = usual + np.float32(self.share) * (image - usual)
+        return result
+
+    def widened(self, width: Float, image: Float, usual: Float) -> Float:
         """Return half an interval around the mixture, which holds that around the network's."""
-        return width + np.abs(self.image(image, block) - np.maximum(image, 0))
+        wider: Float = width + np.float32(1 - self.share) * np.abs(usual - image)
+        return wider
 
     def in_words(self) -> str:
-        """Return the shares."""
-        return (
-            f"{1 - self.share:.0%} of Richardson-Lucy after {self.method.iterations} iterations "
-            "mixed in for caution"
-        )
+        """Return the shares, and why."""
+        return f"{1 - self.share:.0%} of Richardson-Lucy mixed in, as {self.missed_in_words()}"
+
+    def missed_in_words(self) -> str:
+        """Return by how much either misses the data."""
+        numbers = f"chi² {self.network:.2f}, and that by {self.usual:.2f}"
+        return f"blurred again it misses the data by {numbers}"
+
+
+def missed(
+    observation: Observation, image: Float, usual: Float, camera: Camera, engine: Engine
+) -> tuple[float, float]:
+    """Return chi-squared of what a network and Richardson-Lucy make of an image."""
+    ours, theirs = (misfit_of(observation, x, camera, engine) for x in (image, usual))
+    return ours.chi_squared, theirs.chi_squared

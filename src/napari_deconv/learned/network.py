@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from napari_deconv.imaging.camera import Camera
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import Value, require
 from napari_deconv.restoration.engine import Engine
@@ -29,7 +30,7 @@ from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from .blocks import BLOCK_BYTES, Block, blocks_of, piece_of
 from .blurring import inside
 from .calibration import LEVELS, together
-from .caution import Leaning, share_of
+from .caution import Leaning, missed
 from .inputs import (
     BRIGHTNESS,
     Scaling,
@@ -81,7 +82,7 @@ class Learned(Value):
         Whether the image is restored mirrored as well, along the axes along which the PSF is its
         own mirror image, and the answers averaged.
     cautious : bool
-        Whether the result leans on Richardson-Lucy, the more the more light there is; see
+        Whether the result leans on Richardson-Lucy where the network misses the data; see
         `learned.caution`. Only networks that undo a blur do.
     bright : float, optional
         Brightness that the channels are divided by; that of the image where not given.
@@ -92,6 +93,8 @@ class Learned(Value):
         that; see `inputs.measured`.
     usual : RichardsonLucy, optional
         What a cautious one leans on; one that stops by itself where not given.
+    missed : (float, float), optional
+        Chi-squared of the network, and of what it leans on; of the image where not given.
 
     Raises
     ------
@@ -107,6 +110,7 @@ class Learned(Value):
     settings: tuple[float, ...] | None = None
     levels: tuple[float, ...] | None = None
     usual: RichardsonLucy | None = None
+    missed: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         card = self.card
@@ -158,7 +162,7 @@ class Learned(Value):
     def volumes(self) -> float:
         """Peak memory in float32 volumes of the padded image."""
         before = max((method.volumes for method in self._before), default=1.0)
-        before += self.leans_on is not None
+        before += 2 * (self.leans_on is not None)
         beside = max(VOLUMES_BESIDE, self.model.network.volumes)
         return before + len(self.card.design.channels) + beside
 
@@ -193,19 +197,34 @@ class Learned(Value):
         )
 
     def settled(self, samples: Sequence[Observation], engine: Engine) -> Learned:
-        """Return the method with the brightness of the whole, and the levels of the samples."""
+        """Return the method with what all tiles share, as the samples tell it."""
+        alone = replace(self, cautious=False)._settled(samples, engine)
+        if self.leans_on is None:
+            return replace(alone, cautious=self.cautious)
+        usual = self.leans_on.settled(samples, engine)
+        brightest = max(samples, key=lambda sample: sample.bright)
+        whole = replace(alone, shows=ESTIMATE)
+        image, other = (_last(method.steps(brightest, engine)) for method in (whole, usual))
+        told = missed(brightest, image, other, self._camera(brightest), engine)
+        return replace(alone, cautious=True, usual=usual, missed=told)
+
+    def _settled(self, samples: Sequence[Observation], engine: Engine) -> Learned:
+        """Return the network with the brightness of the whole, and what it reads off the image."""
         bright = max(brightness(sample) for sample in samples)
-        network, leans_on = self.model.network, self.leans_on
-        usual = leans_on.settled(samples, engine) if leans_on is not None else None
+        network = self.model.network
         if self._kind[0] == BRIGHTNESS and not network.holds_blur:
-            return replace(self, bright=bright, usual=usual)  # nothing else is read off the image
+            return replace(self, bright=bright)  # nothing else is read off the image
         channels = self.card.design.channels
         found = [ended(states(channels, sample, engine)) for sample in samples]
         brightest = max(range(len(samples)), key=lambda number: samples[number].bright)
         inputs = stacked(channels, found[brightest], bright, self.card.light.gain)
         settings = _settings_of(network, inputs, samples[brightest].psf)
-        levels = measured(*self._kind, found)
-        return replace(self, bright=bright, settings=settings, levels=levels, usual=usual)
+        return replace(self, bright=bright, settings=settings, levels=measured(*self._kind, found))
+
+    def _camera(self, observation: Observation) -> Camera:
+        """Return the camera of the training; what is known to be no light has no noise."""
+        light = self.card.light
+        return Camera(light.gain, min(light.offset, observation.background), light.read_noise)
 
     @property
     def _kind(self) -> tuple[str, tuple[float, ...]]:
@@ -229,50 +248,54 @@ class Learned(Value):
     def steps(self, observation: Observation, engine: Engine) -> Iterator[Step]:
         """Yield a step an iteration and then one a block; the last holds the estimate."""
         network, channels = self.model.network, self.card.design.channels
+        leans_on = self.leans_on
         undone = sum(max(undoing.wanted) for undoing in self.undoings)
-        before = undone + (self.leans_on.iterations if self.leans_on is not None else 0)
+        before = undone + (leans_on.iterations if leans_on is not None else 0)
         blocks = list(blocks_of(observation, network))
         total = before + len(blocks)
         found = yield from _counted(states(channels, observation, engine), total)
+        usual = None
+        if leans_on is not None:
+            usual = yield from _counted(_estimated(leans_on, observation, engine), total, undone)
         bright = self.bright or brightness(observation)
-        leaning = yield from _counted(self._leaning(observation, engine, bright), total, undone)
         how = self._scaling(found, bright, observation.background)
         inputs = torch.from_numpy(scaled(channels, found, how, self.card.light.gain))
         del found
+        photons = bright / self.card.light.gain
+        answering = _Answering(self, observation.psf, best_device(), photons)
         # How far answers lie apart does not move with the image.
         shift = how.shift if self.shows == ESTIMATE else 0.0
         result = np.empty(observation.image.shape, np.float32)
-        photons = bright / self.card.light.gain
-        answering = _Answering(self, observation.psf, best_device(), photons, leaning)
+        image = result if self.shows == ESTIMATE or usual is None else np.empty_like(result)
         for number, block in enumerate(blocks, start=1):
-            result[block.keep] = answering(inputs, block) * how.factor + shift
-            is_last = number == len(blocks)
-            note = f"network block {number} of {len(blocks)}"
-            if is_last:
-                mixed = (leaning.in_words(),) if leaning is not None else ()
-                told = (*mixed, *self.doubts(observation, bright))
-                note = "; ".join((f"one pass of the network {self.card.name!r}", *told))
-            yield Step(
-                before + number,
-                total,
-                note,
-                estimate=np.maximum(result, 0, out=result) if is_last else None,
-            )
+            shown, answer = answering(inputs, block)
+            image[block.keep] = answer * how.factor + how.shift
+            result[block.keep] = shown * how.factor + shift
+            if number < len(blocks):
+                note = f"network block {number} of {len(blocks)}"
+                yield Step(before + number, total, note)
+        told = [f"one pass of the network {self.card.name!r}"]
+        np.maximum(result, 0, out=result)
+        if usual is not None:
+            np.maximum(image, 0, out=image)
+            leaning = self._leaning(observation, image, usual, engine, photons)
+            if image is result:
+                result = leaning.mixed(image, usual)
+            else:
+                result = leaning.widened(result, image, usual)
+            told.append(leaning.in_words())
+            if leaning.is_strange:
+                told.append(f"outside its training: {leaning.missed_in_words()}")
+        told += self.doubts(observation, bright)
+        yield Step(total, total, "; ".join(told), estimate=result)
 
     def _leaning(
-        self, observation: Observation, engine: Engine, bright: float
-    ) -> Generator[Step, None, Leaning | None]:
-        """Return what a cautious network leans on; yield the iterations."""
-        method, estimate, done = self.leans_on, None, 0
-        if method is None:
-            return None
-        for step in method.steps(observation, engine):
-            estimate, done = step.estimate, step.done
-            yield step
-        assert estimate is not None  # of the last step
-        estimate /= np.float32(bright)
-        method = replace(method, iterations=done)
-        return Leaning(estimate, method, share_of(bright / self.card.light.gain))
+        self, observation: Observation, image: Float, usual: Float, engine: Engine, photons: float
+    ) -> Leaning:
+        """Return how far it leans, by what was settled or by this image."""
+        camera = self._camera(observation)
+        found = self.missed or missed(observation, image, usual, camera, engine)
+        return Leaning(photons, *found)
 
     def doubts(self, observation: Observation, bright: float) -> tuple[str, ...]:
         """Return where an image lies outside of what the network has learned from, in numbers."""
@@ -308,9 +331,8 @@ class _Answering:
         psf: Psf,
         device: torch.device,
         photons: float,
-        leaning: Leaning | None,
     ) -> None:
-        self.learned, self.device, self.photons, self.leaning = learned, device, photons, leaning
+        self.learned, self.device, self.photons = learned, device, photons
         self.layout = layout_of(learned.model.networks[0], device)
         networks = learned.model.networks
         laid: Any = {"device": device, "memory_format": self.layout}
@@ -321,7 +343,8 @@ class _Answering:
         told = learned.settings
         self.settings = torch.tensor([told]).to(device) if told is not None else None
 
-    def __call__(self, inputs: Tensor, block: Block) -> Float:
+    def __call__(self, inputs: Tensor, block: Block) -> tuple[Float, Float]:
+        """Return what is to be shown, and the image."""
         piece = piece_of(inputs, block, self.networks[0].strides)
         piece = piece.to(self.device, memory_format=self.layout)
         answers = []
@@ -332,19 +355,36 @@ class _Answering:
                 out = network(torch.flip(piece, axes), self.psf, self.settings)
                 out = inside(torch.flip(out, axes)[0], block.within)
                 answers.append(out.cpu().numpy())
-        return self._shown(answers, block)
+        return self._shown(answers)
 
-    def _shown(self, answers: Sequence[Float], block: Block) -> Float:
+    def _shown(self, answers: Sequence[Float]) -> tuple[Float, Float]:
         shows, calibration = self.learned.shows, self.learned.card.calibration
-        if shows == DISAGREEMENT:
-            spread: Float = np.std([answer[0] for answer in answers], axis=0)
-            return spread
         image, scale = together(answers)
+        if shows == DISAGREEMENT:
+            return np.std([answer[0] for answer in answers], axis=0), image
         if shows == ESTIMATE or calibration is None:
-            return image if self.leaning is None else self.leaning.image(image, block)
+            return image, image
         level = LEVELS[shows == HALF_90]
-        width = calibration.half_width(image, scale, level, self.photons)
-        return width if self.leaning is None else self.leaning.width(width, image, block)
+        return calibration.half_width(image, scale, level, self.photons), image
+
+
+def _estimated(
+    method: RichardsonLucy, observation: Observation, engine: Engine
+) -> Generator[Step, None, Float]:
+    """Return what a method makes of an image; yield its steps."""
+    estimate = None
+    for step in method.steps(observation, engine):
+        estimate = step.estimate
+        yield step
+    assert estimate is not None  # of the last step
+    return estimate
+
+
+def _last(steps: Iterator[Step]) -> Float:
+    """Return the estimate of the last step."""
+    *_, last = steps
+    assert last.estimate is not None
+    return last.estimate
 
 
 def _settings_of(network: Net, inputs: Float, psf: Psf) -> tuple[float, ...] | None:
