@@ -295,8 +295,8 @@ def predict(
         bool,
         typer.Option(
             "--alone",
-            help="The network by itself. Else part of Richardson-Lucy is mixed in, the more the "
-            "more light there is.",
+            help="The network by itself. Else part of Richardson-Lucy is mixed in where the "
+            "network misses the data.",
         ),
     ] = False,
     background: Annotated[str, typer.Option(help="Counts, or auto.")] = "auto",

@@ -37,7 +37,7 @@ class TrainedModel(Value):
     mirrored : bool
         Whether mirrored images are restored as well, and the answers averaged.
     cautious : bool
-        Whether the result leans on Richardson-Lucy, the more the more light there is; networks
+        Whether the result leans on Richardson-Lucy where the network misses the data; networks
         that undo no blur never do.
     """
 

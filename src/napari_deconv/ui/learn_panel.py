@@ -70,7 +70,7 @@ class LearnChoice:
     shows_apart : bool
         Whether a restoration tells how far several answers lie apart.
     cautious : bool
-        Whether it leans on Richardson-Lucy, the more the more light there is.
+        Whether it leans on Richardson-Lucy where the network misses the data.
     """
 
     preset: str = "quick"
@@ -122,8 +122,8 @@ class LearnPanel(QWidget):
         self.cautious = QCheckBox("cautious")
         self.cautious.setChecked(True)
         self.cautious.setToolTip(
-            "Part of what Richardson-Lucy restores is mixed in, the more the more light there is: "
-            "structure that the network has never seen is restored no worse"
+            "Where the network misses the data, part of what Richardson-Lucy restores is mixed in, "
+            "the more the more light there is: so structure that it has never seen is no worse"
         )
         self.path = QLineEdit()
         self.path.setPlaceholderText(f"my_psf{SUFFIX}")
