@@ -79,14 +79,12 @@ class Leaning:
         wider: Float = width + np.float32(1 - self.share) * np.abs(usual - image)
         return wider
 
-    def in_words(self) -> str:
-        """Return the shares, and why."""
-        return f"{1 - self.share:.0%} of Richardson-Lucy mixed in, as {self.missed_in_words()}"
-
-    def missed_in_words(self) -> str:
-        """Return by how much either misses the data."""
+    def told(self) -> list[str]:
+        """Return the shares and why, and whether the network has hardly seen the like."""
         numbers = f"chi² {self.network:.2f}, and that by {self.usual:.2f}"
-        return f"blurred again it misses the data by {numbers}"
+        why = f"blurred again it misses the data by {numbers}"
+        found = [f"{1 - self.share:.0%} of Richardson-Lucy mixed in, as {why}"]
+        return found + ([f"outside its training: {why}"] if self.is_strange else [])
 
 
 def missed(

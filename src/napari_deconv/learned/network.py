@@ -283,9 +283,7 @@ class Learned(Value):
                 result = leaning.mixed(image, usual)
             else:
                 result = leaning.widened(result, image, usual)
-            told.append(leaning.in_words())
-            if leaning.is_strange:
-                told.append(f"outside its training: {leaning.missed_in_words()}")
+            told += leaning.told()
         told += self.doubts(observation, bright)
         yield Step(total, total, "; ".join(told), estimate=result)
 
