@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from napari_deconv.imaging.psf import Psf
-from napari_deconv.learned import network as module
+from napari_deconv.learned.blocks import blocks_of, piece_of
 from napari_deconv.learned.designs import UNetDesign
 from napari_deconv.learned.inputs import INVERSE_CHANNELS
 from napari_deconv.learned.nets import layout_of
@@ -37,8 +37,8 @@ def by_blocks(network: Any, inputs: torch.Tensor) -> np.ndarray:
     network.to(memory_format=layout)
     result = np.empty(inputs.shape[1:], np.float32)
     with torch.inference_mode():
-        for block in module._blocks(observation, network):
-            piece = module._piece(inputs, block, network.strides).to(memory_format=layout)
+        for block in blocks_of(observation, network):
+            piece = piece_of(inputs, block, network.strides).to(memory_format=layout)
             result[block.keep] = network(piece)[(0, 0, *block.within)].numpy()
     network.to(memory_format=torch.contiguous_format)
     return result

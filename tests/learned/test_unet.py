@@ -30,6 +30,17 @@ def test_any_size_comes_back(shape: tuple[int, ...]) -> None:
     assert flat(torch.rand(1, 1, *shape[1:])).shape == (1, 1, *shape[1:])
 
 
+@pytest.mark.parametrize("shape", [(1, 5, 7), (6, 33, 40)])
+def test_it_restores_as_it_is_trained(shape: tuple[int, ...]) -> None:
+    """Where nothing is learned, another routine convolves."""
+    net = UNet(pools_for((0.3, 0.1, 0.1), 2), channels=3, first=8).eval()
+    torch.nn.init.normal_(net.last.weight)
+    x = torch.rand(1, 3, *shape).to(memory_format=torch.channels_last_3d)
+    trained = net(x).detach()
+    with torch.inference_mode():
+        assert net(x) == pytest.approx(trained.numpy(), abs=1e-4 * float(trained.abs().max()))
+
+
 def test_without_weights_it_returns_its_first_channel() -> None:
     net = UNet(CUBES, channels=2, first=4)
     for values in net.parameters():

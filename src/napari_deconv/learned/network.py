@@ -56,7 +56,7 @@ VOLUMES_BESIDE = 2.0
 #: may be from those of the training.
 MARGIN, MOST_APART = 4.0, 0.2
 #: Transforms that a voxel costs as much as in a network of 12 first channels; measured on a CPU.
-TRANSFORMS = 160
+TRANSFORMS = 80
 #: What a run may give: the restored image, half the width of the interval that holds the truth in
 #: half or nine tenths of the voxels, or how far several answers lie apart.
 ESTIMATE, HALF_50, HALF_90, DISAGREEMENT = (
