@@ -3,7 +3,7 @@
 Each run is a process of its own, which this module is the program of: from an OME-Zarr that would
 take several times the budget in one piece into another one, its pyramid included. What counts is
 the most that the process ever holds, by the system's account, less what it holds once it has
-imported the package.
+imported the package, and compiled the few loops that it keeps.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from napari_deconv.engines import open_engine
 from napari_deconv.files.export import write_stack
 from napari_deconv.files.recipe import Recipe
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
-from napari_deconv.restoration.restorer import Restorer
+from napari_deconv.restoration.restorer import Restorer, observe
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Wiener
 from napari_deconv.tiling import ROUNDING_UP, SPARE_BYTES, Work
@@ -73,6 +74,9 @@ def restored(image: Path, output: Path, method: Restorer, memory_bytes: int) -> 
 
 def measure(image: Path, method: Restorer) -> dict[str, Any]:
     """Return by how much this process grows at the most while it restores, and its record."""
+    # The compiled loops of the engine are code as well, though it is loaded when first needed.
+    tiny = observe(np.ones((2, 4, 4), np.float32), psf(), 0.0)
+    list(RichardsonLucy(2).steps(tiny, open_engine("cpu")))
     footprint = held("VmRSS")
     with tempfile.TemporaryDirectory(dir=image.parent) as folder:
         record = restored(image, Path(folder) / "out.ome.zarr", method, BUDGET).record
@@ -129,12 +133,11 @@ def test_a_run_takes_what_its_plan_says_and_never_more_than_it_may(measured: Mea
 
 
 def test_a_tile_takes_no_more_volumes_than_its_method_announces(measured: Measured) -> None:
-    """Assert it beside what is spared for code, files, pages, loops; of Richardson-Lucy, five."""
+    """Assert it beside what is spared for code, files and pages; of Richardson-Lucy, five."""
     (method,) = measured.work.methods
     assert method.volumes == (5 if isinstance(method, RichardsonLucy) else 3)
     volumes = method.volumes * measured.volume
-    spared = SPARE_BYTES + getattr(method, "fixed_bytes", 0)
-    assert measured.peak - spared - (ROUNDING_UP - 1) * volumes <= volumes
+    assert measured.peak - SPARE_BYTES - (ROUNDING_UP - 1) * volumes <= volumes
 
 
 if __name__ == "__main__":

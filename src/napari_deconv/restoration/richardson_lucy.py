@@ -45,8 +45,6 @@ TAILS, TAILS_HOLD = 2.4, 0.9
 FLAT, FLAT_PER_WEIGHT = 1e-2, 4.0
 
 
-#: What the CPU engine's compiled loops take: measured, 75 MB, and 25 more where they are not kept.
-COMPILER_BYTES = 96 << 20
 #: Volumes of the part that is looked at, with the PSF around it, for each of two runs.
 PART_VOLUMES = 24.0
 #: Most iterations where a method stops by itself.
@@ -166,9 +164,8 @@ class RichardsonLucy(Value):
 
     @property
     def fixed_bytes(self) -> int:
-        """Bytes that a run takes beside its volumes: compiling, and what it looks at before."""
-        part = int(2 * 4 * PART_VOLUMES * MOST_VOXELS) if self.automatic_stop else 0
-        return COMPILER_BYTES + part
+        """Bytes that a run takes beside its volumes: for the part that it looks at before."""
+        return int(2 * 4 * PART_VOLUMES * MOST_VOXELS) if self.automatic_stop else 0
 
     @property
     def transforms(self) -> int:
