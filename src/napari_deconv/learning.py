@@ -142,7 +142,7 @@ def gentler(schedule: Schedule) -> Schedule:
 def usual_start(psf: Psf, network: str = "inverse") -> Model | None:
     """Return a network of the package that one of a kind can start from; None if there is none.
 
-    Half as long a training then does better than a whole one from nothing.
+    A training from there can be shorter; see `shorter`.
     """
     require_torch()
     return nearest_shipped(_design(network, psf), psf)
