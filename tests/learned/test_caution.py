@@ -89,11 +89,11 @@ def test_the_result_is_the_mixture(tmp_path: Path, psf: Psf, engine: Engine) -> 
 def test_it_is_said_how_much_is_mixed_in(tmp_path: Path, psf: Psf, engine: Engine) -> None:
     method = Learned(written(tmp_path, psf), cautious=True, missed=(2.0, 1.0))
     *_, last = method.steps(seen(psf), engine)
-    told = "blurred again it misses the data by chi² 2.00, and that by 1.00"
+    told = "blurred again, the network misses the data by a chi² 2.00 times that of Richardson-Lucy"
     assert f"% of Richardson-Lucy mixed in, as {told}" in last.note
     assert f"outside its training: {told}" in last.note
     *_, last = replace(method, missed=(1.0, 1.0)).steps(seen(psf), engine)
-    assert "outside its training: as" not in last.note
+    assert "outside its training: blurred" not in last.note
 
 
 def test_an_interval_around_the_mixture_holds_the_networks(
