@@ -83,8 +83,8 @@ class Leaning:
         """Return the shares and why, and whether the network has hardly seen the like."""
         # The part, as chi-squared itself is no better than what is known of the camera.
         why = (
-            f"blurred again, the network misses the data by a chi² {1 + self.excess:.2f} times that "
-            "of Richardson-Lucy"
+            "blurred again, the network misses the data by a chi² "
+            f"{1 + self.excess:.2f} times that of Richardson-Lucy"
         )
         found = [f"{1 - self.share:.0%} of Richardson-Lucy mixed in, as {why}"]
         return found + ([f"outside its training: {why}"] if self.is_strange else [])
