@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from napari_deconv.engines import open_engine
 from napari_deconv.imaging.camera import Camera
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.learned.calibration import EDGES, Calibration
@@ -26,17 +25,6 @@ from napari_deconv.restoration.restorer import Observation, observe
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 
 POOLS = ((1, 2, 2), (2, 2, 2))
-
-
-@pytest.fixture
-def engine() -> Engine:
-    return open_engine("cpu")
-
-
-@pytest.fixture
-def psf() -> Psf:
-    z, y, x = np.ogrid[-1:2, -2:3, -2:3]
-    return Psf(np.exp(-(z**2 + y**2 + (x - 0.3) ** 2) / 2), (0.2, 0.1, 0.1))
 
 
 def seen(psf: Psf, shape: tuple[int, ...] = (9, 30, 40)) -> Observation:

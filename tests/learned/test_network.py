@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from napari_deconv.engines import open_engine
 from napari_deconv.imaging.brightness import brightness_of
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.learned import blocks
@@ -20,17 +19,6 @@ from napari_deconv.learned.network import Learned
 from napari_deconv.learned.pairs import Light
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.restorer import Observation, ended, observe
-
-
-@pytest.fixture
-def engine() -> Engine:
-    return open_engine("cpu")
-
-
-@pytest.fixture
-def psf() -> Psf:
-    z, y, x = np.ogrid[-1:2, -2:3, -2:3]
-    return Psf(np.exp(-(z**2 + y**2 + (x - 0.3) ** 2) / 2), (0.2, 0.1, 0.1))
 
 
 def written(path: Path, psf: Psf, *, random: bool, **design: object) -> Learned:

@@ -204,7 +204,9 @@ class Learned(Value):
         usual = self.leans_on.settled(samples, engine)
         brightest = max(samples, key=lambda sample: sample.bright)
         whole = replace(alone, shows=ESTIMATE)
-        image, other = (_last(method.steps(brightest, engine)) for method in (whole, usual))
+        image, other = (
+            ended(_estimated(method.steps(brightest, engine))) for method in (whole, usual)
+        )
         told = missed(brightest, image, other, self._camera(brightest), engine)
         return replace(alone, cautious=True, usual=usual, missed=told)
 
@@ -256,7 +258,8 @@ class Learned(Value):
         found = yield from _counted(states(channels, observation, engine), total)
         usual = None
         if leans_on is not None:
-            usual = yield from _counted(_estimated(leans_on, observation, engine), total, undone)
+            leant_on = _estimated(leans_on.steps(observation, engine))
+            usual = yield from _counted(leant_on, total, undone)
         bright = self.bright or brightness(observation)
         how = self._scaling(found, bright, observation.background)
         inputs = torch.from_numpy(scaled(channels, found, how, self.card.light.gain))
@@ -366,23 +369,14 @@ class _Answering:
         return calibration.half_width(image, scale, level, self.photons), image
 
 
-def _estimated(
-    method: RichardsonLucy, observation: Observation, engine: Engine
-) -> Generator[Step, None, Float]:
-    """Return what a method makes of an image; yield its steps."""
+def _estimated(steps: Iterator[Step]) -> Generator[Step, None, Float]:
+    """Return the estimate of the last step; yield all of them."""
     estimate = None
-    for step in method.steps(observation, engine):
+    for step in steps:
         estimate = step.estimate
         yield step
     assert estimate is not None  # of the last step
     return estimate
-
-
-def _last(steps: Iterator[Step]) -> Float:
-    """Return the estimate of the last step."""
-    *_, last = steps
-    assert last.estimate is not None
-    return last.estimate
 
 
 def _settings_of(network: Net, inputs: Float, psf: Psf) -> tuple[float, ...] | None:

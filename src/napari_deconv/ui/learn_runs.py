@@ -112,7 +112,7 @@ class Learnt:
 def promised(lesson: Lesson) -> Promise:
     """Return what a training will be; a pair and a few steps are made to know its time."""
     psf, told = lesson.psf(), learning.light_like(lesson.wanted.stack, lesson.choice.camera)
-    schedule = _schedule(lesson)
+    schedule = _schedule(lesson, _usual_start(lesson))
     engine = engines.open_engine(lesson.wanted.settings.engine)
     network = lesson.choice.network
     key = (network, schedule, psf.shape, engine.device)
@@ -123,13 +123,13 @@ def promised(lesson: Lesson) -> Promise:
     return Promise(told, _SECONDS[key])
 
 
-def _schedule(lesson: Lesson) -> Schedule:
+def _schedule(lesson: Lesson, start: Model | None) -> Schedule:
     """Return how long to train; from weights that are trained already, more gently."""
     source = lesson.choice.source
     schedule = learning.schedule_of(lesson.choice.preset, members=source.members)
     if source.goes_on:
         return learning.gentler(schedule)
-    return schedule if _usual_start(lesson) is None else learning.shorter(schedule)
+    return schedule if start is None else learning.shorter(schedule)
 
 
 def _usual_start(lesson: Lesson) -> Model | None:
@@ -196,7 +196,7 @@ def learning_from(lesson: Lesson, stop: Event) -> Generator[Moment, None, Learnt
     run = learning.train(
         psf,
         told.light,
-        _schedule(lesson),
+        _schedule(lesson, start),
         engine,
         network=lesson.choice.network,
         start=start,
