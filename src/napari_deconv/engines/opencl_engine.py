@@ -1,12 +1,14 @@
 """Engine on OpenCL through pyclesperanto: the only file that imports it.
 
-Only `fft`, `ifft` and own kernels are used: `cle.fft.convolve` and `cle.fft.deconvolve`
-displace the image by a voxel for some shapes, and end the process on integer input.
+Only buffers and own kernels are used, compiled once for all sizes: `cle.fft.convolve` and
+`cle.fft.deconvolve` displace the image by a voxel for some shapes, and end the process on integer
+input; `cle.fft.fft` is planned anew at each call.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import re
 import sys
@@ -21,26 +23,26 @@ import numpy as np
 from napari_deconv.restoration.engine import Complex, Float, Values
 from napari_deconv.restoration.pieces import blocks
 
-#: Work items of a sum; each adds up every PARTIALS-th voxel.
-PARTIALS = 4096
+from .opencl_filter import OpenClArray, OpenClFilter, in_3d
+
+#: Work items of a sum, and the neighbouring voxels that each of them takes at a time: functions of
+#: several values are many times as fast on a CPU.
+PARTIALS, WIDE = 4096, 8
+#: Work items that run together: as wide as the devices are, and few enough for any.
+TOGETHER = 32
 #: Voxels brought to the device at a time.
 BLOCK = 1 << 22
 
-_MULTIPLY = """
-__kernel void multiply(IMAGE_z_TYPE z, IMAGE_h_TYPE h, float sign) {
-  const size_t i = 2 * get_global_id(0);
-  const float a = z[i], b = z[i + 1], c = h[i], d = sign * h[i + 1];
-  z[i] = a * c - b * d;
-  z[i + 1] = a * d + b * c;
-}
-"""
-
-# What x, of (nz, ny, nx) voxels, has in each place of o, with planes of oy rows of ox; else 0.
-_RESIZE = """
-__kernel void resize(IMAGE_o_TYPE o, IMAGE_x_TYPE x, int nz, int ny, int nx, int oy, int ox) {
+# What x, of (nz, ny, nx) values `from` floats apart, has in each place of o; else 0.
+_MOVE = """
+__kernel void moved(__global float* o, __global const float* x, int nz, int ny, int nx, int from,
+                    int oy, int ox, int to, int count) {
   const size_t i = get_global_id(0);
-  const int k = i % ox, y = (i / ox) % oy, z = i / ((size_t)ox * oy);
-  o[i] = z < nz && y < ny && k < nx ? x[((size_t)z * ny + y) * nx + k] : 0.0f;
+  if (i >= (uint)count) return;
+  const int k = i % ox, y = i / ox % oy, z = i / ox / oy;
+  const size_t at = ((size_t)z * ny + y) * nx + k;
+  o[i * to] = z < nz && y < ny && k < nx ? x[at * from] : 0.0f;
+  if (to == 2) o[i * 2 + 1] = 0.0f;
 }
 """
 
@@ -57,9 +59,10 @@ float3 slopes(__global const float* x, int z, int y, int k,
                   slope(x, i, 1, k, nx, c));
 }
 float norm(float3 g, float e) { return sqrt(dot(g, g) + e * e); }
-__kernel void curvature(IMAGE_o_TYPE o, IMAGE_x_TYPE x, int nz, int ny, int nx,
-                        float a, float b, float c, float e) {
+__kernel void curvature(__global float* o, __global const float* x, int nz, int ny, int nx,
+                        float a, float b, float c, float e, int count) {
   const size_t i = get_global_id(0);
+  if (i >= (uint)count) return;
   const int k = i % nx, y = (i / nx) % ny, z = i / ((size_t)nx * ny);
   const float3 g = slopes(x, z, y, k, nz, ny, nx, a, b, c);
   const float n = norm(g, e);
@@ -154,51 +157,6 @@ def _described(device: Any, index: int) -> OpenClDevice:
     )
 
 
-@dataclass(frozen=True)
-class OpenClArray:
-    """A buffer on the device and the shape it stands for.
-
-    The buffer itself has no axes of length 1: the transform is wrong along those.
-    """
-
-    buffer: Any
-    shape: tuple[int, ...]
-
-
-class OpenClFilter:
-    """A circular filter by real transforms; see `restoration.engine.Filter`."""
-
-    def __init__(
-        self,
-        engine: OpenClEngine,
-        transfer: Complex,
-        shape: tuple[int, ...],
-        window: tuple[int, ...],
-    ) -> None:
-        self._engine, self._shape, self._window = engine, shape, window
-        flat = np.ascontiguousarray(transfer, np.complex64).view(np.float32)
-        self._transfer = engine.create(flat.shape, flat)
-
-    def forward(self, x: OpenClArray) -> OpenClArray:
-        """Return the filtered `x` in the window."""
-        return self._engine.resized(self._back(self._spectrum(x, 1.0)), self._window)
-
-    def adjoint(self, x: OpenClArray) -> OpenClArray:
-        """Return `x`, zero beyond the window, filtered with the conjugate transfer function."""
-        return self._back(self._spectrum(self._engine.resized(x, self._shape), -1.0))
-
-    def _spectrum(self, x: OpenClArray, sign: float) -> Any:
-        spectrum = _cle().fft.fft(x.buffer, device=self._engine.handle)
-        parameters = {"z": spectrum, "h": self._transfer.buffer, "sign": sign}
-        self._engine.launch(_MULTIPLY, "multiply", int(np.prod(spectrum.shape)) // 2, parameters)
-        return spectrum
-
-    def _back(self, spectrum: Any) -> OpenClArray:
-        result = self._engine.create(self._shape)
-        _cle().fft.ifft(spectrum, result.buffer, device=self._engine.handle)
-        return result
-
-
 class OpenClEngine:
     """pyclesperanto on one OpenCL device; see `restoration.engine.Engine`.
 
@@ -219,23 +177,37 @@ class OpenClEngine:
 
     def create(self, shape: tuple[int, ...], values: Float | None = None) -> OpenClArray:
         """Return a new array on the device, holding `values` or nothing in particular."""
-        compact = tuple(n for n in shape if n > 1) or (1,)
         if values is None:
-            buffer = _cle().create(compact, dtype=np.float32, device=self.handle)
+            size = (math.prod(shape),)
+            buffer = _cle().create(size, dtype=np.float32, device=self.handle)
         else:
-            host = np.ascontiguousarray(values, np.float32).reshape(compact)
+            host = np.ascontiguousarray(values, np.float32).reshape(-1)
             buffer = _cle().push(host, device=self.handle)
         return OpenClArray(buffer, shape)
 
-    def launch(self, source: str, name: str, size: int, parameters: dict[str, Any]) -> None:
-        """Run a kernel over `size` work items."""
-        _cle().execute(
+    def run(
+        self, source: str, name: str, size: tuple[int, int, int], parameters: dict[str, Any]
+    ) -> None:
+        """Run a kernel over at least so many work items (z, y, x).
+
+        There are more along x, as many as run together: the kernel has to leave those out.
+        """
+        row = -(-size[2] // TOGETHER)
+        # Twice as many together where that takes no more of them: some devices are that wide.
+        together = TOGETHER * (2 - row % 2)
+        _cle().native_execute(
             kernel_source=source,
             kernel_name=name,
-            global_size=(1, 1, size),
+            global_size=(*size[:2], row * TOGETHER),
+            local_size=(1, 1, together),
             parameters=parameters,
             device=self.handle,
         )
+
+    def launch(self, source: str, name: str, shape: tuple[int, ...], **parameters: Any) -> None:
+        """Run a kernel for each voxel; their number is its last parameter, `count`."""
+        count = math.prod(shape)
+        self.run(source, name, (1, 1, count), {**parameters, "count": count})
 
     def push(self, array: Float, shape: tuple[int, ...]) -> OpenClArray:
         """Return a copy on the device, padded with zeros at the far end."""
@@ -250,23 +222,33 @@ class OpenClEngine:
             host[where] = values[where]
         return self.create(values.shape, host)
 
-    def resized(self, array: OpenClArray, shape: tuple[int, ...]) -> OpenClArray:
-        """Return the array cropped, or padded with zeros, at the far end; itself if it fits."""
-        if array.shape == shape:
-            return array
-        result = self.create(shape)
-        nz, ny, nx = _in_3d(array.shape)
-        _, oy, ox = _in_3d(shape)
+    def moved(
+        self,
+        array: OpenClArray,
+        to: OpenClArray,
+        *,
+        from_complex: bool = False,
+        to_complex: bool = False,
+    ) -> OpenClArray:
+        """Return `to`, holding the values of `array`, cropped or with zeros at the far end.
+
+        Of complex values, the real parts.
+        """
+        nz, ny, nx = in_3d(array.shape)
+        _, oy, ox = in_3d(to.shape)
         parameters = {
-            "o": result.buffer, "x": array.buffer,
-            "nz": nz, "ny": ny, "nx": nx, "oy": oy, "ox": ox,
+            "o": to.buffer, "x": array.buffer,
+            "nz": nz, "ny": ny, "nx": nx, "from": 1 + from_complex,
+            "oy": oy, "ox": ox, "to": 1 + to_complex,
         }  # fmt: skip
-        self.launch(_RESIZE, "resize", int(np.prod(shape)), parameters)
-        return result
+        self.launch(_MOVE, "moved", to.shape, **parameters)
+        return to
 
     def pull(self, array: OpenClArray, shape: tuple[int, ...]) -> Float:
         """Return the first `shape` voxels as a new numpy array."""
-        whole = np.asarray(_cle().pull(array.buffer), np.float32).reshape(array.shape)
+        values = np.asarray(_cle().pull(array.buffer), np.float32)
+        # A buffer of a filter may be larger than what it holds.
+        whole = values[: math.prod(array.shape)].reshape(array.shape)
         return whole[tuple(slice(n) for n in shape)].copy()
 
     def filter(
@@ -282,8 +264,7 @@ class OpenClEngine:
         shape = _shape_of(operands)
         result = self.create(shape) if out is None else out
         source = _fused(expression, _types(operands))
-        parameters = {"out": result.buffer, **_arguments(operands)}
-        self.launch(source, "fused", int(np.prod(shape)), parameters)
+        self.launch(source, "fused", shape, out=result.buffer, **_arguments(operands))
         return result
 
     def total(self, expression: str, /, **operands: Any) -> float:
@@ -294,30 +275,26 @@ class OpenClEngine:
         """
         partial = self.create((PARTIALS,))
         parameters = {"out": partial.buffer, **_arguments(operands)}
-        # The size is an argument, not part of the source, so that a new shape compiles nothing.
-        parameters["count"] = int(np.prod(_shape_of(operands)))
-        self.launch(_summed(expression, _types(operands)), "summed", PARTIALS, parameters)
+        parameters["count"] = math.prod(_shape_of(operands))
+        source = _summed(expression, _types(operands))
+        self.run(source, "summed", (1, 1, PARTIALS), parameters)
         return float(self.pull(partial, (PARTIALS,)).sum(dtype=np.float64))
 
     def curvature(self, x: OpenClArray, spacing: tuple[float, ...], epsilon: float) -> OpenClArray:
         """Return div(grad x / sqrt(|grad x|^2 + epsilon^2))."""
         result = self.create(x.shape)
-        nz, ny, nx = _in_3d(x.shape)
+        nz, ny, nx = in_3d(x.shape)
         a, b, c = (1.0,) * (3 - len(spacing)) + tuple(map(float, spacing))
         parameters = {
             "o": result.buffer, "x": x.buffer,
             "nz": nz, "ny": ny, "nx": nx,
             "a": a, "b": b, "c": c, "e": float(epsilon),
         }  # fmt: skip
-        self.launch(_CURVATURE, "curvature", int(np.prod(x.shape)), parameters)
+        self.launch(_CURVATURE, "curvature", x.shape, **parameters)
         return result
 
     def release(self) -> None:
         """Nothing to do: buffers are freed with the arrays that hold them."""
-
-
-def _in_3d(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (1,) * (3 - len(shape)) + shape
 
 
 def _shape_of(operands: dict[str, Any]) -> tuple[int, ...]:
@@ -335,30 +312,45 @@ def _arguments(operands: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _parts(expression: str, types: tuple[tuple[str, bool], ...]) -> tuple[str, str]:
-    """Return the kernel's parameter list and the expression with arrays indexed by i."""
-    declared = [f"IMAGE_{n}_TYPE {n}" if is_array else f"float {n}" for n, is_array in types]
-    arrays = [name for name, is_array in types if is_array]
-    indexed = re.sub(rf"\b({'|'.join(arrays)})\b", r"\1[i]", expression)
-    return ", ".join(["IMAGE_out_TYPE out", *declared]), indexed
+def _declared(types: tuple[tuple[str, bool], ...]) -> str:
+    """Return the kernel's parameter list."""
+    operands = [
+        f"__global const float* {name}" if is_array else f"float {name}" for name, is_array in types
+    ]
+    return ", ".join(["__global float* out", *operands, "int count"])
+
+
+def _indexed(expression: str, types: tuple[tuple[str, bool], ...], element: str) -> str:
+    """Return the expression with an element in place of each array, whose name is {0} in it."""
+    arrays = "|".join(name for name, is_array in types if is_array)
+    return re.sub(rf"\b({arrays})\b", element.format(r"\1"), expression)
 
 
 @cache
 def _fused(expression: str, types: tuple[tuple[str, bool], ...]) -> str:
-    parameters, indexed = _parts(expression, types)
-    return (
-        f"__kernel void fused({parameters}) {{"
-        f" const size_t i = get_global_id(0); out[i] = {indexed}; }}"
-    )
+    return f"""
+__kernel void fused({_declared(types)}) {{
+  const size_t i = get_global_id(0);
+  if (i < (uint)count) out[i] = {_indexed(expression, types, "{0}[i]")};
+}}"""
 
 
 @cache
 def _summed(expression: str, types: tuple[tuple[str, bool], ...]) -> str:
-    parameters, indexed = _parts(expression, types)
-    return (
-        f"__kernel void summed({parameters}, int count) {{ float sum = 0.0f, lost = 0.0f;"
-        f" for (size_t i = get_global_id(0); i < (uint)count; i += {PARTIALS}) {{"
-        f" const float term = ({indexed}) - lost; const float next = sum + term;"
-        " lost = (next - sum) - term; sum = next; }"
-        " out[get_global_id(0)] = sum; }"
-    )
+    return f"""
+__kernel void summed({_declared(types)}) {{
+  const uint item = get_global_id(0), whole = (uint)count / {WIDE};
+  float{WIDE} sum = 0.0f, lost = 0.0f;
+  for (size_t i = item; i < whole; i += {PARTIALS}) {{
+    const float{WIDE} term = ({_indexed(expression, types, f"vload{WIDE}(i, {{0}})")}) - lost;
+    const float{WIDE} next = sum + term;
+    lost = (next - sum) - term;
+    sum = next;
+  }}
+  float all[{WIDE}];
+  vstore{WIDE}(sum, 0, all);
+  for (int k = 1; k < {WIDE}; ++k) all[0] += all[k];
+  const size_t i = (size_t)whole * {WIDE} + item;
+  if (i < (uint)count) all[0] += {_indexed(expression, types, "{0}[i]")};
+  out[item] = all[0];
+}}"""

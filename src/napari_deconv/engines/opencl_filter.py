@@ -1,0 +1,204 @@
+"""A circular filter on an OpenCL device, by transforms of our own.
+
+Those of pyclesperanto are planned anew at each call, which takes longer than the transform of a
+small volume; kernels are compiled once for all sizes.
+
+An even number of values in a row are taken for half as many complex ones: that transform and the
+product with the transfer function hold what the transform of the real values would (Cooley, Lewis
+and Welch, J. Sound Vib. 1970), in the same memory. An odd row is made complex.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_deconv.restoration.engine import Complex
+
+from .fourier_passes import pass_source, radices
+
+if TYPE_CHECKING:
+    from .opencl_engine import OpenClEngine
+
+
+@dataclass(frozen=True)
+class OpenClArray:
+    """The values of a volume of this shape, the first in a buffer on the device."""
+
+    buffer: Any
+    shape: tuple[int, ...]
+
+
+def in_3d(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape with axes of length 1 before it."""
+    return (1,) * (3 - len(shape)) + shape
+
+
+_ARGUMENTS = (
+    "__global float2* z, __global const float2* h, __global const float2* w, "
+    "int nz, int ny, int nx, float sign"
+)
+_PLACE = """
+  const int k = get_global_id(0), y = get_global_id(1), z0 = get_global_id(2);
+  const size_t row = (size_t)z0 * ny + y, mirrored = (size_t)((nz - z0) % nz) * ny + (ny - y) % ny;
+"""
+_TIMES = """
+float2 times(float2 a, float2 b) { return (float2)(a.x * b.x - a.y * b.y, a.x * b.y + a.y * b.x); }
+"""
+
+# Frequencies k and -k of z, the transform of x[0::2] + i x[1::2] in rows of nx = 2 m, tell
+# those of x at k and at k + m, which are filtered and put back in the same manner.
+_PACKED = f"""{_TIMES}
+__kernel void filtered({_ARGUMENTS}) {{{_PLACE}
+  const int m = nx / 2;
+  if (2 * k > m || ((k == 0 || 2 * k == m) && mirrored < row)) return;
+  __global float2* a = z + row * m + k;
+  __global float2* b = z + mirrored * m + (m - k) % m;
+  const float2 one = *a, other = (float2)(b->x, -b->y);
+  const float2 even = 0.5f * (one + other), half_turned = 0.5f * (one - other);
+  const float2 turn = (float2)(w[k].x, -w[k].y);
+  const float2 odd = times((float2)(half_turned.y, -half_turned.x), turn);
+  const float2 near_factor = h[row * (m + 1) + k], far_factor = h[mirrored * (m + 1) + m - k];
+  const float2 low = times(even + odd, (float2)(near_factor.x, sign * near_factor.y));
+  const float2 high = times(even - odd, (float2)(far_factor.x, -sign * far_factor.y));
+  const float2 e = 0.5f * (low + high), o = times(0.5f * (low - high), w[k]);
+  *a = (float2)(e.x - o.y, e.y + o.x);
+  *b = (float2)(e.x + o.y, o.x - e.y);
+}}
+"""
+_WHOLE = f"""{_TIMES}
+__kernel void filtered({_ARGUMENTS}) {{{_PLACE}
+  if (k >= nx) return;
+  const int m = nx / 2;
+  const float2 factor = k <= m ? h[row * (m + 1) + k] : h[mirrored * (m + 1) + nx - k];
+  const float side = k <= m ? sign : -sign;
+  z[row * nx + k] = times(z[row * nx + k], (float2)(factor.x, side * factor.y));
+}}
+"""
+
+class Transform:
+    """Transforms of complex values on one shape, by passes between two buffers.
+
+    Parameters
+    ----------
+    engine : OpenClEngine
+        Where.
+    shape : tuple of int
+        Shape of the values, three axes.
+    """
+
+    def __init__(self, engine: OpenClEngine, shape: tuple[int, ...]) -> None:
+        self._engine, self.shape = engine, shape
+        self._turns = [engine.create((2 * n,), turns(n)).buffer for n in shape]
+        size = 2 * math.prod(shape)
+        self._buffers = [engine.create((size,)).buffer for _ in range(2)]
+
+    def there(self, values: Any) -> Any:
+        """Return the buffer with the spectrum of the values in a buffer."""
+        for axis in (2, 1, 0):
+            values = self._along(axis, values, back=False)
+        return values
+
+    def back(self, spectrum: Any) -> Any:
+        """Return the buffer with the values, not normalised."""
+        for axis in (0, 1, 2):
+            spectrum = self._along(axis, spectrum, back=True)
+        return spectrum
+
+    def other(self, buffer: Any) -> Any:
+        """Return a buffer that is not this one."""
+        return self._buffers[buffer is self._buffers[0]]
+
+    def _along(self, axis: int, values: Any, *, back: bool) -> Any:
+        n, done = self.shape[axis], 1
+        inner, lines = math.prod(self.shape[axis + 1 :]), math.prod(self.shape[:axis])
+        for radix in radices(n):
+            source = pass_source(radix, back=back, across=inner > 1, first=done == 1)
+            result = self.other(values)
+            parameters = {
+                "x": values, "o": result, "w": self._turns[axis],
+                "n": n, "s": done, "turn": n // (done * radix), "inner": inner, "lines": lines,
+            }  # fmt: skip
+            groups = n // radix
+            size = (lines, groups, inner) if inner > 1 else (1, 1, lines * groups)
+            self._engine.run(source, "turned", size, parameters)
+            values, done = result, done * radix
+        return values
+
+
+def turns(n: int) -> Any:
+    """Return exp(2 pi i k / n) for each k, real and imaginary parts in turn."""
+    return np.exp(2j * np.pi * np.arange(n) / n).astype(np.complex64).view(np.float32)
+
+
+class OpenClFilter:
+    """A circular filter by transforms; see `restoration.engine.Filter`.
+
+    Its results lie in its own memory.
+
+    Parameters
+    ----------
+    engine : OpenClEngine
+        Where.
+    transfer : ndarray
+        Transfer function on the grid of `scipy.fft.rfftn`.
+    shape, window : tuple of int
+        See `restoration.engine.Engine.filter`.
+    """
+
+    def __init__(
+        self,
+        engine: OpenClEngine,
+        transfer: Complex,
+        shape: tuple[int, ...],
+        window: tuple[int, ...],
+    ) -> None:
+        self._engine, self._shape, self._window = engine, shape, window
+        self._grid = in_3d(tuple(n for n in shape if n > 1))
+        row = self._grid[2]
+        # Two values are one complex one, which no pass would take to the filter's own memory.
+        self._packed = row % 2 == 0 and math.prod(self._grid) > 2
+        columns = row // 2 if self._packed else row
+        self._transform = Transform(engine, (*self._grid[:2], columns))
+        self._turns = engine.create((2 * row,), turns(row)).buffer
+        # The transforms leave the norm to the filter, where it costs nothing.
+        half = transfer.reshape(*self._grid[:2], -1)[..., : row // 2 + 1]
+        factors = (half / math.prod(self._transform.shape)).astype(np.complex64)
+        self._factors = engine.create((2 * factors.size,), factors.view(np.float32)).buffer
+
+    def forward(self, x: OpenClArray) -> OpenClArray:
+        """Return the filtered `x` in the window."""
+        return self._filtered(x, 1.0, self._window)
+
+    def adjoint(self, x: OpenClArray) -> OpenClArray:
+        """Return `x`, zero beyond the window, filtered with the conjugate transfer function."""
+        return self._filtered(x, -1.0, self._shape)
+
+    def _filtered(self, x: OpenClArray, sign: float, seen: tuple[int, ...]) -> OpenClArray:
+        spectrum = self._transform.there(self._complex(x).buffer)
+        nz, ny, nx = self._grid
+        parameters = {
+            "z": spectrum, "h": self._factors, "w": self._turns,
+            "nz": nz, "ny": ny, "nx": nx, "sign": sign,
+        }  # fmt: skip
+        source, columns = (_PACKED, nx // 4 + 1) if self._packed else (_WHOLE, nx)
+        self._engine.run(source, "filtered", (nz, ny, columns), parameters)
+        return self._real(self._transform.back(spectrum), seen)
+
+    def _complex(self, x: OpenClArray) -> OpenClArray:
+        """Return the values on the whole shape, as they are transformed."""
+        if self._packed and x.shape == self._shape:
+            return x
+        whole = OpenClArray(self._transform.other(x.buffer), self._shape)
+        return self._engine.moved(x, whole, to_complex=not self._packed)
+
+    def _real(self, values: Any, shape: tuple[int, ...]) -> OpenClArray:
+        """Return the values on the first `shape`."""
+        whole = OpenClArray(values, self._shape)
+        if self._packed and shape == self._shape:
+            return whole
+        seen = OpenClArray(self._transform.other(values), shape)
+        return self._engine.moved(whole, seen, from_complex=not self._packed)
