@@ -14,6 +14,11 @@ from functools import cache
 #: Points that a work item holds at the most, and the largest prime written out in full.
 MOST_POINTS, LARGEST_PRIME = 16, 13
 
+#: OpenCL has no complex numbers.
+TIMES = """
+float2 times(float2 a, float2 b) {
+  return (float2)(a.x * b.x - a.y * b.y, a.x * b.y + a.y * b.x);
+}"""
 # Axis of n points, `inner` points apart, in `lines` volumes. `s` points are transformed already;
 # w holds exp(2 pi i k / n), of which every `turn`-th is wanted.
 _ARGUMENTS = (
@@ -85,13 +90,13 @@ def pass_source(radix: int, *, back: bool, across: bool, first: bool) -> str:
     sign = 1 if back else -1
     written = _dense(radix, sign) if radix > LARGEST_PRIME and _is_prime(radix) else ""
     body = written or _written_out(radix, sign, first=first)
-    return f"""
-float2 times(float2 a, float2 b) {{ return (float2)(a.x * b.x - a.y * b.y, a.x * b.y + a.y * b.x); }}
+    return f"""{TIMES}
 __kernel void turned({_ARGUMENTS}) {{
   const int groups = n / {radix};{_ACROSS if across else _ALONG}
   const int q = j % s;
   const size_t from = ((size_t)line * n + j) * inner + i, step = (size_t)groups * inner;
-  const size_t to = ((size_t)line * n + (j - q) * {radix} + q) * inner + i, next = (size_t)s * inner;
+  const size_t to = ((size_t)line * n + (j - q) * {radix} + q) * inner + i;
+  const size_t next = (size_t)s * inner;
 {body}
 }}"""
 
@@ -121,7 +126,6 @@ def _written_out(radix: int, sign: int, *, first: bool) -> str:
     for m in range(radix):
         point = f"x[from + {m} * step]"
         if m and not first:
-            # OpenCL has no complex numbers: the conjugate is written out.
             lines.append(f"const float2 w{m} = w[{m} * q * turn];")
             point = f"times({point}, (float2)(w{m}.x, {sign} * w{m}.y))"
         lines.append(f"const float2 a{m} = {point};")
@@ -200,4 +204,4 @@ class _Code:
 
 
 def _number(value: float) -> str:
-    return f"({value:.9g}f)" if "." in f"{value:.9g}" or "e" in f"{value:.9g}" else f"({value:.1f}f)"
+    return f"({value:.9e}f)"

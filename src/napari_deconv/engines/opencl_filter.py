@@ -18,7 +18,7 @@ import numpy as np
 
 from napari_deconv.restoration.engine import Complex
 
-from .fourier_passes import pass_source, radices
+from .fourier_passes import TIMES, pass_source, radices
 
 if TYPE_CHECKING:
     from .opencl_engine import OpenClEngine
@@ -45,13 +45,9 @@ _PLACE = """
   const int k = get_global_id(0), y = get_global_id(1), z0 = get_global_id(2);
   const size_t row = (size_t)z0 * ny + y, mirrored = (size_t)((nz - z0) % nz) * ny + (ny - y) % ny;
 """
-_TIMES = """
-float2 times(float2 a, float2 b) { return (float2)(a.x * b.x - a.y * b.y, a.x * b.y + a.y * b.x); }
-"""
-
 # Frequencies k and -k of z, the transform of x[0::2] + i x[1::2] in rows of nx = 2 m, tell
 # those of x at k and at k + m, which are filtered and put back in the same manner.
-_PACKED = f"""{_TIMES}
+_PACKED = f"""{TIMES}
 __kernel void filtered({_ARGUMENTS}) {{{_PLACE}
   const int m = nx / 2;
   if (2 * k > m || ((k == 0 || 2 * k == m) && mirrored < row)) return;
@@ -69,7 +65,7 @@ __kernel void filtered({_ARGUMENTS}) {{{_PLACE}
   *b = (float2)(e.x + o.y, o.x - e.y);
 }}
 """
-_WHOLE = f"""{_TIMES}
+_WHOLE = f"""{TIMES}
 __kernel void filtered({_ARGUMENTS}) {{{_PLACE}
   if (k >= nx) return;
   const int m = nx / 2;
@@ -78,6 +74,7 @@ __kernel void filtered({_ARGUMENTS}) {{{_PLACE}
   z[row * nx + k] = times(z[row * nx + k], (float2)(factor.x, side * factor.y));
 }}
 """
+
 
 class Transform:
     """Transforms of complex values on one shape, by passes between two buffers.
