@@ -167,7 +167,7 @@ class OpenClEngine:
     """
 
     name = "opencl"
-    #: H^T M, the transfer function, whose imaginary part is kept, and the two buffers of a transform.
+    #: H^T M, the imaginary part of the transfer function, and what a transform works in.
     #: Measured on PoCL, whose device shares the memory of the host: 2.8 to 3.3.
     extra_volumes = 3.5
 
