@@ -14,11 +14,13 @@ import pytest
 
 from napari_deconv import previewing
 from napari_deconv.engines.cpu_engine import CpuEngine
-from napari_deconv.files.recipe import Classical, Recipe
+from napari_deconv.files.recipe import Classical, Recipe, TrainedModel
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.region import Region, region_around
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError
+from napari_deconv.library import resolve
+from napari_deconv.methods import restorer_of
 from napari_deconv.pipeline import restore_stack
 from napari_deconv.previewing import Frame, Preview, needed_part
 from napari_deconv.restoration.engine import Engine
@@ -104,6 +106,24 @@ def test_the_last_frame_is_what_a_run_gives(name: str, stages: str, image: Array
     assert preview.background == whole.record.blocks[1].background
     for region in REGIONS.values():
         assert off_by(ended(preview.frames(region, psf, method)), whole.stack.data[1]) < 1e-3
+
+
+def test_a_trained_network_ends_where_its_run_ends(image: Array, psf: Psf) -> None:
+    """By Wiener and the network on a small part, where the whole is much larger."""
+    pytest.importorskip("torch")
+    method, stack = TrainedModel(str(resolve("widefield_inverse"))), Stack(image[0], "ZYX")
+    whole = restore_stack(stack, Recipe(psf, method, engine="cpu"))
+    preview = Preview(stack, engine="cpu")
+    frames = list(preview.frames(REGIONS["middle"], psf, restorer_of(method)))
+    assert off_by(frames[-1], whole.stack.data) < 1e-5
+    assert frames[-1].note == whole.record.blocks[0].stop_reason
+    assert [frame.kind for frame in frames[:2]] == ["wiener", "refining"]
+    assert frames[1].note.startswith("step 1 of ")
+    small = [f for f in frames[1:] if f.kind == "refining" and f.data is not None][-1]
+    assert small.data is not None
+    assert frames[-1].data is not None
+    likeness = np.corrcoef(small.data.ravel(), frames[-1].data.ravel())[0, 1]
+    assert likeness > 0.9
 
 
 def test_the_part_in_the_middle_is_not_the_whole(psf: Psf) -> None:

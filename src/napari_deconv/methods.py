@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from napari_deconv.files.recipe import Classical, Method, TrainedModel, digest
+from napari_deconv.files.recipe import Method, TrainedModel, digest
 from napari_deconv.imaging.value import InputError, require
 from napari_deconv.restoration.blur import edges_of_a_part
 from napari_deconv.restoration.restorer import Restorer
@@ -41,22 +41,6 @@ def restorer_of(method: Method) -> Restorer:
         "model of that time, or write the recipe anew",
     )
     return made
-
-
-def classical(method: Method) -> Classical:
-    """Return a method that has settings to show.
-
-    Raises
-    ------
-    InputError
-        If it is a trained network, which has none.
-    """
-    if isinstance(method, TrainedModel):
-        raise InputError(
-            "This recipe restores with a trained network, which this dock does not offer; run it "
-            "with the command napari-deconv restore --recipe, or from a script"
-        )
-    return method
 
 
 def about_settled(method: Restorer) -> Restorer:

@@ -4,7 +4,7 @@
 one PSF and one method, in up to three stages:
 
 1. Wiener on a small part around the region: one division of a transform that is kept.
-2. Richardson-Lucy on the same small part, a few iterations.
+2. Richardson-Lucy on the same small part, a few iterations; or a trained network on it.
 3. The method as set, on as much of the block as the region depends on: the run's own result.
 
 In the first two the block ends nearby and is continued smoothly, which is what makes them
@@ -25,7 +25,6 @@ import numpy.typing as npt
 
 from napari_deconv.engines.memory import free_memory_bytes
 from napari_deconv.engines.opened import OpenedEngine
-from napari_deconv.files.recipe import Classical
 from napari_deconv.imaging.noise import noise_sigma
 from napari_deconv.imaging.psf import Psf, fitted_to
 from napari_deconv.imaging.region import Region
@@ -33,7 +32,8 @@ from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import require, require_number
 from napari_deconv.restoration.blur import transfer_function
 from napari_deconv.restoration.continued import continued
-from napari_deconv.restoration.restorer import Observation, observe, require_intensities
+from napari_deconv.restoration.restorer import Observation, Restorer, observe, require_intensities
+from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Transformed, Wiener, transformed
 from napari_deconv.tile_task import checked
 from napari_deconv.tiling import background_of
@@ -211,7 +211,7 @@ class Preview:
             self._engine.engine.release()
             del self._engine
 
-    def frames(self, region: Region, psf: Psf, method: Classical) -> Iterator[Frame]:
+    def frames(self, region: Region, psf: Psf, method: Restorer) -> Iterator[Frame]:
         """Restore a region, ever better; the last frame is what a run gives there.
 
         Parameters
@@ -220,7 +220,7 @@ class Preview:
             What is shown.
         psf : Psf
             On the voxels of the stack; see `pipeline.prepare_psf`.
-        method : RichardsonLucy or Wiener
+        method : Restorer
             As in the recipe.
 
         Yields
@@ -242,7 +242,7 @@ class Preview:
         self._require_within(region)
         return self._frames(region, psf, method)
 
-    def _frames(self, region: Region, psf: Psf, method: Classical) -> Iterator[Frame]:
+    def _frames(self, region: Region, psf: Psf, method: Restorer) -> Iterator[Frame]:
         yield self.first_frame(region, psf, method)
         done = 0
         for frame in self.quick_frames(region, psf, method):
@@ -252,12 +252,13 @@ class Preview:
             done = frame.iterations
         yield from self.exact_frames(region, psf, method, done)
 
-    def first_frame(self, region: Region, psf: Psf, method: Classical) -> Frame:
-        """Return Wiener's frame; in Richardson-Lucy's place, calmer and not negative."""
+    def first_frame(self, region: Region, psf: Psf, method: Restorer) -> Frame:
+        """Return Wiener's frame; in the place of another method, calmer and not negative."""
         psf = self._fitted(region, psf)
         view = self._quick_view(region, psf, method)
         stands_in = not isinstance(method, Wiener)
-        wiener = method if isinstance(method, Wiener) else Wiener(edges=method.edges)
+        edges = method.edges if isinstance(method, RichardsonLucy) else Wiener().edges
+        wiener = method if isinstance(method, Wiener) else Wiener(edges=edges)
         if not view.is_exact:
             wiener = replace(wiener, edges="circular")
         image = self._kept_transform(view, wiener.work_shape(view.image.shape, psf.shape))
@@ -271,7 +272,7 @@ class Preview:
         note = f"a first look: Wiener, regularization {weight:.2g}"
         return Frame(view.region, data, "wiener", 1, (), note)
 
-    def quick_frames(self, region: Region, psf: Psf, method: Classical) -> Iterator[Frame]:
+    def quick_frames(self, region: Region, psf: Psf, method: Restorer) -> Iterator[Frame]:
         """Yield some iterations on a small part; none for Wiener, whose first frame shows as much.
 
         Where the region needs no more around it, they are the run's own, and the last frame is
@@ -281,14 +282,16 @@ class Preview:
         view = self._quick_view(region, psf, method)
         if view.is_exact:
             yield from self._refined(view, psf, method)
-        elif not isinstance(method, Wiener):
+        elif isinstance(method, RichardsonLucy):
             most = min(method.iterations, QUICK_ITERATIONS)
             yield from self._refined(
                 view, psf, replace(method, edges="circular", iterations=most, automatic_stop=False)
             )
+        elif not isinstance(method, Wiener):
+            yield from self._refined(view, psf, method)
 
     def exact_frames(
-        self, region: Region, psf: Psf, method: Classical, seen: int = 0
+        self, region: Region, psf: Psf, method: Restorer, seen: int = 0
     ) -> Iterator[Frame]:
         """Yield what a run goes through, from the picture after `seen` iterations on."""
         psf = self._fitted(region, psf)
@@ -315,7 +318,7 @@ class Preview:
             f"image of {self.shape} voxels",
         )
 
-    def _quick_view(self, region: Region, psf: Psf, method: Classical) -> _View:
+    def _quick_view(self, region: Region, psf: Psf, method: Restorer) -> _View:
         """Return the view of the first frames: exact where that is as quick."""
         part = needed_part(region, self.shape, method.halo(psf))
         voxels = math.prod(method.work_shape(part.shape, psf.shape))
@@ -349,17 +352,18 @@ class Preview:
             self._transformed = kept
         return kept[1]
 
-    def _refined(self, view: _View, psf: Psf, method: Classical, seen: int = 0) -> Iterator[Frame]:
+    def _refined(self, view: _View, psf: Psf, method: Restorer, seen: int = 0) -> Iterator[Frame]:
         """Run the method on a view; pictures after no more than `seen` iterations are left out."""
         observation = Observation(view.image, psf, self.background, whole_mean=self.mean)
         divergences: list[float] = []
+        word = "iteration" if isinstance(method, RichardsonLucy) else "step"
         shown = time.perf_counter()
         for step in self._engine.steps(method, observation):
             if step.divergence is not None:
                 # Where the CPU took over, it began again.
                 divergences[step.done - 1 :] = [step.divergence]
             is_full = view.is_exact and step.estimate is not None
-            note = step.note if is_full else f"iteration {step.done} of {step.total}"
+            note = step.note if is_full else f"{word} {step.done} of {step.total}"
             data = None
             if step.estimate is not None:
                 data = view.cut(checked(step))

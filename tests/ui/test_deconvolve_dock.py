@@ -17,12 +17,19 @@ from qtpy.QtWidgets import QApplication
 from napari_deconv import pipeline
 from napari_deconv.files.export import write_stack
 from napari_deconv.files.reading import read_provenance, read_stack
-from napari_deconv.files.recipe import PsfFile, Recipe, read_recipe, write_recipe
+from napari_deconv.files.recipe import (
+    PsfFile,
+    Recipe,
+    TrainedModel,
+    read_recipe,
+    write_recipe,
+)
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import KnownOptics, Stack
 from napari_deconv.imaging.value import InputError
+from napari_deconv.library import resolve
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.ui import layers
 from napari_deconv.ui.deconvolve_dock import DeconvolveDock
@@ -331,6 +338,40 @@ def test_recipes_go_out_and_come_back(dock: DeconvolveDock, qtbot: QtBot, tmp_pa
     assert run(dock, qtbot).metadata[layers.KEY]["recipe"] == samples.to_dict()
     with pytest.raises(InputError):
         read_recipe(tmp_path / "none.json")
+
+
+def test_a_trained_network_restores_here_as_well(
+    dock: DeconvolveDock, qtbot: QtBot, tmp_path: Path
+) -> None:
+    """In the preview, into memory, into a file, and from a recipe, which knows its content."""
+    network = TrainedModel(str(resolve("widefield_inverse")))
+    dock.method.setValue(Settings(network, 0.0, "cpu"))
+    dock.psf.setValue(OPTICS)
+    with qtbot.waitSignal(dock.latest.ready, timeout=60_000):
+        dock.method.mirrored.setChecked(True)
+    dock.method.mirrored.setChecked(False)
+    dock.preview.setValue(True)
+    with qtbot.waitSignal(
+        dock.live.shown, timeout=60_000, check_params_cb=lambda shown: shown.frame.kind == "full"
+    ):
+        dock.live.move_to((3.0, 12.0, 11.0))
+    assert "one pass of the network" in dock.preview.note.text()
+    dock.preview.setValue(False)
+    result = run(dock, qtbot)
+    assert "one pass of the network 'widefield_inverse'" in dock.running.state.text()
+    assert dock.curve.value() == ()
+    recipe = dock.recipe()
+    assert recipe.method == TrainedModel.of(network.path)
+    assert result.metadata[layers.KEY]["recipe"] == recipe.to_dict()
+    assert np.array_equal(dock.viewer.layers["blobs restored"].data, result.data)
+    write_recipe(tmp_path / "recipe.json", recipe)
+    dock.method.setValue(Settings())
+    dock.keeping.load_recipe(str(tmp_path / "recipe.json"))
+    assert dock.recipe() == recipe
+    path = tmp_path / "restored.ome.zarr"
+    with qtbot.waitSignal(dock.job.finished, timeout=60_000):
+        dock.run(str(path))
+    assert np.array_equal(read_stack(path).data, result.data)
 
 
 def test_a_closed_dock_takes_its_run_along(

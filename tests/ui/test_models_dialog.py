@@ -199,8 +199,8 @@ def test_the_panel_takes_the_model_that_is_used(mine: Path, qtbot: QtBot) -> Non
     told: list[str] = []
     panel.modelChosen.connect(told.append)
     panel.valueChanged.connect(lambda: told.append("changed"))
-    panel.models_button.click()
-    dialog = panel.models
+    panel.model.models_button.click()
+    dialog = panel.model.models
     assert dialog is not None
     settle(dialog, qtbot)
     choose(dialog, "cut")
@@ -215,9 +215,9 @@ def test_the_panel_takes_the_model_that_is_used(mine: Path, qtbot: QtBot) -> Non
     assert panel.value().path == path
     # Opened again it is the same dialog, with what is there by then.
     made(mine / "new.safetensors")
-    panel.models_button.click()
+    panel.model.models_button.click()
     settle(dialog, qtbot)
-    assert panel.models is dialog
+    assert panel.model.models is dialog
     assert "new" in column(dialog, NAME)
     dialog.close_button.click()
     assert told == [path, "changed"]

@@ -11,11 +11,12 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QLabel, QWidget
 
-from napari_deconv.files.recipe import PsfFile
+from napari_deconv.files.recipe import PsfFile, TrainedModel
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.stack import KnownOptics
 from napari_deconv.imaging.value import InputError
+from napari_deconv.library import resolve
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Wiener
 from napari_deconv.ui.colors import AMBER
@@ -27,12 +28,15 @@ from napari_deconv.ui.profile_panel import ProfilePanel
 from napari_deconv.ui.psf_panel import PsfLayer, PsfPanel
 
 OPTICS = Optics(na=1.0, emission_nm=520, immersion_index=1.333, sample_index=1.333)
+SHIPPED = str(resolve("widefield_inverse"))
 SETTINGS = [
     Settings(),
     Settings(RichardsonLucy(7, "none", tv_weight=0.005), 12.5, "cpu"),
     Settings(RichardsonLucy(300, "biggs-andrews", edges="circular", read_noise=2.0)),
     Settings(Wiener()),
     Settings(Wiener(0.01, "circular"), 3.0, "torch"),
+    Settings(TrainedModel(SHIPPED, mirrored=True), 3.0),
+    Settings(TrainedModel(SHIPPED, "0" * 64, cautious=False)),
 ]
 
 
@@ -57,6 +61,25 @@ def test_method_panel_shows_only_what_the_method_has(qtbot: QtBot) -> None:
     panel.method.setCurrentText("Wiener")
     assert not panel.iterations.isVisible()
     assert panel.regularization.isVisible()
+    assert not panel.model.isVisible()
+    panel.method.setCurrentText("Trained network")
+    assert not panel.regularization.isVisible()
+    assert panel.model.isVisible()
+    assert panel.cautious.isChecked()
+
+
+def test_method_panel_asks_for_a_network(qtbot: QtBot) -> None:
+    panel = MethodPanel()
+    qtbot.addWidget(panel)
+    panel.method.setCurrentText("Trained network")
+    with pytest.raises(InputError, match="Choose the network that restores"):
+        panel.value()
+    panel.model.setValue("widefield_invers")
+    with pytest.raises(InputError, match="widefield_inverse"):
+        panel.value()
+    with qtbot.waitSignal(panel.valueChanged):
+        panel.model.setValue("widefield_inverse")  # a name will do
+    assert panel.value().method == TrainedModel(SHIPPED)
 
 
 def test_psf_panel_edits_optics(qtbot: QtBot) -> None:

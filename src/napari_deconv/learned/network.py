@@ -389,12 +389,14 @@ def _settings_of(network: Net, inputs: Float, psf: Psf) -> tuple[float, ...] | N
 def _counted(
     steps: Generator[Step, None, Found], total: int, done: int = 0
 ) -> Generator[Step, None, Found]:
-    """Pass the steps on, counted among all; what they estimate is not the result yet."""
+    """Pass the steps on, counted among all; what they estimate and miss is not the result's."""
     try:
         while True:
             step = next(steps)
             done += 1
-            yield replace(step, done=min(done, total - 1), total=total, estimate=None)
+            yield replace(
+                step, done=min(done, total - 1), total=total, estimate=None, divergence=None
+            )
     except StopIteration as end:
         found: Found = end.value
         return found

@@ -15,7 +15,6 @@ from napari_deconv.files.recipe import PsfSource, Recipe
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError, require
-from napari_deconv.methods import classical
 from napari_deconv.restoration.restorer import Step
 
 from . import layers, runs
@@ -291,7 +290,7 @@ class DeconvolveDock(Dock):
 
     def show_recipe(self, recipe: Recipe) -> None:
         """Show a recipe in the panels."""
-        self.method.setValue(Settings(classical(recipe.method), recipe.background, recipe.engine))
+        self.method.setValue(Settings(recipe.method, recipe.background, recipe.engine))
         self.channels.setValue(Chosen(recipe.channels, recipe.times))
         if not isinstance(recipe.psf, Psf):
             self.psf.setValue(recipe.psf)

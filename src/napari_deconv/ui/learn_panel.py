@@ -12,18 +12,17 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
     QGridLayout,
-    QHBoxLayout,
     QLabel,
-    QLineEdit,
     QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_deconv.imaging.camera import Camera
+from napari_deconv.library import SUFFIX
 
 from .choices import NARROW
-from .models_dialog import ModelsDialog
+from .model_field import CAUTIOUS, MIRRORED, ModelField
 from .optics_fields import folded, show_number
 from .source_panel import SourceChoice, SourcePanel
 
@@ -33,8 +32,6 @@ PRESETS = {
     "standard": "for results, longer than a coffee",
     "thorough": "over night",
 }
-SUFFIX = ".safetensors"
-
 
 #: The networks as the dock offers them, and what `learning.train` calls them.
 NETWORKS = {
@@ -113,7 +110,7 @@ class LearnPanel(QWidget):
             "voxels; it takes the network once more"
         )
         self.mirrored = QCheckBox("mirrored answers")
-        self.mirrored.setToolTip("Restore mirrored as well, and average; up to eight times as long")
+        self.mirrored.setToolTip(MIRRORED)
         self.shows_apart = QCheckBox("disagreement")
         self.shows_apart.setToolTip(
             "A layer with how far the answers lie apart: of the members of a model, or mirrored "
@@ -121,28 +118,22 @@ class LearnPanel(QWidget):
         )
         self.cautious = QCheckBox("cautious")
         self.cautious.setChecked(True)
-        self.cautious.setToolTip(
-            "Where the network misses the data, part of what Richardson-Lucy restores is mixed in, "
-            "the more the more light there is: so structure that it has never seen is no worse"
-        )
-        self.path = QLineEdit()
+        self.cautious.setToolTip(CAUTIOUS)
+        self.model = ModelField()
+        self.path = self.model.path
         self.path.setPlaceholderText(f"my_psf{SUFFIX}")
         self.path.setToolTip("Where the trained network is kept, with its card, as one file")
-        self.new_button, self.open_button = QPushButton("New..."), QPushButton("Open...")
+        self.new_button = QPushButton("New...")
         self.new_button.setToolTip("Choose where the network that is trained is kept")
-        self.open_button.setToolTip("Take a network that was trained before")
-        self.models_button = QPushButton("Models...")
-        self.models_button.setToolTip("See the networks that you have, and take one")
-        self.models: ModelsDialog | None = None
+        self.model.row.insertWidget(1, self.new_button)
         self.told = QLabel()
         self.told.setWordWrap(True)
         self._lay_out()
         self.preset.currentIndexChanged.connect(self.valueChanged)
         self.network.currentIndexChanged.connect(self.valueChanged)
-        self.path.editingFinished.connect(self.valueChanged)
+        self.model.valueChanged.connect(self.valueChanged)
+        self.model.chosen.connect(self.modelChosen)
         self.new_button.clicked.connect(self._ask_new)
-        self.open_button.clicked.connect(self._ask_open)
-        self.models_button.clicked.connect(self._show_models)
         self.automatic.toggled.connect(self._switched)
         for field in (self.gain, self.offset, self.read_noise, self.source):
             field.valueChanged.connect(self.valueChanged)
@@ -151,14 +142,11 @@ class LearnPanel(QWidget):
         self._switched(True)
 
     def _lay_out(self) -> None:
-        row = QHBoxLayout()
-        for widget in (self.path, self.new_button, self.open_button, self.models_button):
-            row.addWidget(widget)
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Network", self.network)
         form.addRow("Training", self.preset)
-        form.addRow("Model", row)
+        form.addRow("Model", self.model)
         beside = QGridLayout()
         for number, box in enumerate(self._boxes):
             beside.addWidget(box, *divmod(number, 2))
@@ -198,7 +186,7 @@ class LearnPanel(QWidget):
         return LearnChoice(
             self.preset.currentText(),
             camera,
-            self.path.text().strip(),
+            self.model.value(),
             NETWORKS[self.network.currentText()],
             self.source.value(),
             self.is_sure.isChecked(),
@@ -249,22 +237,6 @@ class LearnPanel(QWidget):
         if path:
             self.path.setText(path if path.lower().endswith(SUFFIX) else path + SUFFIX)
             self.valueChanged.emit()
-
-    def _ask_open(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "A trained model", "", f"Models (*{SUFFIX})")
-        if path:
-            self._take(path)
-
-    def _show_models(self) -> None:
-        if self.models is None:
-            self.models = ModelsDialog(self)
-            self.models.used.connect(self._take)
-        self.models.open()
-
-    def _take(self, path: str) -> None:
-        self.path.setText(path)
-        self.modelChosen.emit(path)
-        self.valueChanged.emit()
 
 
 def _field(value: float, least: float, most: float, unit: str, decimals: int) -> QDoubleSpinBox:

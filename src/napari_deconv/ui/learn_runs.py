@@ -23,6 +23,7 @@ from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import require
 from napari_deconv.learned.pairs import Pair, Twin, pieces_of, twin_of
 from napari_deconv.learning import Told
+from napari_deconv.library import SUFFIX
 from napari_deconv.library_words import in_words
 from napari_deconv.pipeline import Restored
 from napari_deconv.psf_sources import prepare_psf
@@ -32,7 +33,7 @@ from napari_deconv.restoration.restorer import Observation, Step, observe
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.tiling import background_of, read
 
-from .learn_panel import SUFFIX, LearnChoice
+from .learn_panel import LearnChoice
 from .runs import Wanted
 from .source_panel import AGAIN, HALVES, LAYER
 

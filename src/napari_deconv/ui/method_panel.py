@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
@@ -19,22 +19,26 @@ from qtpy.QtWidgets import (
 from superqt import QLabeledDoubleSlider, QLabeledSlider
 
 from napari_deconv.engines import ENGINES
-from napari_deconv.files.recipe import Classical, Method
-from napari_deconv.methods import classical
+from napari_deconv.files.recipe import Method, TrainedModel
+from napari_deconv.imaging.value import require
+from napari_deconv.library import resolve
 from napari_deconv.restoration.blur import EDGES
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Wiener
 
 from .choices import NARROW
+from .model_field import CAUTIOUS, MIRRORED, ModelField
 from .optics_fields import folded
 
-#: The methods as the dock names them; None stands for Wiener.
+WIENER, NETWORK = "Wiener", "Trained network"
+#: The methods as the dock names them, and how those of Richardson-Lucy are accelerated.
 METHODS: dict[str, str | None] = {
     "Richardson-Lucy (accelerated)": "nu-method",
     "Richardson-Lucy (heavy ball)": "heavy-ball",
     "Richardson-Lucy (Biggs-Andrews)": "biggs-andrews",
     "Richardson-Lucy (plain)": "none",
-    "Wiener": None,
+    WIENER: None,
+    NETWORK: None,
 }
 
 
@@ -63,10 +67,14 @@ class MethodPanel(QWidget):
         form.addRow("Smoothing", self.smoothing)
         form.addRow("Regularize", self.regularization)
         form.addRow("", self.automatic_regularization)
+        form.addRow("Model", self.model)
+        form.addRow("", self.cautious)
+        form.addRow("", self.mirrored)
         form.addRow("Background", self._background_row())
         self._form = form
         # At which change of the likelihood a recipe stops, which the dock does not offer.
         self._tolerance = 0.0
+        self._known: TrainedModel | None = None
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(form)
@@ -96,6 +104,13 @@ class MethodPanel(QWidget):
         self.regularization.setDecimals(2)
         self.regularization.setToolTip("Power of ten of the noise to signal ratio; higher smooths")
         self.automatic_regularization = QCheckBox("from the noise estimate")
+        self.model = ModelField()
+        self.model.path.setPlaceholderText("widefield_inverse")
+        self.model.path.setToolTip("File of a trained network, or the name of one that you have")
+        self.cautious = QCheckBox("cautious")
+        self.cautious.setToolTip(CAUTIOUS)
+        self.mirrored = QCheckBox("mirrored answers")
+        self.mirrored.setToolTip(MIRRORED)
         self.automatic_background = QCheckBox("auto")
         self.automatic_background.setToolTip("Take the level of the dark part of the image")
         self.background = QDoubleSpinBox()
@@ -145,45 +160,70 @@ class MethodPanel(QWidget):
             self.automatic_stop,
             self.automatic_regularization,
             self.automatic_background,
+            self.cautious,
+            self.mirrored,
         ):
             check.toggled.connect(self._changed)
+        self.model.valueChanged.connect(self._changed)
 
     def value(self) -> Settings:
         """Return the settings; `InputError` where they are not usable."""
-        acceleration = METHODS[self.method.currentText()]
-        edges: Any = self.edges.currentText()
-        method: Classical
-        if acceleration is None:
-            automatic = self.automatic_regularization.isChecked()
-            weight = float(f"{10 ** self.regularization.value():.3g}")
-            method = Wiener("auto" if automatic else weight, edges)
-        else:
-            method = RichardsonLucy(
-                iterations=self.iterations.value(),
-                acceleration=acceleration,  # type: ignore[arg-type]
-                tv_weight=round(self.smoothing.value(), 4),
-                edges=edges,
-                read_noise=self.read_noise.value(),
-                stop_tolerance=self._tolerance if self.automatic_stop.isChecked() else 0.0,
-                automatic_stop=self.automatic_stop.isChecked() and not self._tolerance,
-            )
         automatic = self.automatic_background.isChecked()
         level: float | Literal["auto"] = "auto" if automatic else self.background.value()
-        return Settings(method, level, self.engine.currentText())
+        return Settings(self._method(), level, self.engine.currentText())
+
+    def _method(self) -> Method:
+        chosen, edges = self.method.currentText(), self.edges.currentText()
+        if chosen == NETWORK:
+            require(
+                bool(self.model.value()),
+                'Choose the network that restores: "Models..." shows those that you have',
+            )
+            path = str(resolve(self.model.value()).absolute())
+            return TrainedModel(
+                path,
+                self._digest_of(path),
+                mirrored=self.mirrored.isChecked(),
+                cautious=self.cautious.isChecked(),
+            )
+        if chosen == WIENER:
+            automatic = self.automatic_regularization.isChecked()
+            weight = float(f"{10 ** self.regularization.value():.3g}")
+            return Wiener("auto" if automatic else weight, edges)  # type: ignore[arg-type]
+        return RichardsonLucy(
+            iterations=self.iterations.value(),
+            acceleration=METHODS[chosen],  # type: ignore[arg-type]
+            tv_weight=round(self.smoothing.value(), 4),
+            edges=edges,  # type: ignore[arg-type]
+            read_noise=self.read_noise.value(),
+            stop_tolerance=self._tolerance if self.automatic_stop.isChecked() else 0.0,
+            automatic_stop=self.automatic_stop.isChecked() and not self._tolerance,
+        )
+
+    def _digest_of(self, path: str) -> str | None:
+        """Return the digest that a recipe knows its model by, while that is the one chosen."""
+        return self._known.sha256 if self._known is not None and self._known.path == path else None
 
     def setValue(self, value: Settings) -> None:
         """Show `value`."""
         self.blockSignals(True)
-        method = classical(value.method)
+        method = value.method
+        self._known = method if isinstance(method, TrainedModel) else None
         if isinstance(method, RichardsonLucy):
             self._show_richardson_lucy(method)
-        else:
-            self.method.setCurrentText("Wiener")
+        elif isinstance(method, Wiener):
+            self.method.setCurrentText(WIENER)
             automatic = method.regularization == "auto"
             self.automatic_regularization.setChecked(automatic)
             weight = 1e-2 if method.regularization == "auto" else method.regularization
             self.regularization.setValue(math.log10(weight))
-        self.edges.setCurrentText(method.edges)
+        else:
+            self.method.setCurrentText(NETWORK)
+            self.model.setValue(method.path)
+            self.mirrored.setChecked(method.mirrored)
+        self.cautious.setChecked(self._known is None or self._known.cautious)
+        if not isinstance(method, TrainedModel):
+            self.edges.setCurrentText(method.edges)
         self.automatic_background.setChecked(value.background == "auto")
         if value.background != "auto":
             self.background.setValue(value.background)
@@ -205,12 +245,16 @@ class MethodPanel(QWidget):
         self.automatic_regularization.setChecked(True)
 
     def _changed(self) -> None:
-        wiener = METHODS[self.method.currentText()] is None
+        chosen = self.method.currentText()
+        is_richardson_lucy = METHODS[chosen] is not None
         for field in (self.iterations, self.automatic_stop, self.smoothing):
-            self._form.setRowVisible(field, not wiener)
+            self._form.setRowVisible(field, is_richardson_lucy)
         for field in (self.regularization, self.automatic_regularization):
-            self._form.setRowVisible(field, wiener)
+            self._form.setRowVisible(field, chosen == WIENER)
+        for field in (self.model, self.cautious, self.mirrored):
+            self._form.setRowVisible(field, chosen == NETWORK)
         self.regularization.setEnabled(not self.automatic_regularization.isChecked())
         self.background.setEnabled(not self.automatic_background.isChecked())
-        self.read_noise.setEnabled(not wiener)
+        self.read_noise.setEnabled(is_richardson_lucy)
+        self.edges.setEnabled(chosen != NETWORK)
         self.valueChanged.emit()

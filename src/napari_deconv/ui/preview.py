@@ -23,7 +23,7 @@ from napari_deconv.files.recipe import Recipe
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.region import SHOWN, Region, region_around
 from napari_deconv.imaging.stack import Stack
-from napari_deconv.methods import classical
+from napari_deconv.methods import restorer_of
 from napari_deconv.previewing import Frame, Preview
 from napari_deconv.psf_sources import prepare_psf
 
@@ -180,7 +180,7 @@ class LivePreview(QObject):
             recipe = wish.recipe()
             wanted = _Wanted(wish.stack, block, region, recipe, previews.psf(recipe, wish.stack))
             preview = previews.preview("first", wanted)
-            frame = preview.first_frame(region, wanted.psf, classical(recipe.method))
+            frame = preview.first_frame(region, wanted.psf, restorer_of(recipe.method))
             yield _shown(frame, preview, wanted)
             return wanted
 
@@ -198,7 +198,7 @@ class LivePreview(QObject):
         def work() -> Generator[Shown | None, None, Frame | None]:
             preview, last = previews.preview("quick", wanted), None
             for last in preview.quick_frames(
-                wanted.region, wanted.psf, classical(wanted.recipe.method)
+                wanted.region, wanted.psf, restorer_of(wanted.recipe.method)
             ):
                 yield _shown(last, preview, wanted)
             return last
@@ -217,7 +217,7 @@ class LivePreview(QObject):
 
         def work() -> Generator[Shown | None, None, None]:
             preview = previews.preview("exact", wanted)
-            method = classical(wanted.recipe.method)
+            method = restorer_of(wanted.recipe.method)
             for frame in preview.exact_frames(wanted.region, wanted.psf, method, seen):
                 yield _shown(frame, preview, wanted)
 

@@ -18,7 +18,7 @@ import numpy as np
 from napari_deconv import pipeline, volumes
 from napari_deconv.engines.memory import free_memory_bytes
 from napari_deconv.files.reading import read_pyramid, read_voxels
-from napari_deconv.files.recipe import PsfFile, Recipe, digest
+from napari_deconv.files.recipe import PsfFile, Recipe, TrainedModel, digest
 from napari_deconv.files.tile_store import TileStore
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
@@ -82,10 +82,11 @@ class Wanted:
         )
 
     def signed(self) -> Recipe:
-        """Return a recipe to keep: it knows its PSFs' files by their content."""
+        """Return a recipe to keep: it knows its files by their content."""
         recipe = self.recipe()
         psfs = tuple(map(_signed, recipe.channel_psfs))
-        return replace(recipe, psf=_signed(recipe.psf), channel_psfs=psfs)
+        method = _signed(recipe.method)
+        return replace(recipe, psf=_signed(recipe.psf), method=method, channel_psfs=psfs)
 
     @property
     def header(self) -> Stack:
@@ -126,10 +127,10 @@ def psfs_of_channels(optics: Optics, known: tuple[KnownOptics, ...]) -> tuple[Op
     return tuple(found) if any(psf != optics for psf in found) else ()
 
 
-def _signed(psf: Any) -> Any:
-    if isinstance(psf, PsfFile) and psf.sha256 is None:
-        return replace(psf, sha256=digest(Path(psf.path)))
-    return psf
+def _signed(value: Any) -> Any:
+    if isinstance(value, PsfFile | TrainedModel) and value.sha256 is None:
+        return replace(value, sha256=digest(Path(value.path)))
+    return value
 
 
 @dataclass(frozen=True, eq=False)
