@@ -19,14 +19,17 @@ sides = st.integers(1, 400)
 @given(st.lists(st.tuples(sides, sides), min_size=2, max_size=3))
 def test_the_padding_keeps_measured_voxels_apart_and_is_fast(axes: list[tuple[int, int]]) -> None:
     image, psf = zip(*axes, strict=True)
-    for n, p, padded in zip(image, psf, work_shape(image, psf, "non-circulant"), strict=True):
+    found = work_shape(image, psf, "non-circulant")
+    for axis, (n, p, padded) in enumerate(zip(image, psf, found, strict=True)):
         if p == 1:
             assert padded == n  # what is not blurred needs no padding
         else:
             # Light travels at most psf//2 either way, so this gap cannot be crossed.
             assert padded >= n + p // 2
             assert padded == next_fast_len(padded, real=True)
-            assert padded == next_fast_len(n + p // 2, real=True)
+            step = 2 if axis == len(image) - 1 else 1  # rows are even
+            lengths = range(-(-(n + p // 2) // step) * step, 2000, step)
+            assert padded == next(m for m in lengths if next_fast_len(m, real=True) == m)
     assert work_shape(image, psf, "circular") == image
 
 

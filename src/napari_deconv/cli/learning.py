@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from napari_deconv.imaging.psf import Psf
     from napari_deconv.imaging.stack import Stack
     from napari_deconv.learned.model_file import Model
+    from napari_deconv.learned.pairs import Light, Pair, Twin
+    from napari_deconv.learned.trainer import Schedule
     from napari_deconv.learning import Told
 
 
@@ -110,12 +112,11 @@ def train(
     """Train a network on pairs that are simulated with your own PSF."""
     from napari_deconv import learning
     from napari_deconv.engines import open_engine
-    from napari_deconv.library import resolve
 
     schedule = learning.schedule_of(
         preset, seed=seed, steps=steps, loss=loss, rate=rate, members=members
     )
-    from napari_deconv.learned.model_file import SUFFIX, read_model, write_model
+    from napari_deconv.learned.model_file import SUFFIX, write_model
 
     if not output.name.lower().endswith(SUFFIX):
         raise InputError(f"{output.name} does not end in {SUFFIX}, as the file of a model does")
@@ -128,37 +129,21 @@ def train(
     said = {"gain": gain, "offset": offset}
     known = {name: value for name, value in said.items() if value is not None}
     told = _told(stack, known, read_noise, photons, background, structures)
-    light = told.light
-    pairs, twins = [], []
-    if truth is not None:
-        pairs = [p for both in files for p in learning.pairs_of(*_stacks(both))]
-    if again is not None:
-        camera = told.camera or Camera(light.gain, light.offset, light.read_noise)
-        twins = [t for both in files for t in learning.repeats_of(*_stacks(both), camera)]
+    pairs, twins = _recorded(files, told, twice=again is not None)
     if halves:
         if stack is None:
             raise InputError("The photons of which stack? Give it with --like")
         twins += learning.halves_of(stack, told, seed=seed)
-    if pairs:
-        say(f"Pairs       {len(pairs)}, recorded")
-    if twins:
-        say(f"Recordings  {len(twins)}, each of them twice")
-    say(f"PSF         {' x '.join(map(str, psfs[0].shape))} voxels" + _and_more(psfs))
-    say(f"Camera      {light.gain:.3g} counts a photon, offset {light.offset:.4g}")
-    say(f"Photons     {light.photons[0]:.4g} to {light.photons[1]:.4g} in the brightest voxels")
-    say(f"Background  {light.background[0]:.4g} to {light.background[1]:.4g}")
-    begun = read_model(resolve(start)) if start is not None else None
-    if begun is not None:
-        schedule = learning.gentler(schedule)
-    elif not (from_scratch or pairs or only_recorded or members > 1):
-        begun = learning.usual_start(psfs[0], network)
-        if begun is not None:
-            say(f"Starts from {begun.card.name}")
-            schedule = learning.shorter(schedule)
-            schedule = schedule if steps is None else replace(schedule, steps=steps)
+    _say_lesson(psfs, told.light, pairs, twins)
+    begun, schedule = _begun(
+        None if from_scratch or pairs or only_recorded or members > 1 else (psfs[0], network),
+        start,
+        schedule,
+        steps,
+    )
     run = learning.train(
         psfs,
-        light,
+        told.light,
         schedule,
         open_engine(engine),
         network=network,
@@ -177,6 +162,51 @@ def train(
     if card.calibration is not None:
         say(f"Intervals   {card.calibration.in_words()}")
     say(f"Output      {output}")
+
+
+def _recorded(
+    files: list[tuple[Path, Path]], told: Told, *, twice: bool
+) -> tuple[list[Pair], list[Twin]]:
+    """Return what the files hold: pairs with a truth, or samples that were recorded twice."""
+    from napari_deconv import learning
+
+    if not twice:
+        return [pair for both in files for pair in learning.pairs_of(*_stacks(both))], []
+    light = told.light
+    camera = told.camera or Camera(light.gain, light.offset, light.read_noise)
+    return [], [twin for both in files for twin in learning.repeats_of(*_stacks(both), camera)]
+
+
+def _say_lesson(psfs: list[Psf], light: Light, pairs: list[Pair], twins: list[Twin]) -> None:
+    if pairs:
+        say(f"Pairs       {len(pairs)}, recorded")
+    if twins:
+        say(f"Recordings  {len(twins)}, each of them twice")
+    say(f"PSF         {' x '.join(map(str, psfs[0].shape))} voxels" + _and_more(psfs))
+    say(f"Camera      {light.gain:.3g} counts a photon, offset {light.offset:.4g}")
+    say(f"Photons     {light.photons[0]:.4g} to {light.photons[1]:.4g} in the brightest voxels")
+    say(f"Background  {light.background[0]:.4g} to {light.background[1]:.4g}")
+
+
+def _begun(
+    usual: tuple[Psf, str] | None, start: Path | None, schedule: Schedule, steps: int | None
+) -> tuple[Model | None, Schedule]:
+    """Return the network to begin with, and the schedule as it is from there.
+
+    `usual` is the PSF and the kind of network that the package may have a start for.
+    """
+    from napari_deconv import learning
+    from napari_deconv.learned.model_file import read_model
+    from napari_deconv.library import resolve
+
+    if start is not None:
+        return read_model(resolve(start)), learning.gentler(schedule)
+    begun = learning.usual_start(*usual) if usual is not None else None
+    if begun is None:
+        return None, schedule
+    say(f"Starts from {begun.card.name}")
+    schedule = learning.shorter(schedule)
+    return begun, schedule if steps is None else replace(schedule, steps=steps)
 
 
 def _files(raw: Path | None, truth: Path | None, again: Path | None) -> list[tuple[Path, Path]]:

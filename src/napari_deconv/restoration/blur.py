@@ -62,10 +62,14 @@ def work_shape(
     ends = [1] * len(image_shape)
     if edges == "two-sided" and len(image_shape) == 3:
         ends[0] = 2
-    return tuple(
+    *shape, row = (
         next_fast_len(n + sides * (p // 2), real=True) if p > 1 else n
         for n, p, sides in zip(image_shape, psf_shape, ends, strict=True)
     )
+    # Even rows are half as many complex values, which some transforms take them for.
+    if row % 2 and psf_shape[-1] > 1:
+        row = 2 * next_fast_len(row // 2 + 1, real=True)
+    return (*shape, row)
 
 
 def transfer_function(psf: Float, shape: tuple[int, ...]) -> Complex:
