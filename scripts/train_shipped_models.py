@@ -46,7 +46,7 @@ LIGHT = Light((10.0, 2000.0), (0.0, 30.0), 1.0)
 #: How long networks of many weights are trained.
 STEPS, PAIRS, BATCH = 20_000, 2_000, 16
 #: Pairs that --calibrate reads intervals off, and the number of the first: of no training.
-CALIBRATED_ON, FIRST_CALIBRATED = 480, 10**6
+CALIBRATED_ON, FIRST_CALIBRATED = 144, 10**6
 CITATION = "napari-deconv, trained on simulated structures by scripts/train_shipped_models.py"
 
 
