@@ -12,7 +12,14 @@ import torch
 from napari_deconv.imaging.camera import Camera
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.learned.calibration import EDGES, Calibration
-from napari_deconv.learned.caution import PHOTONS, SHARES, Leaning
+from napari_deconv.learned.caution import (
+    PHOTONS,
+    SHARES,
+    Leaning,
+    excess_around,
+    looks,
+    squares_of,
+)
 from napari_deconv.learned.designs import UNetDesign
 from napari_deconv.learned.inputs import INVERSE_CHANNELS, brightness
 from napari_deconv.learned.model_file import Card, Model, write_model
@@ -39,7 +46,7 @@ def written(path: Path, psf: Psf, channels: tuple[str, ...] = INVERSE_CHANNELS) 
     design = UNetDesign(channels, POOLS, first=3)
     network = design.network()
     for values in network.parameters():
-        torch.nn.init.normal_(values, 0, 0.1)
+        torch.nn.init.normal_(values, 0, 0.2)
     count = len(EDGES) + 1
     found = Calibration((1.0,) * count, (2.0,) * count)
     card = Card("test", design, Light(), psf.spacing_um, calibration=found)
@@ -59,17 +66,21 @@ def leaning_of(path: str, observation: Observation, engine: Engine) -> Leaning:
     usual = run(RichardsonLucy.automatic(), observation, engine)
     camera = Camera(read_noise=Light().read_noise)
     ours, theirs = (misfit_of(observation, x, camera, engine) for x in (alone, usual))
-    return Leaning(brightness(observation), ours.chi_squared, theirs.chi_squared)
+    squares = squares_of(observation, alone, usual, camera, engine)
+    around = excess_around(squares, observation.psf)
+    return Leaning(brightness(observation), ours.chi_squared, theirs.chi_squared, around)
 
 
 def test_the_result_is_the_mixture(tmp_path: Path, psf: Psf, engine: Engine) -> None:
     path, observation = written(tmp_path, psf), seen(psf)
     alone = run(Learned(path), observation, engine)
     usual = run(RichardsonLucy.automatic(), observation, engine)
-    share = leaning_of(path, observation, engine).share
-    assert SHARES[-1] < share < SHARES[0]
+    leaning = leaning_of(path, observation, engine)
+    assert SHARES[-1] < leaning.share < SHARES[0]
+    assert leaning.shares.min() >= np.float32(leaning.share)
+    assert leaning.shares.max() > leaning.share + 0.1
     mixed = run(Learned(path, cautious=True), observation, engine)
-    expected = share * alone + (1 - share) * usual
+    expected = leaning.shares * alone + (1 - leaning.shares) * usual
     assert mixed == pytest.approx(expected, rel=1e-4, abs=1e-4 * float(alone.max()))
     assert not np.allclose(mixed, alone, rtol=0.01)
 
@@ -147,6 +158,32 @@ def test_it_plans_for_both(tmp_path: Path, psf: Psf) -> None:
 def test_what_misses_no_more_is_believed(chi: float, shares: tuple[float, ...]) -> None:
     found = [Leaning(photons, chi, 1.0).share for photons in PHOTONS]
     assert found == pytest.approx(shares)
+
+
+def test_it_leans_where_it_misses(psf: Psf) -> None:
+    """There no less than its share as a whole, and elsewhere not at all."""
+    right = np.ones((20, 60, 200), np.float32)
+    ours = right.copy()
+    ours[..., :50] = 2.0
+    around = excess_around((ours, right), psf)
+    shares = Leaning(1000.0, 1.25, 1.0, around).shares
+    far = looks(psf)[-1] - psf.shape[-1] // 2
+    assert shares[..., : 50 - far] == pytest.approx(SHARES[-1])
+    assert (shares[..., 50 + far :] == 1).all()
+    assert (np.diff(shares[0, 0]) >= 0).all()
+    image, usual = np.full_like(right, 3.0), right
+    leaning = Leaning(1000.0, 1.25, 1.0, around)
+    assert leaning.mixed(image, usual)[..., -1] == pytest.approx(3.0)
+    assert leaning.mixed(image, usual)[..., 0] == pytest.approx(1 + 2 * SHARES[-1])
+    assert leaning.widened(right, image, usual)[..., -1] == pytest.approx(1.0)
+    assert leaning.widened(right, image, usual)[..., 0] == pytest.approx(1 + 2 * (1 - SHARES[-1]))
+
+
+def test_what_is_right_as_a_whole_is_believed_everywhere(psf: Psf) -> None:
+    ours = np.ones((20, 60, 60), np.float32)
+    ours[..., :9] = 2.0
+    around = excess_around((ours, np.ones_like(ours)), psf)
+    assert (Leaning(1000.0, 1.0, 1.0, around).shares == 1).all()
 
 
 def test_the_share_falls_with_the_light_and_with_what_is_missed() -> None:

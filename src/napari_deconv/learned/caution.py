@@ -3,7 +3,8 @@
 With little light the noise is what limits, and a network knows it better; with much light the data
 themselves tell nearly all, and a network makes of structure that it has never seen what it has.
 Where it does, its result blurred again misses the data by more than that of Richardson-Lucy. How
-far it then leans is measured on such structure (benchmarks/foreign_structures.py).
+far it then leans, as a whole and around each voxel, is measured on such structure
+(benchmarks/foreign_structures.py).
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_deconv.imaging.camera import Camera
+from napari_deconv.imaging.psf import Psf
 from napari_deconv.restoration.engine import Engine
-from napari_deconv.restoration.misfit import misfit_of
+from napari_deconv.restoration.misfit import mean_misfit, squared_misfit
+from napari_deconv.restoration.reach import core_sigmas
 from napari_deconv.restoration.restorer import Observation
 
 Float = npt.NDArray[np.float32]
@@ -26,11 +29,14 @@ PHOTONS, SHARES = (20.0, 100.0, 1000.0), (0.75, 0.5, 0.25)
 #: By how much more than Richardson-Lucy, as a part of that, a network misses the data that is to be
 #: believed no more than its share; and one that has not seen the like.
 MISSES, STRANGE = 0.03, 0.2
+#: The same around a voxel, where noise moves it more: up to the first it is believed, from the
+#: second on no more than its share; and how far around, in widths of the PSF's core.
+BELIEVED, DOUBTED, AROUND = 0.05, 0.3, 7.0
 #: No chi-squared is less: parts of it are taken.
 LEAST = 1e-6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Leaning:
     """How far a network leans on Richardson-Lucy.
 
@@ -40,24 +46,40 @@ class Leaning:
         The brightness.
     network, usual : float
         Chi-squared of what either makes of the image, alone.
+    around : ndarray of float32, optional
+        By how much more the network misses the data around each voxel; see `excess_around`.
     """
 
     photons: float
     network: float
     usual: float
+    around: Float | None = None
 
     @property
     def share(self) -> float:
-        """The network's share of the result.
+        """The network's share of the result, as a whole.
 
         Examples
         --------
         >>> [round(Leaning(300.0, chi, 1.0).share, 2) for chi in (0.99, 1.015, 1.5)]
         [1.0, 0.69, 0.38]
         """
-        least = np.interp(np.log(max(self.photons, 1e-3)), np.log(PHOTONS), SHARES)
         trust = np.clip(1 - self.excess / MISSES, 0, 1)
-        return float(least + (1 - least) * trust)
+        return float(self._least + (1 - self._least) * trust)
+
+    @property
+    def _least(self) -> float:
+        return float(np.interp(np.log(max(self.photons, 1e-3)), np.log(PHOTONS), SHARES))
+
+    @property
+    def shares(self) -> Float:
+        """The network's share at each voxel: what it is as a whole, or more where it is right."""
+        if self.around is None:
+            return np.array(self.share, np.float32)
+        trust = np.clip((DOUBTED - self.around) / (DOUBTED - BELIEVED), 0, 1)
+        shares = np.maximum(self._least + (1 - self._least) * trust, self.share)
+        result: Float = np.asarray(shares, np.float32)
+        return result
 
     @property
     def excess(self) -> float:
@@ -71,12 +93,12 @@ class Leaning:
 
     def mixed(self, image: Float, usual: Float) -> Float:
         """Return the result, of what either makes of the image."""
-        result: Float = usual + np.float32(self.share) * (image - usual)
+        result: Float = usual + self.shares * (image - usual)
         return result
 
     def widened(self, width: Float, image: Float, usual: Float) -> Float:
         """Return half an interval around the mixture, which holds that around the network's."""
-        wider: Float = width + np.float32(1 - self.share) * np.abs(usual - image)
+        wider: Float = width + (1 - self.shares) * np.abs(usual - image)
         return wider
 
     def told(self) -> list[str]:
@@ -86,13 +108,41 @@ class Leaning:
             "blurred again, the network misses the data by a chi² "
             f"{1 + self.excess:.2f} times that of Richardson-Lucy"
         )
-        found = [f"{1 - self.share:.0%} of Richardson-Lucy mixed in, as {why}"]
+        part = 1 - float(self.shares.mean(dtype=np.float64))
+        found = [f"{part:.0%} of Richardson-Lucy mixed in, as {why}"]
         return found + ([f"outside its training: {why}"] if self.is_strange else [])
 
 
-def missed(
+def squares_of(
     observation: Observation, image: Float, usual: Float, camera: Camera, engine: Engine
-) -> tuple[float, float]:
-    """Return chi-squared of what a network and Richardson-Lucy make of an image."""
-    ours, theirs = (misfit_of(observation, x, camera, engine) for x in (image, usual))
-    return ours.chi_squared, theirs.chi_squared
+) -> tuple[Float, Float]:
+    """Return by how much a network and Richardson-Lucy miss each voxel of the data."""
+    ours, theirs = (squared_misfit(observation, x, camera, engine) for x in (image, usual))
+    return ours, theirs
+
+
+def missed(squares: tuple[Float, Float], psf: Psf) -> tuple[float, float]:
+    """Return chi-squared of either."""
+    ours, theirs = (mean_misfit(squared, psf.samples) for squared in squares)
+    return ours, theirs
+
+
+def excess_around(squares: tuple[Float, Float], psf: Psf) -> Float:
+    """Return by how much more the network misses the data around each voxel, as a part."""
+    from scipy.ndimage import uniform_filter
+
+    sides = [2 * far + 1 for far in _far_around(psf)]
+    ours, theirs = (uniform_filter(squared, sides) for squared in squares)
+    return np.asarray(ours / np.maximum(theirs, LEAST) - 1, np.float32)
+
+
+def looks(psf: Psf) -> tuple[int, ...]:
+    """Return how far a voxel's share looks: at data nearby, that is at light within half a PSF."""
+    return tuple(far + n // 2 for far, n in zip(_far_around(psf), psf.shape, strict=True))
+
+
+def _far_around(psf: Psf) -> tuple[int, ...]:
+    sigmas = core_sigmas(psf.samples)
+    return tuple(
+        round(AROUND * sigma) if n > 1 else 0 for sigma, n in zip(sigmas, psf.shape, strict=True)
+    )

@@ -27,10 +27,11 @@ from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.restorer import SEAM_TOLERANCE, Observation, Restorer, Step, ended
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 
+from . import caution
 from .blocks import BLOCK_BYTES, Block, blocks_of, piece_of
 from .blurring import inside
 from .calibration import LEVELS, together
-from .caution import Leaning, missed
+from .caution import Leaning
 from .inputs import (
     BRIGHTNESS,
     Scaling,
@@ -191,7 +192,8 @@ class Learned(Value):
         looks = [far + more for far, more in zip(reach, around, strict=True)]
         usual = self.usual.halo(psf, tolerance) if self.usual is not None else None
         if usual is not None:
-            looks = list(map(max, zip(looks, usual, strict=True)))
+            either = map(max, zip(looks, usual, strict=True))
+            looks = [far + more for far, more in zip(either, caution.looks(psf), strict=True)]
         return tuple(
             -(-far // stride) * stride for far, stride in zip(looks, network.strides, strict=True)
         )
@@ -207,7 +209,8 @@ class Learned(Value):
         image, other = (
             ended(_estimated(method.steps(brightest, engine))) for method in (whole, usual)
         )
-        told = missed(brightest, image, other, self._camera(brightest), engine)
+        squares = caution.squares_of(brightest, image, other, self._camera(brightest), engine)
+        told = caution.missed(squares, brightest.psf)
         return replace(alone, cautious=True, usual=usual, missed=told)
 
     def _settled(self, samples: Sequence[Observation], engine: Engine) -> Learned:
@@ -280,6 +283,7 @@ class Learned(Value):
         told = [f"one pass of the network {self.card.name!r}"]
         np.maximum(result, 0, out=result)
         if usual is not None:
+            del inputs
             np.maximum(image, 0, out=image)
             leaning = self._leaning(observation, image, usual, engine, photons)
             if image is result:
@@ -294,9 +298,9 @@ class Learned(Value):
         self, observation: Observation, image: Float, usual: Float, engine: Engine, photons: float
     ) -> Leaning:
         """Return how far it leans, by what was settled or by this image."""
-        camera = self._camera(observation)
-        found = self.missed or missed(observation, image, usual, camera, engine)
-        return Leaning(photons, *found)
+        squares = caution.squares_of(observation, image, usual, self._camera(observation), engine)
+        ours, theirs = self.missed or caution.missed(squares, observation.psf)
+        return Leaning(photons, ours, theirs, caution.excess_around(squares, observation.psf))
 
     def doubts(self, observation: Observation, bright: float) -> tuple[str, ...]:
         """Return where an image lies outside of what the network has learned from, in numbers."""

@@ -64,6 +64,23 @@ def misfit_of(observation: Observation, estimate: Float, camera: Camera, engine:
     """
     from scipy.ndimage import gaussian_filter
 
+    psf = observation.psf.samples
+    squared = squared_misfit(observation, estimate, camera, engine)
+    sigmas = [WIDTHS * sigma for sigma in core_sigmas(psf)]
+    inside = _inside(squared, psf)
+    found = np.full(squared.shape, np.nan, np.float32)
+    found[inside] = gaussian_filter(squared, sigmas, mode="reflect")[inside]
+    return Misfit(mean_misfit(squared, psf), found)
+
+
+def squared_misfit(
+    observation: Observation, estimate: Float, camera: Camera, engine: Engine
+) -> Float:
+    """Return, for each voxel, the squared difference from the data over its variance.
+
+    Parameters, errors and notes are those of `misfit_of`; what lies within half a PSF of the
+    border is given, too.
+    """
     image, psf = observation.image, observation.psf.samples
     require(
         estimate.shape == image.shape,
@@ -75,12 +92,18 @@ def misfit_of(observation: Observation, estimate: Float, camera: Camera, engine:
     blurred = blurred + np.float32(observation.background)
     lit = np.maximum(blurred - np.float32(camera.offset), 0)
     variance = camera.gain * lit + (camera.gain * camera.read_noise) ** 2 + ROUNDING
-    squared = np.square(image - blurred) / variance
-    sigmas = [WIDTHS * sigma for sigma in core_sigmas(psf)]
-    inside = tuple(
+    squared: Float = np.square(image - blurred) / variance
+    return squared
+
+
+def mean_misfit(squared: Float, psf: Float) -> float:
+    """Return chi-squared: the mean of `squared_misfit` over all but the rim."""
+    return float(squared[_inside(squared, psf)].mean(dtype=np.float64))
+
+
+def _inside(squared: Float, psf: Float) -> tuple[slice, ...]:
+    """Return where light from beyond the image does not count."""
+    return tuple(
         slice(p // 2, n - p // 2) if n > p else slice(None)
-        for n, p in zip(image.shape, psf.shape, strict=True)
+        for n, p in zip(squared.shape, psf.shape, strict=True)
     )
-    found = np.full(image.shape, np.nan, np.float32)
-    found[inside] = gaussian_filter(squared, sigmas, mode="reflect")[inside]
-    return Misfit(float(squared[inside].mean(dtype=np.float64)), found)
