@@ -29,9 +29,11 @@ PHOTONS, SHARES = (20.0, 100.0, 1000.0), (0.75, 0.5, 0.25)
 #: By how much more than Richardson-Lucy, as a part of that, a network misses the data that is to be
 #: believed no more than its share; and one that has not seen the like.
 MISSES, STRANGE = 0.03, 0.2
-#: The same around a voxel, where noise moves it more: up to the first it is believed, from the
-#: second on no more than its share; and how far around, in widths of the PSF's core.
-BELIEVED, DOUBTED, AROUND = 0.05, 0.3, 7.0
+#: The same around a voxel, by the same photons, as with little light the noise hides more: up to
+#: the first a network is believed, from the second on no more than its share.
+BELIEVED, DOUBTED = (0.0, 0.0, 0.05), (0.02, 0.05, 0.3)
+#: How far around a voxel, in widths of the PSF's core.
+AROUND = 7.0
 #: No chi-squared is less: parts of it are taken.
 LEAST = 1e-6
 
@@ -69,14 +71,18 @@ class Leaning:
 
     @property
     def _least(self) -> float:
-        return float(np.interp(np.log(max(self.photons, 1e-3)), np.log(PHOTONS), SHARES))
+        return self._by_light(SHARES)
+
+    def _by_light(self, values: tuple[float, ...]) -> float:
+        return float(np.interp(np.log(max(self.photons, 1e-3)), np.log(PHOTONS), values))
 
     @property
     def shares(self) -> Float:
         """The network's share at each voxel: what it is as a whole, or more where it is right."""
         if self.around is None:
             return np.array(self.share, np.float32)
-        trust = np.clip((DOUBTED - self.around) / (DOUBTED - BELIEVED), 0, 1)
+        believed, doubted = self._by_light(BELIEVED), self._by_light(DOUBTED)
+        trust = np.clip((doubted - self.around) / (doubted - believed), 0, 1)
         shares = np.maximum(self._least + (1 - self._least) * trust, self.share)
         result: Float = np.asarray(shares, np.float32)
         return result
