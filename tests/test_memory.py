@@ -74,7 +74,10 @@ def restored(image: Path, output: Path, method: Restorer, memory_bytes: int) -> 
 
 def measure(image: Path, method: Restorer) -> dict[str, Any]:
     """Return by how much this process grows at the most while it restores, and its record."""
-    # The compiled loops of the engine are code as well, though it is loaded when first needed.
+    # The compiled loops of the engine are code as well, though it is loaded when first needed; so
+    # is dask, which brings xarray and pandas where these are installed.
+    import dask.array  # noqa: F401
+
     tiny = observe(np.ones((2, 4, 4), np.float32), psf(), 0.0)
     list(RichardsonLucy(2).steps(tiny, open_engine("cpu")))
     footprint = held("VmRSS")

@@ -31,7 +31,7 @@ PHOTONS, SHARES = (20.0, 100.0, 1000.0), (0.75, 0.5, 0.25)
 MISSES, STRANGE = 0.03, 0.2
 #: The same around a voxel, by the same photons, as with little light the noise hides more: up to
 #: the first a network is believed, from the second on no more than its share.
-BELIEVED, DOUBTED = (0.0, 0.0, 0.05), (0.02, 0.05, 0.3)
+BELIEVED, DOUBTED = (-0.05, -0.05, 0.05), (0.02, 0.03, 0.3)
 #: How far around a voxel, in widths of the PSF's core.
 AROUND = 7.0
 #: No chi-squared is less: parts of it are taken.
