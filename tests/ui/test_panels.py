@@ -37,6 +37,7 @@ SETTINGS = [
     Settings(Wiener(0.01, "circular"), 3.0, "torch"),
     Settings(TrainedModel(SHIPPED, mirrored=True), 3.0),
     Settings(TrainedModel(SHIPPED, "0" * 64, cautious=False)),
+    Settings(TrainedModel(SHIPPED, "0" * 64, "half-width 90")),
 ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from qtpy.QtCore import Qt, Signal
@@ -180,11 +180,11 @@ class MethodPanel(QWidget):
                 'Choose the network that restores: "Models..." shows those that you have',
             )
             path = str(resolve(self.model.value()).absolute())
-            return TrainedModel(
-                path,
-                self._digest_of(path),
-                mirrored=self.mirrored.isChecked(),
-                cautious=self.cautious.isChecked(),
+            # Of a recipe, while that is the one chosen: it knows its content, and what it shows.
+            known = self._known
+            model = known if known is not None and known.path == path else TrainedModel(path)
+            return replace(
+                model, mirrored=self.mirrored.isChecked(), cautious=self.cautious.isChecked()
             )
         if chosen == WIENER:
             automatic = self.automatic_regularization.isChecked()
@@ -199,10 +199,6 @@ class MethodPanel(QWidget):
             stop_tolerance=self._tolerance if self.automatic_stop.isChecked() else 0.0,
             automatic_stop=self.automatic_stop.isChecked() and not self._tolerance,
         )
-
-    def _digest_of(self, path: str) -> str | None:
-        """Return the digest that a recipe knows its model by, while that is the one chosen."""
-        return self._known.sha256 if self._known is not None and self._known.path == path else None
 
     def setValue(self, value: Settings) -> None:
         """Show `value`."""
