@@ -17,7 +17,6 @@ import torch
 from scipy.ndimage import correlate
 from torch import Tensor, nn
 
-from napari_deconv.engines import open_engine
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError
 from napari_deconv.learned import blocks
@@ -36,11 +35,6 @@ h5py = pytest.importorskip("h5py")
 
 Doubles = npt.NDArray[np.float64]
 Layers = dict[str, tuple[Doubles, Doubles]]
-
-
-@pytest.fixture
-def engine() -> Engine:
-    return open_engine("cpu")
 
 
 # CSBDeep's network, from its description: layers by the names that it gives, channels last.

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from napari_deconv.engines import open_engine
 from napari_deconv.imaging.brightness import brightness_of
 from napari_deconv.imaging.camera import Camera
 from napari_deconv.imaging.psf import Psf
@@ -43,11 +42,6 @@ SHORT = Schedule(
     pairs=3, left_out=1, shape=(6, 24, 24), patch=(4, 16, 16), batch=2, steps=12, seed=3
 )
 LIGHT = Light(photons=(50.0, 200.0), background=(5.0, 10.0))
-
-
-@pytest.fixture
-def engine() -> Engine:
-    return open_engine("cpu")
 
 
 @pytest.fixture

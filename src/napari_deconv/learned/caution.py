@@ -10,6 +10,7 @@ far it then leans, as a whole and around each voxel, is measured on such structu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -76,7 +77,7 @@ class Leaning:
     def _by_light(self, values: tuple[float, ...]) -> float:
         return float(np.interp(np.log(max(self.photons, 1e-3)), np.log(PHOTONS), values))
 
-    @property
+    @cached_property
     def shares(self) -> Float:
         """The network's share at each voxel: what it is as a whole, or more where it is right."""
         if self.around is None:

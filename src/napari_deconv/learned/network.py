@@ -111,7 +111,7 @@ class Learned(Value):
     settings: tuple[float, ...] | None = None
     levels: tuple[float, ...] | None = None
     usual: RichardsonLucy | None = None
-    missed: tuple[float, ...] | None = None
+    missed: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         card = self.card
@@ -298,6 +298,8 @@ class Learned(Value):
         self, observation: Observation, image: Float, usual: Float, engine: Engine, photons: float
     ) -> Leaning:
         """Return how far it leans, by what was settled or by this image."""
+        if self.missed is not None and Leaning(photons, *self.missed).share == 1:
+            return Leaning(photons, *self.missed)  # it stands alone everywhere
         squares = caution.squares_of(observation, image, usual, self._camera(observation), engine)
         ours, theirs = self.missed or caution.missed(squares, observation.psf)
         return Leaning(photons, ours, theirs, caution.excess_around(squares, observation.psf))
