@@ -24,7 +24,6 @@ from napari_deconv.imaging.psf import Psf
 from napari_deconv.learned.blocks import blocks_of, piece_of
 from napari_deconv.learned.designs import UNetDesign
 from napari_deconv.learned.inputs import INVERSE_CHANNELS
-from napari_deconv.learned.nets import layout_of
 from napari_deconv.restoration.restorer import observe
 
 TILE, OVERLAP, ROUNDS = 128, 48, 3
@@ -33,14 +32,13 @@ TILE, OVERLAP, ROUNDS = 128, 48, 3
 def by_blocks(network: Any, inputs: torch.Tensor) -> np.ndarray:
     """Run as `predict` does."""
     observation = observe(np.ones(inputs.shape[1:], np.float32), Psf(np.ones((1, 1, 1))))
-    layout = layout_of(network, torch.device("cpu"))
-    network.to(memory_format=layout)
     result = np.empty(inputs.shape[1:], np.float32)
     with torch.inference_mode():
         for block in blocks_of(observation, network):
-            piece = piece_of(inputs, block, network.strides).to(memory_format=layout)
-            result[block.keep] = network(piece)[(0, 0, *block.within)].numpy()
-    network.to(memory_format=torch.contiguous_format)
+            answer = np.empty(tuple(s.stop - s.start for s in block.read), np.float32)
+            for place, part in network.in_parts(piece_of(inputs, block)):
+                answer[place[2:]] = part[0, 0].numpy()
+            result[block.keep] = answer[block.within]
     return result
 
 

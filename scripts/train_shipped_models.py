@@ -46,7 +46,7 @@ LIGHT = Light((10.0, 2000.0), (0.0, 30.0), 1.0)
 #: How long networks of many weights are trained.
 STEPS, PAIRS, BATCH = 20_000, 2_000, 16
 #: Pairs that --calibrate reads intervals off, and the number of the first: of no training.
-CALIBRATED_ON, FIRST_CALIBRATED = 144, 10**6
+CALIBRATED_ON, FIRST_CALIBRATED = 576, 10**6
 CITATION = "napari-deconv, trained on simulated structures by scripts/train_shipped_models.py"
 
 
@@ -125,7 +125,7 @@ def samples(name: str, shape: tuple[int, ...], numbers: range) -> Iterator[Sampl
 def calibrated(name: str, model: Model) -> Model:
     """Return a trained model with its intervals read off pairs that it has not learned from."""
     numbers = range(FIRST_CALIBRATED, FIRST_CALIBRATED + CALIBRATED_ON)
-    left_out = list(samples(name, Schedule().shape, numbers))
+    left_out = samples(name, Schedule().shape, numbers)
     found = calibration_of(model.networks, left_out, model.card.light.gain)
     return replace(model, card=replace(model.card, calibration=found))
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
+from napari_deconv.learned import unet
 from napari_deconv.learned.unet import UNet, pools_for
 
 CUBES = ((2, 2, 2), (2, 2, 2))
@@ -84,3 +87,51 @@ def test_pieces_on_the_grid_are_the_whole() -> None:
     kept = piece[:, :, :, 32 - start : 64 - start]
     assert float((whole - x).abs().max()) > 0.01
     assert float((kept - whole[:, :, :, 32:64]).abs().max()) < 1e-12
+
+
+@pytest.mark.parametrize("upsampling", ["nearest", "linear"])
+@pytest.mark.parametrize("shape", [(7, 23, 61), (6, 50, 13), (29, 3, 5), (1, 1, 40), (2, 3, 1)])
+@pytest.mark.parametrize("rows", [1, 12, 1000])
+def test_parts_are_the_whole(
+    shape: tuple[int, ...], rows: int, upsampling: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows along the longest axis, each once, however many are taken at a time."""
+    torch.manual_seed(2)
+    net = UNet(
+        pools_for((0.2, 0.1, 0.1), 2),
+        channels=4,
+        first=3,
+        laplace=True,
+        mixed=2,
+        upsampling=upsampling,
+        stabilized=True,
+    ).eval()
+    torch.nn.init.normal_(net.last.weight)  # else it adds nothing
+    longest = int(np.argmax(shape))
+    monkeypatch.setattr(unet, "ROWS_BYTES", 12 * rows * int(np.prod(shape)) // shape[longest])
+    x = torch.rand(1, 4, *shape)
+    with torch.inference_mode():
+        whole, found = net(x), torch.full((1, 2, *shape), np.nan)
+        count = 0
+        for place, part in net.in_parts(x):
+            assert bool(found[place].isnan().all())
+            found[place] = part
+            count += 1
+    assert count <= net.parts(shape)
+    assert found.numpy() == pytest.approx(whole.numpy(), abs=1e-5 * float(whole.abs().max()))
+
+
+def test_parts_of_flat_networks_with_wide_kernels_are_the_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As CSBDeep has them in 2D."""
+    torch.manual_seed(3)
+    net = UNet(((2, 2), (2, 2)), first=4, kernel=5, residual=False).eval()
+    torch.nn.init.normal_(net.last.weight)
+    monkeypatch.setattr(unet, "ROWS_BYTES", 16 * 40 * 8)
+    x = torch.rand(1, 1, 97, 40)
+    with torch.inference_mode():
+        parts = list(net.in_parts(x))
+        assert len(parts) > 5
+        whole, found = net(x), torch.cat([part for _, part in parts], dim=2)
+    assert found.numpy() == pytest.approx(whole.numpy(), abs=1e-5 * float(whole.abs().max()))

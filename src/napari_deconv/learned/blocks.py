@@ -20,9 +20,10 @@ from napari_deconv.restoration.restorer import SEAM_TOLERANCE, Observation
 from .blurring import inside
 from .nets import Net
 
-#: Bytes that a network keeps of a block at the most, and how many volumes of the block that are
-#: for each of its first channels: two before and two after a convolution of the first level.
-BLOCK_BYTES, VOLUMES_A_CHANNEL = 256 << 20, 4
+#: Bytes that a network keeps of a block at the most, its answers included.
+BLOCK_BYTES = 512 << 20
+#: Volumes of an answer: the image, and the scale of its error.
+ANSWER = 2
 
 
 @dataclass(frozen=True)
@@ -35,17 +36,17 @@ class Block:
     within: tuple[slice, ...]
 
 
-def blocks_of(observation: Observation, network: Net) -> Iterator[Block]:
+def blocks_of(observation: Observation, network: Net, answers: int = 1) -> Iterator[Block]:
     """Yield the blocks of an image; their grid is that of the whole, wherever the piece begins.
 
-    A network that blurs has one block: all of it.
+    A network that blurs has one block: all of it. To each block there are so many answers.
     """
     shape, strides = observation.image.shape, network.strides
     around = _around(network, observation.psf)
     first = observation.start or (0,) * len(shape)
     leads = [start % stride for start, stride in zip(first, strides, strict=True)]
     whole = [n + lead for n, lead in zip(shape, leads, strict=True)]
-    sides = whole if network.holds_blur else _sides(whole, around, network)
+    sides = whole if network.holds_blur else _sides(whole, around, network, answers)
     starts = [range(-lead, n, side) for lead, n, side in zip(leads, shape, sides, strict=True)]
     for begin in product(*starts):
         low = [b - more for b, more in zip(begin, around, strict=True)]
@@ -66,13 +67,12 @@ def blocks_of(observation: Observation, network: Net) -> Iterator[Block]:
         yield Block(tuple(read), tuple(lead), tuple(keep), tuple(within))
 
 
-def _sides(whole: Sequence[int], around: Sequence[int], network: Net) -> list[int]:
+def _sides(whole: Sequence[int], around: Sequence[int], network: Net, answers: int) -> list[int]:
     """Return the sides of blocks that the memory is enough for, with all that they read.
 
     They are halved, the longest first: what is read around many small blocks is read in vain.
     """
     strides = network.strides
-    most = BLOCK_BYTES / (4 * VOLUMES_A_CHANNEL * getattr(network, "first", 1))
 
     def cells(n: float, stride: int) -> int:
         return math.ceil(n / stride) * stride
@@ -80,18 +80,22 @@ def _sides(whole: Sequence[int], around: Sequence[int], network: Net) -> list[in
     sides = [cells(n, stride) for n, stride in zip(whole, strides, strict=True)]
     while sides != list(strides):
         read = [min(side + 2 * more, n) for side, more, n in zip(sides, around, whole, strict=True)]
-        if math.prod(read) <= most:
+        if network.room(read) + 4 * ANSWER * answers * math.prod(read) <= BLOCK_BYTES:
             break
         axis = max(range(len(sides)), key=lambda axis: sides[axis])
         sides[axis] = cells(sides[axis] / 2, strides[axis])
     return sides
 
 
-def piece_of(inputs: Tensor, block: Block, strides: Sequence[int]) -> Tensor:
-    """Return what a block reads, (1, C, ...), repeated at its ends up to the network's grid."""
+def piece_of(inputs: Tensor, block: Block, strides: Sequence[int] | None = None) -> Tensor:
+    """Return what a block reads, (1, C, ...), repeated before its beginning up to the grid.
+
+    And beyond its end where the strides of the grid are given: turned round, it begins there.
+    """
     piece = inside(inputs, block.read)[None]
     ends: list[int] = []
-    widths = zip(block.lead, piece.shape[2:], strides, strict=True)
+    cells = strides or (1,) * len(block.read)
+    widths = zip(block.lead, piece.shape[2:], cells, strict=True)
     for before, n, stride in reversed(list(widths)):
         ends += [before, -(before + n) % stride]
     return functional.pad(piece, ends, mode="replicate") if any(ends) else piece

@@ -9,7 +9,7 @@ have dim and bright images, as where there is little light the errors are others
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -33,6 +33,8 @@ LEAST_VOXELS = 500
 #: Images with about as much light that share their factors: so many at the least, and so many
 #: shares at the most.
 LEAST_IMAGES, MOST_SHARES = 4, 8
+#: Parts that samples are taken in: what one holds is measured with the factors of the others.
+FOLDS = 12
 #: Voxels of an image that are looked at: so many tell its quantiles.
 LOOKED_AT = 30_000
 #: No factor and no light is less: their logarithms are taken.
@@ -109,17 +111,19 @@ def together(outs: Sequence[Float]) -> tuple[Float, Float]:
 
 
 def calibration_of(
-    networks: Sequence[Net], samples: Sequence[Sample], gain: float = 1.0
+    networks: Sequence[Net], samples: Iterable[Sample], gain: float = 1.0
 ) -> Calibration:
     """Return the factors for samples that were not learned from, and their coverage.
 
-    The coverage is measured with the factors of all samples but the one that is looked at.
+    The coverage of a sample is measured with the factors of the samples outside of its fold: of
+    few, all but this one.
     """
     seen = [_Seen.of(networks, sample, gain) for sample in samples]
+    folds = [range(first, len(seen), FOLDS) for first in range(min(FOLDS, len(seen)))]
     held = []
-    for left_out in range(len(seen)) if len(seen) > 1 else ():
-        made = _calibrated([one for n, one in enumerate(seen) if n != left_out])
-        held.append([seen[left_out].part_held(made, level) for level in LEVELS])
+    for fold in folds if len(folds) > 1 else ():
+        made = _calibrated([one for n, one in enumerate(seen) if n not in fold])
+        held += [[seen[n].part_held(made, level) for level in LEVELS] for n in fold]
     coverage = tuple(float(c) for c in np.mean(held, axis=0)) if held else ()
     return replace(_calibrated(seen), coverage=coverage)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import torch
@@ -45,6 +46,24 @@ class Net(nn.Module):
     def forward(self, x: Tensor, psf: Tensor, settings: Tensor | None = None) -> Tensor:
         """Return (N, 1 or 2, ...) for channels (N, C, ...) and PSFs (N, ...)."""
         raise NotImplementedError
+
+    def in_parts(
+        self, x: Tensor, psf: Tensor, settings: Tensor | None = None
+    ) -> Iterator[tuple[tuple[slice, ...], Tensor]]:
+        """Yield the output, or parts of it one after the other, and where each lies.
+
+        What goes in need not be on the device of the network.
+        """
+        device = next((values.device for values in self.parameters()), x.device)
+        yield (slice(None),) * x.ndim, self(x.to(device), psf, settings)
+
+    def parts(self, shape: Sequence[int]) -> int:
+        """Return into how many parts `in_parts` takes an image at the most."""
+        return 1
+
+    def room(self, shape: Sequence[int]) -> int:
+        """Return the bytes that `in_parts` keeps of an image of a shape, without its results."""
+        return 0
 
 
 @lru_cache(maxsize=1)

@@ -29,7 +29,6 @@ from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 
 from . import caution
 from .blocks import BLOCK_BYTES, Block, blocks_of, piece_of
-from .blurring import inside
 from .calibration import LEVELS, together
 from .caution import Leaning
 from .inputs import (
@@ -256,8 +255,10 @@ class Learned(Value):
         leans_on = self.leans_on
         undone = sum(max(undoing.wanted) for undoing in self.undoings)
         before = undone + (leans_on.iterations if leans_on is not None else 0)
-        blocks = list(blocks_of(observation, network))
-        total = before + len(blocks)
+        answering = _Answering(self, observation.psf, best_device())
+        blocks = list(blocks_of(observation, network, answering.count))
+        parts = [answering.parts(block) for block in blocks]
+        total = before + sum(parts)
         found = yield from _counted(states(channels, observation, engine), total)
         usual = None
         if leans_on is not None:
@@ -268,18 +269,17 @@ class Learned(Value):
         inputs = torch.from_numpy(scaled(channels, found, how, self.card.light.gain))
         del found
         photons = bright / self.card.light.gain
-        answering = _Answering(self, observation.psf, best_device(), photons)
         # How far answers lie apart does not move with the image.
         shift = how.shift if self.shows == ESTIMATE else 0.0
         result = np.empty(observation.image.shape, np.float32)
         image = result if self.shows == ESTIMATE or usual is None else np.empty_like(result)
-        for number, block in enumerate(blocks, start=1):
-            shown, answer = answering(inputs, block)
+        for number, block in enumerate(blocks):
+            done = before + sum(parts[:number])
+            answers = yield from _counted(answering(inputs, block), total, done)
+            shown, answer = self._shown(answers, photons)
             image[block.keep] = answer * how.factor + how.shift
             result[block.keep] = shown * how.factor + shift
-            if number < len(blocks):
-                note = f"network block {number} of {len(blocks)}"
-                yield Step(before + number, total, note)
+            del answers, shown, answer
         told = [f"one pass of the network {self.card.name!r}"]
         np.maximum(result, 0, out=result)
         if usual is not None:
@@ -293,6 +293,17 @@ class Learned(Value):
             told += leaning.told()
         told += self.doubts(observation, bright)
         yield Step(total, total, "; ".join(told), estimate=result)
+
+    def _shown(self, answers: Sequence[Float], photons: float) -> tuple[Float, Float]:
+        """Return what is to be shown of answers over the brightness, and the image."""
+        calibration = self.card.calibration
+        image, scale = together(answers)
+        if self.shows == DISAGREEMENT:
+            return np.std([answer[0] for answer in answers], axis=0), image
+        if self.shows == ESTIMATE or calibration is None:
+            return image, image
+        level = LEVELS[self.shows == HALF_90]
+        return calibration.half_width(image, scale, level, photons), image
 
     def _leaning(
         self, observation: Observation, image: Float, usual: Float, engine: Engine, photons: float
@@ -330,19 +341,11 @@ class Learned(Value):
 
 
 class _Answering:
-    """What networks make of blocks, together: the part that is to be shown, over the brightness."""
+    """What networks make of blocks, each by itself, over the brightness."""
 
-    def __init__(
-        self,
-        learned: Learned,
-        psf: Psf,
-        device: torch.device,
-        photons: float,
-    ) -> None:
-        self.learned, self.device, self.photons = learned, device, photons
-        self.layout = layout_of(learned.model.networks[0], device)
+    def __init__(self, learned: Learned, psf: Psf, device: torch.device) -> None:
         networks = learned.model.networks
-        laid: Any = {"device": device, "memory_format": self.layout}
+        laid: Any = {"device": device, "memory_format": layout_of(networks[0], device)}
         self.networks = [network.to(**laid) for network in networks]
         self.psf = torch.tensor(psf.samples)[None].to(device)
         axes = symmetric_axes(psf.samples) if learned.mirrored else ()
@@ -350,29 +353,46 @@ class _Answering:
         told = learned.settings
         self.settings = torch.tensor([told]).to(device) if told is not None else None
 
-    def __call__(self, inputs: Tensor, block: Block) -> tuple[Float, Float]:
-        """Return what is to be shown, and the image."""
-        piece = piece_of(inputs, block, self.networks[0].strides)
-        piece = piece.to(self.device, memory_format=self.layout)
-        answers = []
-        with torch.inference_mode():
-            for network, turn in product(self.networks, self.turns):
-                # The first two axes count images and channels.
-                axes = [axis + 2 for axis in turn]
-                out = network(torch.flip(piece, axes), self.psf, self.settings)
-                out = inside(torch.flip(out, axes)[0], block.within)
-                answers.append(out.cpu().numpy())
-        return self._shown(answers)
+    @property
+    def count(self) -> int:
+        """Answers to a block."""
+        return len(self.networks) * len(self.turns)
 
-    def _shown(self, answers: Sequence[Float]) -> tuple[Float, Float]:
-        shows, calibration = self.learned.shows, self.learned.card.calibration
-        image, scale = together(answers)
-        if shows == DISAGREEMENT:
-            return np.std([answer[0] for answer in answers], axis=0), image
-        if shows == ESTIMATE or calibration is None:
-            return image, image
-        level = LEVELS[shows == HALF_90]
-        return calibration.half_width(image, scale, level, self.photons), image
+    def parts(self, block: Block) -> int:
+        """Return the steps that a block takes at the most."""
+        return self.count * self.networks[0].parts([s.stop - s.start for s in block.read])
+
+    def __call__(self, inputs: Tensor, block: Block) -> Generator[Step, None, list[Float]]:
+        """Return the answers (1 or 2, ...) to a block; yield a step a part."""
+        turns = len(self.turns) > 1
+        piece = piece_of(inputs, block, self.networks[0].strides if turns else None)
+        answers, done, total = [], 0, self.parts(block)
+        for network, turn in product(self.networks, self.turns):
+            # The first two axes count images and channels.
+            axes = [axis + 2 for axis in turn]
+            turned = torch.flip(piece, axes) if axes else piece
+            answer = np.empty((1 + network.laplace, *piece.shape[2:]), np.float32)
+            for place, part in _inferred(network, turned, self.psf, self.settings):
+                answer[place[1:]] = part[0].cpu().numpy()
+                done += 1
+                yield Step(done, total, "network")
+            back = np.flip(answer, tuple(axis + 1 for axis in turn))
+            answers.append(back[(slice(None), *block.within)])
+        return answers
+
+
+def _inferred(
+    network: Net, piece: Tensor, psf: Tensor, settings: Tensor | None
+) -> Iterator[tuple[tuple[slice, ...], Tensor]]:
+    """Yield the parts of an output, without a trace of how to learn from them."""
+    parts = network.in_parts(piece, psf, settings)
+    while True:
+        # Not around the yield: what runs between two parts is not the network's.
+        with torch.inference_mode():
+            found = next(parts, None)
+        if found is None:
+            return
+        yield found
 
 
 def _estimated(steps: Iterator[Step]) -> Generator[Step, None, Float]:

@@ -8,7 +8,8 @@ pixels, and any size from one voxel on is taken.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -20,8 +21,9 @@ from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import require
 
 from .blurring import inside
+from .convolving import Conv3d, Convolved, Waiting, Windows
 from .inputs import LIGHT_UNIT
-from .nets import Net
+from .nets import Net, layout_of
 
 #: How a level is brought back to the size of the finer one.
 Upsampling = Literal["nearest", "linear"]
@@ -31,6 +33,12 @@ SAME = 1.25
 #: Square roots of photons are seen in this unit; and what is added is in so many deviations of the
 #: noise of the estimates.
 STABLE_UNIT, NOISES = 0.3, 4.0
+#: Bytes of the first level's channels of the rows that are taken at once: what is larger a CPU
+#: fetches from afar, and asks the system for anew each time.
+ROWS_BYTES = 8 << 20
+#: So many times those rows, and so many times as far as a voxel looks, are kept at once; measured,
+#: with what is freed but not given back.
+ROWS_KEPT, HALOS_KEPT = 16, 2
 #: Smallest scale of a Laplace distribution that the second output gives.
 LEAST_SCALE = 1e-3
 
@@ -159,20 +167,68 @@ class UNet(Net):
         self, x: Tensor, psf: Tensor | None = None, settings: Tensor | None = None
     ) -> Tensor:
         """Return (N, 1 or 2, ...) for channels (N, C, ...): the image, and its Laplace scale."""
-        whole = x.shape[2:]
-        estimates, photons = x[:, : self.mixed], photons_of(x[:, -1:])
-        if self.stabilized:
-            x = torch.cat([_stable(x[:, :-1] * photons), x[:, -1:]], dim=1)
-        x = _padded(x, self.strides)
-        kept = []
+        kept, seen = [], _padded(self._seen(x), self.strides)
         for level, pool in zip(self.down, self.pools, strict=True):
-            x = level(x)
-            kept.append(x)
-            x = _pooled(x, pool)
-        x = self.middle(x)
+            seen = level(seen)
+            kept.append(seen)
+            seen = _pooled(seen, pool)
+        seen = self.middle(seen)
         for level, pool, skip in zip(self.up, reversed(self.pools), reversed(kept), strict=True):
-            x = level(torch.cat([self._grown(x, pool), skip], dim=1))
-        out = inside(_of_each_voxel(self.last, x), [slice(n) for n in whole]).to(estimates.dtype)
+            seen = level(torch.cat([self.grown(seen, pool), skip], dim=1))
+        return self._answer(seen, x)
+
+    def in_parts(
+        self, x: Tensor, psf: Tensor | None = None, settings: Tensor | None = None
+    ) -> Iterator[tuple[tuple[slice, ...], Tensor]]:
+        """Yield the output by rows along the longest axis; nothing is computed twice."""
+        axis, at_once = self._rows_at_once(x.shape[2:])
+        weights = next(self.parameters())
+        layout = layout_of(self, weights.device)
+        level, done, count = _Level(self, axis), 0, x.shape[axis]
+        for start in range(0, count, at_once):
+            rows = x.narrow(axis, start, min(at_once, count - start))
+            rows = rows.to(weights.device, memory_format=layout)
+            rows = _padded(self._seen(rows), self.strides)
+            known = level(rows, start + at_once >= count)
+            if known is None:
+                continue
+            more = min(known.shape[axis], count - done)
+            part = x.narrow(axis, done, more).to(weights.device)
+            place = [slice(None)] * x.ndim
+            place[axis] = slice(done, done + more)
+            yield tuple(place), self._answer(known, part)
+            done += more
+
+    def parts(self, shape: Sequence[int]) -> int:
+        """Return into how many parts `in_parts` takes an image at the most."""
+        axis, at_once = self._rows_at_once(shape)
+        return -(-shape[axis - 2] // at_once)
+
+    def room(self, shape: Sequence[int]) -> int:
+        """Return the bytes that `in_parts` keeps of an image of a shape, without its results."""
+        axis, at_once = self._rows_at_once(shape)
+        kept = HALOS_KEPT * self.halo[axis - 2] + ROWS_KEPT * at_once
+        return 4 * self.first * kept * math.prod(shape) // shape[axis - 2]
+
+    def _rows_at_once(self, shape: Sequence[int]) -> tuple[int, int]:
+        """Return the axis along which rows are taken, and how many: whole cells of the grid."""
+        longest = max(range(len(shape)), key=lambda axis: shape[axis])
+        stride = self.strides[longest]
+        voxels = ROWS_BYTES // (4 * self.first)
+        cells = voxels * shape[longest] // (math.prod(shape) * stride)
+        return 2 + longest, max(cells, 1) * stride
+
+    def _seen(self, x: Tensor) -> Tensor:
+        """Return the channels as the convolutions see them."""
+        if not self.stabilized:
+            return x
+        return torch.cat([_stable(x[:, :-1] * photons_of(x[:, -1:])), x[:, -1:]], dim=1)
+
+    def _answer(self, features: Tensor, x: Tensor) -> Tensor:
+        """Return the output for channels, from what the last level makes of them."""
+        estimates, photons = x[:, : self.mixed], photons_of(x[:, -1:])
+        out = inside(_of_each_voxel(self.last, features), [slice(n) for n in x.shape[2:]])
+        out = out.to(estimates.dtype)
         if self.mixed > 1:
             shares = out[:, -self.mixed :].softmax(dim=1)
             estimates = (shares * estimates).sum(dim=1, keepdim=True)
@@ -188,7 +244,8 @@ class UNet(Net):
         both: Tensor = torch.cat([image, scale], dim=1)
         return both
 
-    def _grown(self, x: Tensor, pool: tuple[int, ...]) -> Tensor:
+    def grown(self, x: Tensor, pool: tuple[int, ...]) -> Tensor:
+        """Return a level at the size of the finer one."""
         scales = [float(by) for by in pool]
         if self.upsampling == "nearest":
             return functional.interpolate(x, scale_factor=scales, mode="nearest")
@@ -196,21 +253,43 @@ class UNet(Net):
         return functional.interpolate(x, scale_factor=scales, mode=mode, align_corners=False)
 
 
-class Conv3d(nn.Conv3d):
-    """A convolution that keeps the shape, and that oneDNN does on a CPU wherever it can.
+class _Level:
+    """A level of a U-Net and all below it, over rows as they come."""
 
-    torch (2.13) leaves some of those of a single image to a routine three times as slow.
-    """
+    def __init__(self, net: UNet, axis: int, depth: int = 0) -> None:
+        self.net, self.axis, self.pool = net, axis, net.pools[depth]
+        deeper = depth + 1 < len(net.pools)
+        self.down = Convolved(net.down[depth], axis)  # type: ignore[arg-type]
+        self.below: Any = _Level(net, axis, depth + 1) if deeper else Convolved(net.middle, axis)
+        self.up = Convolved(net.up[-1 - depth], axis)  # type: ignore[arg-type]
+        self.unpooled, self.skipped = Waiting(axis), Waiting(axis)
+        # Of voxels repeated nothing beside is seen.
+        beside = int(net.upsampling == "linear")
+        self.windows = Windows(axis, beside, "replicate") if beside else None
 
-    def forward(self, input: Tensor) -> Tensor:
-        """Return the convolution, with zeros beyond the edges."""
-        is_traced = torch._C._get_tracing_state() is not None
-        is_plain = torch.is_inference_mode_enabled() and not is_traced
-        on_cpu = input.device.type == "cpu" and input.dtype == torch.float32
-        if not (is_plain and on_cpu and torch.backends.mkldnn.is_available()):  # type: ignore[no-untyped-call]
-            return super().forward(input)
-        beyond, ones = [side // 2 for side in self.kernel_size], (1, 1, 1)
-        return torch.mkldnn_convolution(input, self.weight, self.bias, beyond, ones, ones, 1)
+    def __call__(self, rows: Tensor | None, is_last: bool) -> Tensor | None:
+        """Return what is known now of the rows of the result; None if there is nothing."""
+        rows = self.down(rows, is_last)
+        self.skipped.put(rows)
+        self.unpooled.put(rows)
+        by = self.pool[self.axis - 2]
+        whole = self.unpooled.take(self.unpooled.count // by * by)
+        pooled = None if whole is None else _pooled(whole, self.pool)
+        grown = self._grown(self.below(pooled, is_last), is_last)
+        if grown is None:
+            return None
+        skipped = self.skipped.take(grown.shape[self.axis])
+        assert skipped is not None  # what is deeper lags behind
+        return self.up(torch.cat([grown, skipped], dim=1), is_last)
+
+    def _grown(self, rows: Tensor | None, is_last: bool) -> Tensor | None:
+        if self.windows is None:
+            return None if rows is None else self.net.grown(rows, self.pool)
+        window = self.windows(rows, is_last)
+        if window is None:
+            return None
+        grown, by = self.net.grown(window, self.pool), self.pool[self.axis - 2]
+        return grown.narrow(self.axis, by, grown.shape[self.axis] - 2 * by)
 
 
 def _of_each_voxel(convolution: Any, x: Tensor) -> Tensor:
