@@ -54,8 +54,16 @@ def test_rows_may_lie_apart_in_memory_turned_repeated_or_not_to_be_written_to() 
 
 def test_it_sums_in_double_precision() -> None:
     x = np.full((3, 200, 1000), np.float32(0.1))
-    found = loop_of("x * k", ("x",), ("k",), sums=True)({"x": x, "k": np.float32(1)})
+    found = loop_of("", ("x",), ("k",), summed="x * k")({"x": x, "k": np.float32(1)})
     assert found == pytest.approx(x.size * float(np.float32(0.1)), rel=1e-12)
+
+
+def test_it_sums_what_was_there_before_it_writes() -> None:
+    x = np.random.default_rng(0).random((3, 4, 50), np.float32)
+    before = x.copy()
+    total = loop_of("x + 1.0f", ("x",), (), summed="x * x")({"x": x}, x)
+    assert np.array_equal(x, before + np.float32(1))
+    assert total == pytest.approx(float((before.astype(np.float64) ** 2).sum()), rel=1e-6)
 
 
 def test_the_logarithm_is_good_to_its_last_place() -> None:

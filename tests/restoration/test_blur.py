@@ -11,7 +11,7 @@ from scipy.fft import irfftn, next_fast_len, rfftn
 
 from napari_deconv.restoration import blur
 from napari_deconv.restoration.blur import EDGES, Share, transfer_function, work_shape
-from napari_deconv.restoration.pieces import blocks
+from napari_deconv.restoration.pieces import Rows, blocks
 
 sides = st.integers(1, 400)
 
@@ -91,14 +91,17 @@ def light_in_the_image(
     ],
 )
 @pytest.mark.parametrize("columns", [1, 1 << 18])
+@pytest.mark.parametrize("whole_rows", [0.0, 1e3])
 def test_the_share_of_light_in_the_image(
     image_shape: tuple[int, ...],
     psf_shape: tuple[int, ...],
     shape: tuple[int, ...],
     columns: int,
+    whole_rows: float,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(blur, "COLUMNS", columns)
+    monkeypatch.setattr(blur, "WHOLE_ROWS", whole_rows)
     psf = np.random.default_rng(0).random(psf_shape).astype(np.float32)
     psf /= psf.sum()
     expected = light_in_the_image(psf.astype(float), image_shape, shape)
@@ -107,12 +110,23 @@ def test_the_share_of_light_in_the_image(
     found = np.full(shape, np.nan, np.float32)
     for where in blocks(shape, 30):
         found[where] = share[where]
+        rows = share.rows(where)
+        assert (rows is None) == (whole_rows == 0)
+        if rows is not None:
+            assert np.array_equal(laid(rows), found[where])
     assert np.abs(found - expected).max() < 1e-7
     everywhere = tuple(slice(0, n) for n in shape)
     assert np.array_equal(Share(psf, image_shape, shape, 0.3)[everywhere], np.fmax(found, 0.3))
 
 
+def laid(rows: Rows) -> npt.NDArray[np.float32]:
+    """Return the volume that rows make up."""
+    starts = (rows.planes[:, None] + rows.rows)[..., None]
+    found: npt.NDArray[np.float32] = rows.memory[starts + np.arange(rows.shape[-1])]
+    return found.reshape(rows.shape)
+
+
 def test_the_share_of_a_small_psf_takes_little_memory() -> None:
-    """It is kept for the voxels near an edge, one for all others."""
+    """Rows are kept for the planes and the lines near an edge, one for all others."""
     share = Share(np.full((5, 5, 5), 0.008, np.float32), (500, 500, 500), (504, 504, 504), 0.0)
-    assert share._different.size < 10**3
+    assert share._different.size < 504 * 10**2

@@ -13,7 +13,7 @@ import numpy as np
 
 from napari_deconv.restoration.engine import Complex, Float
 from napari_deconv.restoration.fourier import Room, columns_of
-from napari_deconv.restoration.pieces import Cores, Values, Where, blocks, cut
+from napari_deconv.restoration.pieces import Cores, InRows, Rows, Values, Where, blocks, cut
 
 #: Voxels worked on at a time: threads wait for each other at each call, so not too few.
 BLOCK = 1 << 18
@@ -115,12 +115,19 @@ class CpuEngine:
 
     def total(self, expression: str, /, **operands: Any) -> float:
         """Return the sum of the element-wise expression, in float64."""
-        pieces = _Pieces(expression, operands, sums=True)
+        pieces = _Pieces("", operands, summed=expression)
+        return sum(self._cores.each(pieces, self._blocks(pieces)))
+
+    def evaluate_and_total(
+        self, expression: str, summed: str, /, *, out: Float, **operands: Any
+    ) -> tuple[Float, float]:
+        """Return the one expression and the sum of the other, in one pass."""
+        pieces = _Pieces(expression, operands, summed=summed)
 
         def work(where: Where) -> float:
-            return pieces(where)
+            return pieces(where, out[where])
 
-        return sum(self._cores.each(work, self._blocks(pieces)))
+        return out, sum(self._cores.each(work, self._blocks(pieces)))
 
     def _blocks(self, pieces: _Pieces) -> list[Where]:
         most = self._cores.piece(math.prod(pieces.shape), BLOCK)
@@ -135,9 +142,9 @@ class CpuEngine:
 
 
 class _Pieces:
-    """An expression, and the operands to evaluate it on in any box."""
+    """Expressions, and the operands to evaluate them on in any box."""
 
-    def __init__(self, expression: str, operands: dict[str, Any], *, sums: bool = False) -> None:
+    def __init__(self, expression: str, operands: dict[str, Any], *, summed: str = "") -> None:
         numbers = {k: v for k, v in operands.items() if isinstance(v, (int, float, np.number))}
         self._numbers = {k: np.float32(v) for k, v in numbers.items()}
         self._volumes = {k: v for k, v in operands.items() if k not in numbers}
@@ -147,12 +154,19 @@ class _Pieces:
         # With numba comes half a second and 100 MB, which not all methods need.
         from .loops import loop_of
 
-        self._loop = loop_of(expression, tuple(self._volumes), tuple(self._numbers), sums=sums)
+        self._loop = loop_of(expression, tuple(self._volumes), tuple(self._numbers), summed=summed)
 
     def __call__(self, where: Where, out: Float | None = None) -> float:
-        """Evaluate in a box into `out`; or return the sum of what sums."""
-        pieces = {name: values[where] for name, values in self._volumes.items()}
-        return self._loop(self._numbers | pieces, out)
+        """Evaluate in a box into `out`; return the sum of what is summed."""
+        pieces = {name: _piece(values, where) for name, values in self._volumes.items()}
+        return self._loop({**self._numbers, **pieces}, out)
+
+
+def _piece(values: Values, where: Where) -> Float | Rows:
+    # To ask an array as well would take longer than what is done with its piece.
+    is_array = isinstance(values, np.ndarray)
+    rows = values.rows(where) if not is_array and isinstance(values, InRows) else None
+    return values[where] if rows is None else rows
 
 
 class _Curvature:

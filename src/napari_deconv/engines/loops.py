@@ -10,14 +10,16 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from numba import float32, float64, intp, njit, types
 
 from napari_deconv.restoration.engine import Float
+from napari_deconv.restoration.pieces import Rows
 
 from .expression import parsed
 
@@ -31,12 +33,14 @@ def {name}(shape, {arguments}):
     for p in range(planes):
         for r in range(rows):
             {rows}
-            for i in range(length):
-                row[i] = {value}
-            {use}
+            {work}
     return total
 """
-ROW = "row_{0} = row_of(memory_{0}, pitches_{0}, p, r, length)"
+ROW = "row_{0} = row_of(memory_{0}, planes_{0}, rows_{0}, p, r, length)"
+MADE = """for i in range(length):
+                row[i] = {0}
+            """
+SUM = "total += summed(row)\n            "
 STORE = f"""{ROW.format("out")}
             for i in range(length):
                 row_out[i] = row[i]"""
@@ -84,9 +88,9 @@ def log(x):  # type: ignore[no-untyped-def]
 
 
 @njit(**OPTIONS)
-def row_of(memory, pitches, plane, row, length):  # type: ignore[no-untyped-def]
+def row_of(memory, planes, rows, plane, row, length):  # type: ignore[no-untyped-def]
     """Return a row of a volume."""
-    start = plane * pitches[0] + row * pitches[1]
+    start = planes[plane] + rows[row]
     return memory[start : start + length]
 
 
@@ -108,50 +112,60 @@ class Loop:
     volumes, numbers : tuple of str
         The names in it, in the order of the arguments of `run`.
     run : callable
-        Takes a shape, memory and pitches of what it writes to, unless it sums, and of each volume,
-        and the numbers; returns the sum where it sums.
+        Takes a shape, the `Rows` of what it writes to, if it does, and of each volume, and the
+        numbers; returns the sum of what is to be summed.
     """
 
     volumes: tuple[str, ...]
     numbers: tuple[str, ...]
     run: Callable[..., float]
 
-    def __call__(
-        self, operands: Mapping[str, Float | np.float32], out: Float | None = None
-    ) -> float:
-        """Evaluate into `out`, which may be an operand; or return the sum of what sums."""
-        arrays = [np.asarray(operands[name]) for name in self.volumes]
-        shapes = {array.shape for array in (*arrays, *(() if out is None else (out,)))}
+    def __call__(self, operands: Mapping[str, Any], out: Float | None = None) -> float:
+        """Evaluate arrays, rows and numbers into `out`; return the sum of what is summed.
+
+        `out` may be one of the arrays.
+        """
+        arrays: list[Any] = [operands[name] for name in self.volumes]
+        if out is not None:
+            arrays.insert(0, out)
+        shape = arrays[-1].shape
         # A loop does not look where memory ends.
-        if len(shapes) > 1:
+        if any(array.shape != shape for array in arrays):
+            shapes = {array.shape for array in arrays}
             raise ValueError(f"The operands of an expression have different shapes: {shapes}")
-        rows = [part for array in arrays for part in _rows(array)]
-        into = () if out is None else _rows(out)
-        shape = (1, *arrays[0].shape)[-3:]
-        return self.run(shape, *into, *rows, *(operands[name] for name in self.numbers))
+        rows = [rows_of(array) for array in arrays]
+        told = [part for some in rows for part in (some.memory, some.planes, some.rows)]
+        return self.run((1, *shape)[-3:], *told, *(operands[name] for name in self.numbers))
 
 
 @cache
 def loop_of(
-    expression: str, volumes: tuple[str, ...], numbers: tuple[str, ...], *, sums: bool = False
+    expression: str, volumes: tuple[str, ...], numbers: tuple[str, ...], *, summed: str = ""
 ) -> Loop:
-    """Return an expression of ours as a loop that writes its values, or sums them."""
+    """Return expressions of ours as a loop: it writes the values of the first, and sums another.
+
+    Of one that is empty nothing is made.
+    """
     operands = {name: f"row_{name}[i]" for name in volumes} | {n: f"number_{n}" for n in numbers}
-    names = [*(() if sums else ("out",)), *volumes]
-    pairs = [f"memory_{name}, pitches_{name}" for name in names]
-    name = "loop_" + sha256(repr((expression, volumes, numbers, sums)).encode()).hexdigest()[:12]
+    names = [*(("out",) if expression else ()), *volumes]
+    told = [f"memory_{name}, planes_{name}, rows_{name}" for name in names]
+    name = "loop_" + sha256(repr((expression, volumes, numbers, summed)).encode()).hexdigest()[:12]
+
+    def made(text: str) -> str:
+        return MADE.format(_text(parsed(text).body, operands))
+
     source = LOOP.format(
         name=name,
-        arguments=", ".join([*pairs, *(operands[n] for n in numbers)]),
+        arguments=", ".join([*told, *(operands[n] for n in numbers)]),
         rows="\n            ".join(ROW.format(volume) for volume in volumes),
-        value=_text(parsed(expression).body, operands),
-        use="total += summed(row)" if sums else STORE,
+        work=(made(summed) + SUM if summed else "")
+        + (made(expression) + STORE if expression else ""),
     )
-    pitches = types.UniTuple(intp, 2)
-    memory = [types.Array(float32, 1, "C", readonly=True), pitches]
-    written = [] if sums else [float32[::1], pitches]
+    starts = types.Array(intp, 1, "C", readonly=True)
+    read = [types.Array(float32, 1, "C", readonly=True), starts, starts]
+    written = [float32[::1], starts, starts] if expression else []
     shape = types.UniTuple(intp, 3)
-    kinds = [shape, *written, *(memory * len(volumes)), *([float32] * len(numbers))]
+    kinds = [shape, *written, *(read * len(volumes)), *([float32] * len(numbers))]
     return Loop(volumes, numbers, _compiled(source, name, float64(*kinds)))
 
 
@@ -184,13 +198,23 @@ def _text(node: ast.expr, operands: Mapping[str, str]) -> str:
     raise ValueError(f"An expression may not hold {ast.dump(node)}")
 
 
-def _rows(array: Float) -> tuple[Float, tuple[int, int]]:
-    """Return memory that holds an array, and how far apart its planes and rows lie in it."""
+def rows_of(array: Float | Rows) -> Rows:
+    """Return where the rows of an array begin in memory; of rows themselves that is known."""
+    if isinstance(array, Rows):
+        return array
     if array.strides[-1] != 4 or min(array.strides) < 0 or not array.flags.aligned:
         array = array.copy()
     plane, row = (0, *(stride // 4 for stride in array.strides[:-1]))[-2:]
-    if array.flags.c_contiguous:
-        return array.reshape(-1), (plane, row)
     planes, rows, length = (1, *array.shape)[-3:]
+    starts = _starts(planes, plane), _starts(rows, row)
+    if array.flags.c_contiguous:
+        return Rows(array.reshape(-1), *starts, array.shape)
     size = (planes - 1) * plane + (rows - 1) * row + length
-    return np.lib.stride_tricks.as_strided(array, (size,), (4,)), (plane, row)
+    return Rows(np.lib.stride_tricks.as_strided(array, (size,), (4,)), *starts, array.shape)
+
+
+@lru_cache(maxsize=256)
+def _starts(count: int, pitch: int) -> npt.NDArray[np.intp]:
+    starts: npt.NDArray[np.intp] = np.arange(count) * pitch
+    starts.setflags(write=False)
+    return starts

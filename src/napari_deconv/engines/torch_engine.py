@@ -234,6 +234,13 @@ class TorchEngine:
             return float(values.sum(dim=-1).cpu().double().sum())
         return float(values.sum(dtype=self._torch.float64))
 
+    def evaluate_and_total(
+        self, expression: str, summed: str, /, *, out: torch.Tensor, **operands: Any
+    ) -> tuple[torch.Tensor, float]:
+        """Return the one expression and the sum of the other, which comes first."""
+        total = self.total(summed, **operands)
+        return self.evaluate(expression, out=out, **operands), total
+
     def curvature(
         self, x: torch.Tensor, spacing: tuple[float, ...], epsilon: float
     ) -> torch.Tensor:

@@ -20,13 +20,12 @@ import numpy.typing as npt
 from napari_deconv.imaging.value import require
 
 from .fourier import Room
-from .pieces import Cores, Float, Where, cut
+from .pieces import Cores, Float, Indices, Rows, Where, cut
 from .transforms import Complex
 
-#: Sums made at a time in `Share`.
-COLUMNS = 1 << 18
+#: Sums made at a time in `Share`, and the part of a volume that its rows may take to be kept whole.
+COLUMNS, WHOLE_ROWS = 1 << 18, 0.5
 
-Indices = npt.NDArray[np.intp]
 Double = npt.NDArray[np.float64]
 
 Edges = Literal["non-circulant", "two-sided", "circular"]
@@ -121,7 +120,7 @@ class Share:
         lengths = zip(psf.shape, image_shape, shape, strict=True)
         intervals, self._places = zip(*(_intervals(*axis) for axis in lengths), strict=True)
         sizes = [sets.shape[-1] for sets in intervals]
-        self._different = np.empty(sizes, np.float32)
+        self._different: Float = np.empty(sizes, np.float32)
         along_x = _from_zero(psf.astype(np.float64), -1)
         # Some columns at a time: a large PSF has nearly as many of these sums as there are voxels.
         for part in cut(sizes[-1], max(1, COLUMNS // prod(sizes[:-1]))):
@@ -129,14 +128,28 @@ class Share:
             for axis, sets in enumerate(intervals[:-1]):
                 sums = _differences(_from_zero(sums, axis), sets, axis)
             self._different[..., part] = np.maximum(sums, least)
+        # Rows that are whole can be read where they lie.
+        self._has_rows = prod(sizes[:-1]) * shape[-1] <= WHOLE_ROWS * prod(shape)
+        if self._has_rows:
+            self._different = np.take(self._different, self._places[-1], -1)
 
     def __getitem__(self, where: Where) -> Float:
         """Return the values in a box."""
-        result = self._different
-        # The first axes get shorter and the last one longer: that first would be more work.
-        for axis in (0, *range(len(where) - 1, 0, -1)):
+        result = self._different[..., where[-1]] if self._has_rows else self._different
+        last = [] if self._has_rows else [len(where) - 1]
+        # The first axis gets shorter and the last one longer: that first would be more work.
+        for axis in (0, *last, *range(1, len(where) - 1)):
             result = np.take(result, self._places[axis][where[axis]], axis)
         return result
+
+    def rows(self, where: Where) -> Rows | None:
+        """Return where the rows of a box lie in memory; None if they do not."""
+        if not self._has_rows:
+            return None
+        pitch, shape = self._different.shape[-1], tuple(part.stop - part.start for part in where)
+        starts = [self._places[axis][where[axis]] * pitch for axis in range(len(where) - 1)]
+        planes = starts[0] * self._different.shape[1] if len(where) == 3 else np.zeros(1, np.intp)
+        return Rows(self._different.reshape(-1), planes + where[-1].start, starts[-1], shape)
 
 
 def _intervals(p: int, n: int, padded: int) -> tuple[Indices, Indices]:

@@ -93,6 +93,15 @@ class Engine(Protocol):
         """Return the sum of the element-wise `expression`, accumulated in float64."""
         ...
 
+    def evaluate_and_total(
+        self, expression: str, summed: str, /, *, out: Array, **operands: Any
+    ) -> tuple[Array, float]:
+        """Return what `evaluate` does, and `total` of another expression of the same operands.
+
+        The sum is of the operands as they were, also where `out` is one of them.
+        """
+        ...
+
     def curvature(self, x: Array, spacing: tuple[float, ...], epsilon: float) -> Array:
         """Return div(grad x / sqrt(|grad x|^2 + epsilon^2)), forward and backward differences.
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from math import prod
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 Float = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.intp]
 #: A box in a volume: a slice of each axis, from its start to its end.
 Where = tuple[slice, ...]
 
@@ -40,6 +42,34 @@ class Values(Protocol):
     def __getitem__(self, where: Where, /) -> Float:
         """Return the values in a box; not to be written to."""
         ...
+
+
+@runtime_checkable
+class InRows(Protocol):
+    """Values that can tell where their rows lie."""
+
+    def rows(self, where: Where, /) -> Rows | None:
+        """Return the rows of a box; None if they are nowhere in memory."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """A volume whose rows may lie anywhere in memory, the same one in many places.
+
+    Parameters
+    ----------
+    memory : ndarray of float32, one axis
+    planes, rows : ndarray of intp
+        Row r of plane p begins at ``planes[p] + rows[r]``; an image has one plane.
+    shape : tuple of int
+        Of the volume.
+    """
+
+    memory: Float
+    planes: Indices
+    rows: Indices
+    shape: tuple[int, ...]
 
 
 class Cores:

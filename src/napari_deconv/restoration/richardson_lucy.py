@@ -45,6 +45,10 @@ TAILS, TAILS_HOLD = 2.4, 0.9
 FLAT, FLAT_PER_WEIGHT = 1e-2, 4.0
 
 
+#: Counts over the model, and that part of the I-divergence between them that the model changes.
+RATIO = "(y + v) / fmax(f + b, least)"
+VARYING = "f - (y + v) * log(fmax(f + b, least))"
+
 #: Volumes of the part that is looked at, with the PSF around it, for each of two runs.
 PART_VOLUMES = 24.0
 #: Most iterations where a method stops by itself.
@@ -292,6 +296,8 @@ class _Run:
         self.background = observation.background + variance
         self.least = max(ROUNDING * (float(observation.image.max()) + variance), 1e-30)
         self.entropy = _entropy(observation.image, variance)
+        # What is the same in all voxels: read noise as light, in the counts and under the model.
+        self.light = {"v": variance, "b": self.background, "least": self.least}
         psf = observation.psf.samples
         # From all voxels to those of the image, where the counts are.
         self.blur: Filter = engine.filter(transfer_function(psf, shape), shape, self.image_shape)
@@ -310,21 +316,15 @@ class _Run:
         """Do one iteration; return the I-divergence per voxel of the point it started from."""
         engine, p = self.engine, self.momentum.point()
         model = self.blur.forward(p)
-        before, self.divergence = self.divergence, self._divergence(model)
+        if self.other is not None:
+            self.missed = self._varying(model, self.other)
+        ratio, varying = engine.evaluate_and_total(
+            RATIO, VARYING, out=model, f=model, y=self.counts, **self.light
+        )
+        before, self.divergence = self.divergence, self._divergence(varying)
         # Smoothing raises the divergence rightly: that is no reason to restart.
         if self.divergence > before and not self.method.tv_weight:
             self.momentum.restart()
-        if self.other is not None:
-            self.missed = self._varying(model, self.other)
-        ratio = engine.evaluate(
-            "(y + v) / fmax(f + b, least)",
-            out=model,
-            y=self.counts,
-            v=self.variance,
-            f=model,
-            b=self.background,
-            least=self.least,
-        )
         correction = self.blur.adjoint(ratio)
         if self.method.tv_weight:
             correction = self._smoothed(p, correction)
@@ -340,20 +340,12 @@ class _Run:
             "c / fmax(1.0f - t * k, 0.1f)", out=correction, c=correction, t=weight, k=curvature
         )
 
-    def _divergence(self, model: Array) -> float:
-        varying = self._varying(model, self.counts)
+    def _divergence(self, varying: float) -> float:
         return (varying + self.entropy) / self.voxels + self.background
 
     def _varying(self, model: Array, counts: Any) -> float:
         """Return the part of the I-divergence between counts and a model that the model changes."""
-        return self.engine.total(
-            "f - (y + v) * log(fmax(f + b, least))",
-            f=model,
-            y=counts,
-            v=self.variance,
-            b=self.background,
-            least=self.least,
-        )
+        return self.engine.total(VARYING, f=model, y=counts, **self.light)
 
     def estimate(self) -> Float:
         """Return the estimate on the voxels of the image."""
