@@ -123,6 +123,15 @@ def test_evaluate_may_write_into_an_operand(engine: Engine) -> None:
     assert np.array_equal(engine.pull(x, a.shape), 2 * a)
 
 
+def test_a_sum_beside_what_is_evaluated_is_of_what_was_there_before(engine: Engine) -> None:
+    a = np.random.default_rng(5).random((9, 11, 13), np.float32)
+    x = engine.push(a, a.shape)
+    found, total = engine.evaluate_and_total("k - x", "x * x", out=x, x=x, k=3.0)
+    assert found is x
+    assert np.array_equal(engine.pull(x, a.shape), np.float32(3) - a)
+    assert total == pytest.approx(float(np.square(a, dtype=np.float64).sum()), rel=1e-6)
+
+
 @pytest.mark.parametrize("shape", [(5, 4, 6), (7, 6), (1, 5, 6)])
 def test_curvature_is_minus_the_gradient_of_total_variation(
     engine: Engine, shape: tuple[int, ...]
