@@ -20,10 +20,8 @@ from napari_deconv.restoration.restorer import SEAM_TOLERANCE, Observation
 from .blurring import inside
 from .nets import Net
 
-#: Bytes that a network keeps of a block at the most, its answers included.
+#: Bytes that are kept of a block at the most.
 BLOCK_BYTES = 512 << 20
-#: Volumes of an answer: the image, and the scale of its error.
-ANSWER = 2
 
 
 @dataclass(frozen=True)
@@ -36,17 +34,18 @@ class Block:
     within: tuple[slice, ...]
 
 
-def blocks_of(observation: Observation, network: Net, answers: int = 1) -> Iterator[Block]:
+def blocks_of(observation: Observation, network: Net, volumes: int = 2) -> Iterator[Block]:
     """Yield the blocks of an image; their grid is that of the whole, wherever the piece begins.
 
-    A network that blurs has one block: all of it. To each block there are so many answers.
+    A network that blurs has one block: all of it. Beside what the network itself keeps, so many
+    volumes of a block are kept.
     """
     shape, strides = observation.image.shape, network.strides
     around = _around(network, observation.psf)
     first = observation.start or (0,) * len(shape)
     leads = [start % stride for start, stride in zip(first, strides, strict=True)]
     whole = [n + lead for n, lead in zip(shape, leads, strict=True)]
-    sides = whole if network.holds_blur else _sides(whole, around, network, answers)
+    sides = whole if network.holds_blur else _sides(whole, around, network, volumes)
     starts = [range(-lead, n, side) for lead, n, side in zip(leads, shape, sides, strict=True)]
     for begin in product(*starts):
         low = [b - more for b, more in zip(begin, around, strict=True)]
@@ -67,7 +66,7 @@ def blocks_of(observation: Observation, network: Net, answers: int = 1) -> Itera
         yield Block(tuple(read), tuple(lead), tuple(keep), tuple(within))
 
 
-def _sides(whole: Sequence[int], around: Sequence[int], network: Net, answers: int) -> list[int]:
+def _sides(whole: Sequence[int], around: Sequence[int], network: Net, volumes: int) -> list[int]:
     """Return the sides of blocks that the memory is enough for, with all that they read.
 
     They are halved, the longest first: what is read around many small blocks is read in vain.
@@ -80,7 +79,7 @@ def _sides(whole: Sequence[int], around: Sequence[int], network: Net, answers: i
     sides = [cells(n, stride) for n, stride in zip(whole, strides, strict=True)]
     while sides != list(strides):
         read = [min(side + 2 * more, n) for side, more, n in zip(sides, around, whole, strict=True)]
-        if network.room(read) + 4 * ANSWER * answers * math.prod(read) <= BLOCK_BYTES:
+        if network.room(read) + 4 * volumes * math.prod(read) <= BLOCK_BYTES:
             break
         axis = max(range(len(sides)), key=lambda axis: sides[axis])
         sides[axis] = cells(sides[axis] / 2, strides[axis])

@@ -11,14 +11,12 @@ import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import chain, combinations, product
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from napari_deconv.imaging.camera import Camera
 from napari_deconv.imaging.psf import Psf
@@ -28,7 +26,8 @@ from napari_deconv.restoration.restorer import SEAM_TOLERANCE, Observation, Rest
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 
 from . import caution
-from .blocks import BLOCK_BYTES, Block, blocks_of, piece_of
+from .answering import Answering
+from .blocks import BLOCK_BYTES, blocks_of
 from .calibration import LEVELS, together
 from .caution import Leaning
 from .inputs import (
@@ -44,8 +43,7 @@ from .inputs import (
     undoings,
 )
 from .model_file import Card, Model, read_card, read_model
-from .nets import Net, best_device, layout_of
-from .samples import symmetric_axes
+from .nets import Net, best_device
 
 Float = npt.NDArray[np.float32]
 Found = TypeVar("Found")
@@ -255,8 +253,14 @@ class Learned(Value):
         leans_on = self.leans_on
         undone = sum(max(undoing.wanted) for undoing in self.undoings)
         before = undone + (leans_on.iterations if leans_on is not None else 0)
-        answering = _Answering(self, observation.psf, best_device())
-        blocks = list(blocks_of(observation, network, answering.count))
+        answering = Answering(
+            self.model.networks,
+            observation.psf,
+            best_device(),
+            mirrored=self.mirrored,
+            settings=self.settings,
+        )
+        blocks = list(blocks_of(observation, network, answering.volumes(len(channels))))
         parts = [answering.parts(block) for block in blocks]
         total = before + sum(parts)
         found = yield from _counted(states(channels, observation, engine), total)
@@ -338,61 +342,6 @@ class Learned(Value):
                 f"outside its training: the PSF differs from the nearest it has seen by {apart:.0%}"
             )
         return tuple(found)
-
-
-class _Answering:
-    """What networks make of blocks, each by itself, over the brightness."""
-
-    def __init__(self, learned: Learned, psf: Psf, device: torch.device) -> None:
-        networks = learned.model.networks
-        laid: Any = {"device": device, "memory_format": layout_of(networks[0], device)}
-        self.networks = [network.to(**laid) for network in networks]
-        self.psf = torch.tensor(psf.samples)[None].to(device)
-        axes = symmetric_axes(psf.samples) if learned.mirrored else ()
-        self.turns = list(chain(*(combinations(axes, n) for n in range(len(axes) + 1))))
-        told = learned.settings
-        self.settings = torch.tensor([told]).to(device) if told is not None else None
-
-    @property
-    def count(self) -> int:
-        """Answers to a block."""
-        return len(self.networks) * len(self.turns)
-
-    def parts(self, block: Block) -> int:
-        """Return the steps that a block takes at the most."""
-        return self.count * self.networks[0].parts([s.stop - s.start for s in block.read])
-
-    def __call__(self, inputs: Tensor, block: Block) -> Generator[Step, None, list[Float]]:
-        """Return the answers (1 or 2, ...) to a block; yield a step a part."""
-        turns = len(self.turns) > 1
-        piece = piece_of(inputs, block, self.networks[0].strides if turns else None)
-        answers, done, total = [], 0, self.parts(block)
-        for network, turn in product(self.networks, self.turns):
-            # The first two axes count images and channels.
-            axes = [axis + 2 for axis in turn]
-            turned = torch.flip(piece, axes) if axes else piece
-            answer = np.empty((1 + network.laplace, *piece.shape[2:]), np.float32)
-            for place, part in _inferred(network, turned, self.psf, self.settings):
-                answer[place[1:]] = part[0].cpu().numpy()
-                done += 1
-                yield Step(done, total, "network")
-            back = np.flip(answer, tuple(axis + 1 for axis in turn))
-            answers.append(back[(slice(None), *block.within)])
-        return answers
-
-
-def _inferred(
-    network: Net, piece: Tensor, psf: Tensor, settings: Tensor | None
-) -> Iterator[tuple[tuple[slice, ...], Tensor]]:
-    """Yield the parts of an output, without a trace of how to learn from them."""
-    parts = network.in_parts(piece, psf, settings)
-    while True:
-        # Not around the yield: what runs between two parts is not the network's.
-        with torch.inference_mode():
-            found = next(parts, None)
-        if found is None:
-            return
-        yield found
 
 
 def _estimated(steps: Iterator[Step]) -> Generator[Step, None, Float]:
