@@ -1,8 +1,8 @@
 """A trained network as a method: it restores through the same tiles as any other.
 
 What the known PSF can undo is undone first, on the engine; the network then runs over the result
-in blocks, each with as much around it as the network looks, so that memory stays bounded and
-blocks and tiles leave no seams. Networks that blur themselves run on a tile at once.
+row by row, in blocks where a whole row is too much for the memory, each with as much around it as
+the network looks: blocks and tiles leave no seams. Networks that blur run on a tile at once.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ VOLUMES_BESIDE = 2.0
 #: may be from those of the training.
 MARGIN, MOST_APART = 4.0, 0.2
 #: Transforms that a voxel costs as much as in a network of 12 first channels; measured on a CPU.
-TRANSFORMS = 80
+TRANSFORMS = 95
 #: What a run may give: the restored image, half the width of the interval that holds the truth in
 #: half or nine tenths of the voxels, or how far several answers lie apart.
 ESTIMATE, HALF_50, HALF_90, DISAGREEMENT = (
