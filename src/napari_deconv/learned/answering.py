@@ -20,8 +20,9 @@ from .samples import symmetric_axes
 
 Float = npt.NDArray[np.float32]
 
-#: Volumes of an answer: the image, and the scale of its error.
-ANSWER = 2
+#: Volumes of an answer: the image, and the scale of its error; and those that several are put
+#: together in.
+ANSWER, TOGETHER = 2, 6
 
 
 class Answering:
@@ -63,9 +64,9 @@ class Answering:
         return len(self.networks) * len(self.turns)
 
     def volumes(self, channels: int) -> int:
-        """Return how many volumes of a block are kept: the answers, and what is turned."""
+        """Return how many volumes of a block are kept: answers, what comes of them, and turns."""
         turned = 2 * channels if len(self.turns) > 1 else 0
-        return ANSWER * self.count + turned
+        return ANSWER * self.count + TOGETHER + turned
 
     def parts(self, block: Block) -> int:
         """Return the steps that a block takes at the most."""
