@@ -21,24 +21,25 @@ import numpy as np
 import torch
 
 from napari_deconv.imaging.psf import Psf
-from napari_deconv.learned.blocks import blocks_of, piece_of
+from napari_deconv.learned.answering import Answering
+from napari_deconv.learned.blocks import blocks_of
 from napari_deconv.learned.designs import UNetDesign
 from napari_deconv.learned.inputs import INVERSE_CHANNELS
-from napari_deconv.restoration.restorer import observe
+from napari_deconv.restoration.restorer import ended, observe
 
 TILE, OVERLAP, ROUNDS = 128, 48, 3
 
 
 def by_blocks(network: Any, inputs: torch.Tensor) -> np.ndarray:
     """Run as `predict` does."""
-    observation = observe(np.ones(inputs.shape[1:], np.float32), Psf(np.ones((1, 1, 1))))
+    psf = Psf(np.ones((1, 1, 1)))
+    observation = observe(np.ones(inputs.shape[1:], np.float32), psf)
+    answering = Answering([network], psf, torch.device("cpu"), mirrored=False, settings=None)
     result = np.empty(inputs.shape[1:], np.float32)
-    with torch.inference_mode():
-        for block in blocks_of(observation, network):
-            answer = np.empty(tuple(s.stop - s.start for s in block.read), np.float32)
-            for place, part in network.in_parts(piece_of(inputs, block)):
-                answer[place[2:]] = part[0, 0].numpy()
-            result[block.keep] = answer[block.within]
+    for block in blocks_of(observation, network, answering.volumes(len(inputs))):
+        (answer,) = ended(answering(inputs, block))
+        result[block.keep] = answer[0]
+    network.to(memory_format=torch.contiguous_format)
     return result
 
 

@@ -103,7 +103,8 @@ class Images:
 
 def trained(network: str, images: Images, steps: int, engine: Any) -> Model:
     schedule = replace(learning.schedule_of("quick"), pairs=64, left_out=8, steps=steps)
-    samples = images.samples(DESIGNS[network](TRAINED[0]), 72, engine) if images.smooth else None
+    pairs, design = schedule.pairs + schedule.left_out, DESIGNS[network](TRAINED[0])
+    samples = images.samples(design, pairs, engine) if images.smooth else None
     started = time.perf_counter()
     lesson = learning.train(TRAINED, LIGHT, schedule, engine, network=network, samples=samples)
     model: Model = ended(lesson)

@@ -68,7 +68,7 @@ def test_blocks_are_the_whole(
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 30)
     whole = estimate(method, observation, engine)
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 19)
-    assert len(list(blocks.blocks_of(observation, method.model.network))) > 8
+    assert len(list(blocks.blocks_of(observation, method.model.network, 8))) > 8
     assert np.abs(estimate(method, observation, engine) - whole).max() < 1e-5 * whole.max()
 
 

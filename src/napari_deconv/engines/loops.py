@@ -133,7 +133,7 @@ class Loop:
         if any(array.shape != shape for array in arrays):
             shapes = {array.shape for array in arrays}
             raise ValueError(f"The operands of an expression have different shapes: {shapes}")
-        rows = [rows_of(array) for array in arrays]
+        rows = [_rows_of(array) for array in arrays]
         told = [part for some in rows for part in (some.memory, some.planes, some.rows)]
         return self.run((1, *shape)[-3:], *told, *(operands[name] for name in self.numbers))
 
@@ -198,7 +198,7 @@ def _text(node: ast.expr, operands: Mapping[str, str]) -> str:
     raise ValueError(f"An expression may not hold {ast.dump(node)}")
 
 
-def rows_of(array: Float | Rows) -> Rows:
+def _rows_of(array: Float | Rows) -> Rows:
     """Return where the rows of an array begin in memory; of rows themselves that is known."""
     if isinstance(array, Rows):
         return array

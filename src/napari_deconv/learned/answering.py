@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from itertools import chain, combinations, product
 from typing import Any
 
@@ -82,24 +82,10 @@ class Answering:
             axes = [axis + 2 for axis in turn]
             turned = torch.flip(piece, axes) if axes else piece
             answer = np.empty((1 + network.laplace, *piece.shape[2:]), np.float32)
-            for place, part in _inferred(network, turned, self.psf, self.settings):
+            for place, part in network.in_parts(turned, self.psf, self.settings):
                 answer[place[1:]] = part[0].cpu().numpy()
                 done += 1
                 yield Step(done, total, "network")
             back = np.flip(answer, tuple(axis + 1 for axis in turn))
             answers.append(back[(slice(None), *block.within)])
         return answers
-
-
-def _inferred(
-    network: Net, piece: Tensor, psf: Tensor, settings: Tensor | None
-) -> Iterator[tuple[tuple[slice, ...], Tensor]]:
-    """Yield the parts of an output, without a trace of how to learn from them."""
-    parts = network.in_parts(piece, psf, settings)
-    while True:
-        # Not around the yield: what runs between two parts is not the network's.
-        with torch.inference_mode():
-            found = next(parts, None)
-        if found is None:
-            return
-        yield found

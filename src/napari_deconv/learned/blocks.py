@@ -34,7 +34,7 @@ class Block:
     within: tuple[slice, ...]
 
 
-def blocks_of(observation: Observation, network: Net, volumes: int = 8) -> Iterator[Block]:
+def blocks_of(observation: Observation, network: Net, volumes: int) -> Iterator[Block]:
     """Yield the blocks of an image; their grid is that of the whole, wherever the piece begins.
 
     A network that blurs has one block: all of it. Beside what the network itself keeps, so many

@@ -47,12 +47,13 @@ class Net(nn.Module):
         """Return (N, 1 or 2, ...) for channels (N, C, ...) and PSFs (N, ...)."""
         raise NotImplementedError
 
+    @torch.inference_mode()
     def in_parts(
         self, x: Tensor, psf: Tensor, settings: Tensor | None = None
     ) -> Iterator[tuple[tuple[slice, ...], Tensor]]:
         """Yield the output, or parts of it one after the other, and where each lies.
 
-        What goes in need not be on the device of the network.
+        Nothing can be learned from it. What goes in need not be on the device of the network.
         """
         device = next((values.device for values in self.parameters()), x.device)
         yield (slice(None),) * x.ndim, self(x.to(device), psf, settings)

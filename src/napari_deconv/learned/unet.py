@@ -177,6 +177,7 @@ class UNet(Net):
             seen = level(torch.cat([self.grown(seen, pool), skip], dim=1))
         return self._answer(seen, x)
 
+    @torch.inference_mode()
     def in_parts(
         self, x: Tensor, psf: Tensor | None = None, settings: Tensor | None = None
     ) -> Iterator[tuple[tuple[slice, ...], Tensor]]:
