@@ -195,3 +195,20 @@ def fitted_to(psf: Psf, ndim: int) -> Psf:
     return Psf(psf.samples[None], None, psf.notes).with_notes(
         "PSF: two-dimensional, each plane of the stack is restored by itself"
     )
+
+
+def psf_distance(first: Float, second: Float) -> float:
+    """Return how much two PSFs differ: the root of the squared difference over that of the first.
+
+    Both with their centre at n//2, on the same voxels.
+    """
+    box = tuple(max(sides) for sides in zip(first.shape, second.shape, strict=True))
+
+    def laid(psf: Float) -> Float:
+        whole = np.zeros(box, np.float32)
+        starts = (big // 2 - n // 2 for big, n in zip(box, psf.shape, strict=True))
+        whole[tuple(slice(s, s + n) for s, n in zip(starts, psf.shape, strict=True))] = psf
+        return whole
+
+    a, b = laid(first), laid(second)
+    return float(np.linalg.norm(a - b) / np.linalg.norm(a))

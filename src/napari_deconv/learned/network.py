@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 
 from napari_deconv.imaging.camera import Camera
-from napari_deconv.imaging.psf import Psf
+from napari_deconv.imaging.psf import Psf, psf_distance
 from napari_deconv.imaging.value import Value, require
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.restorer import SEAM_TOLERANCE, Observation, Restorer, Step, ended
@@ -375,23 +375,6 @@ def _counted(
     except StopIteration as end:
         found: Found = end.value
         return found
-
-
-def psf_distance(first: Float, second: Float) -> float:
-    """Return how much two PSFs differ: the root of the squared difference over that of the first.
-
-    Both with their centre at n//2, on the same voxels.
-    """
-    box = tuple(max(sides) for sides in zip(first.shape, second.shape, strict=True))
-
-    def laid(psf: Float) -> Float:
-        whole = np.zeros(box, np.float32)
-        starts = (big // 2 - n // 2 for big, n in zip(box, psf.shape, strict=True))
-        whole[tuple(slice(s, s + n) for s, n in zip(starts, psf.shape, strict=True))] = psf
-        return whole
-
-    a, b = laid(first), laid(second)
-    return float(np.linalg.norm(a - b) / np.linalg.norm(a))
 
 
 def _changed(path: str) -> float:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_deconv.imaging.psf import Psf
+from napari_deconv.imaging.psf import Psf, psf_distance
 
 if TYPE_CHECKING:
     from .designs import Design
@@ -22,7 +22,6 @@ def nearest_shipped(design: Design, psf: Psf) -> Model | None:
     Of several, the one that was trained with the PSF nearest to this one.
     """
     from .model_file import read_card, read_model
-    from .network import psf_distance
 
     files = sorted(SHIPPED.glob("*.safetensors"))
     models = [read_model(path) for path in files if fits(read_card(path).design, design)]
