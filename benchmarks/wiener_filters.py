@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ from napari_deconv.learned.designs import DESIGNS, Design
 from napari_deconv.learned.model_file import Model
 from napari_deconv.learned.pairs import Light, Pair, simulated_pair
 from napari_deconv.learned.samples import Sample, sample_of
+from napari_deconv.learned.trainer import Schedule
 from napari_deconv.restoration.restorer import ended, observe
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 
@@ -102,7 +103,7 @@ class Images:
 
 
 def trained(network: str, images: Images, steps: int, engine: Any) -> Model:
-    schedule = replace(learning.schedule_of("quick"), pairs=64, left_out=8, steps=steps)
+    schedule = Schedule(pairs=64, left_out=8, steps=steps)
     pairs, design = schedule.pairs + schedule.left_out, DESIGNS[network](TRAINED[0])
     samples = images.samples(design, pairs, engine) if images.smooth else None
     started = time.perf_counter()

@@ -32,7 +32,7 @@ from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.psf_models import compute_psf
-from napari_deconv.learned.calibration import calibration_of
+from napari_deconv.learned.calibration import Errors, calibration_of
 from napari_deconv.learned.designs import DESIGNS
 from napari_deconv.learned.model_file import SUFFIX, Model, read_model, write_model
 from napari_deconv.learned.nets import best_device
@@ -94,7 +94,7 @@ WANTED = {
 def schedule_for(network: str, steps: int, pairs: int, batch: int) -> Schedule:
     """Return how long a kind of network is trained."""
     if network != "inverse":  # few numbers are learned soon
-        return replace(learning.schedule_of("quick", patience=10**6), pairs=128, left_out=48)
+        return Schedule(128, 48, patience=10**6)
     return Schedule(pairs, 48, batch=batch, steps=steps, patience=10**6)
 
 
@@ -125,9 +125,9 @@ def samples(name: str, shape: tuple[int, ...], numbers: range) -> Iterator[Sampl
 def calibrated(name: str, model: Model) -> Model:
     """Return a trained model with its intervals read off pairs that it has not learned from."""
     numbers = range(FIRST_CALIBRATED, FIRST_CALIBRATED + CALIBRATED_ON)
-    left_out = samples(name, Schedule().shape, numbers)
-    found = calibration_of(model.networks, left_out, model.card.light.gain)
-    return replace(model, card=replace(model.card, calibration=found))
+    unseen = samples(name, Schedule().shape, numbers)
+    errors = [Errors.of(model.networks, one, model.card.light.gain) for one in unseen]
+    return replace(model, card=replace(model.card, calibration=calibration_of(errors)))
 
 
 def train(name: str, schedule: Schedule, start: Path | None) -> Model:

@@ -185,7 +185,7 @@ def expected_seconds(
     from napari_deconv.learned.training import Lessons, training
 
     whole = _adapted(schedule, network, psf.samples.ndim)
-    one = replace(whole, pairs=1, left_out=1, steps=4, members=1)
+    one = replace(whole, pairs=1, left_out=1, unseen=0, steps=4, members=1)
     run = training(Lessons([psf], light), _design(network, psf), one, engine)
     marks = [(step.done, time.perf_counter()) for step in run]
     # The first of each kind also warms up.
@@ -193,7 +193,7 @@ def expected_seconds(
     steps = [t for done, t in marks if done > 0]
     each_pair = pairs[-1] - pairs[-2]
     each_step = (steps[-2] - steps[0]) / max(len(steps) - 2, 1)
-    count = whole.pairs + whole.left_out
+    count = whole.pairs + whole.left_out + whole.unseen
     return count * each_pair + whole.members * whole.steps * each_step
 
 

@@ -16,6 +16,7 @@ from napari_deconv.learned.calibration import (
     EDGES,
     LEVELS,
     Calibration,
+    Errors,
     calibration_of,
     together,
 )
@@ -68,7 +69,7 @@ def shaken(path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def seen(psf: Psf, seed: int = 9) -> Observation:
-    (pair,) = simulated_pairs(1, (6, 40, 44), [psf], LIGHT, seed)
+    (pair,) = simulated_pairs(range(1), (6, 40, 44), [psf], LIGHT, seed)
     return observe(np.maximum(pair.counts, 0), psf, pair.background)
 
 
@@ -102,7 +103,7 @@ def honest_samples(count: int, seed: int, psf: Psf, wrong: float = 1.0) -> list[
 @pytest.mark.parametrize("wrong", [0.3, 1.0, 4.0])
 def test_intervals_hold_what_they_say(psf: Psf, wrong: float) -> None:
     """However wrong the scale is that the network tells, in bright and in dark voxels alike."""
-    found = calibration_of([Honest()], honest_samples(6, 0, psf, wrong))
+    found = calibration_of([Errors.of([Honest()], one) for one in honest_samples(6, 0, psf, wrong)])
     assert found.coverage == pytest.approx(LEVELS, abs=0.01)
     assert found.most[1] / found.half[1] == pytest.approx(np.log(10) / np.log(2), rel=0.1)
     for sample in honest_samples(3, 99, psf, wrong):
@@ -144,7 +145,7 @@ def test_a_model_of_two_answers_with_their_mean(shaken: Path, psf: Psf, tmp_path
 
 def test_intervals_of_a_restoration(path: Path, psf: Psf) -> None:
     """Nine of ten voxels of a stack like those of the training are in the wider one."""
-    (pair,) = simulated_pairs(1, (6, 40, 44), [psf], LIGHT, 9)
+    (pair,) = simulated_pairs(range(1), (6, 40, 44), [psf], LIGHT, 9)
     image = run(Learned(str(path)), seen(psf))
     half, most = (run(Learned(str(path), shows), seen(psf)) for shows in (HALF_50, HALF_90))
     assert (half > 0).all()
@@ -193,7 +194,7 @@ def test_dim_and_bright_images_have_intervals_of_their_own(psf: Psf) -> None:
     for photons in (10, 100, 1000):
         for sample in honest_samples(4, photons, psf, wrong=photons / 50):
             samples.append(replace(sample, bright=float(2 * photons)))
-    found = calibration_of([Honest()], samples, gain=2.0)
+    found = calibration_of([Errors.of([Honest()], one, gain=2.0) for one in samples])
     assert found.photons == pytest.approx((10, 100, 1000))
     assert found.coverage == pytest.approx(LEVELS, abs=0.06)
     one = np.full((3, 3), 0.2, np.float32)

@@ -74,7 +74,7 @@ def test_wf_k_is_its_formula() -> None:
 def test_unrolled_richardson_lucy_begins_as_richardson_lucy() -> None:
     """Untrained it corrects nothing: likelihood grows, and light is kept."""
     psf = gaussian(1.2)
-    (pair,) = simulated_pairs(1, (8, 24, 24), [psf], Light((500.0, 500.0)), 0)
+    (pair,) = simulated_pairs(range(1), (8, 24, 24), [psf], Light((500.0, 500.0)), 0)
     sample = sample_of(pair, psf, unrolled_design(psf), open_engine("cpu"))
     batch = batch_of([sample], torch.device("cpu"))
     network = unrolled_design(psf).network()
@@ -100,7 +100,7 @@ def test_it_learns_with_a_family_of_psfs(design: Any, ndim: int) -> None:
     torch.manual_seed(schedule.seed)
     untrained = made.network()
     errors = []
-    for pair in simulated_pairs(4, shape, [between], light, 99):
+    for pair in simulated_pairs(range(4), shape, [between], light, 99):
         batch = batch_of([sample_of(pair, between, made, engine)], torch.device("cpu"))
         with torch.no_grad():
             outs = [net(batch.channels, batch.psf) for net in (untrained, model.network)]

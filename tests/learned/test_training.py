@@ -80,7 +80,7 @@ def test_a_pair_is_blurred_truth_with_its_photons(psf: Psf) -> None:
 
 
 def test_pairs_do_not_depend_on_how_many_there_are(psf: Psf) -> None:
-    few, many = (list(simulated_pairs(n, (4, 9, 9), [psf], LIGHT, 7)) for n in (2, 4))
+    few, many = (list(simulated_pairs(range(n), (4, 9, 9), [psf], LIGHT, 7)) for n in (2, 4))
     for one, other in zip(few, many, strict=False):
         assert np.array_equal(one.counts, other.counts)
     assert not np.array_equal(many[0].counts, many[1].counts)
@@ -102,7 +102,7 @@ def test_light_is_checked(light: dict[str, Any], sentence: str) -> None:
 
 def test_a_network_sees_channels_of_one_scale(psf: Psf, engine: Engine) -> None:
     design = inverse_design(psf)
-    (pair,) = simulated_pairs(1, (6, 24, 24), [psf], LIGHT, 0)
+    (pair,) = simulated_pairs(range(1), (6, 24, 24), [psf], LIGHT, 0)
     sample = sample_of(pair, psf, design, engine)
     assert sample.channels.shape == (len(INVERSE_CHANNELS), 6, 24, 24)
     image = sample.channels[INVERSE_CHANNELS.index("image")]
@@ -119,7 +119,7 @@ def test_it_learns(psf: Psf, engine: Engine) -> None:
     steps, model = followed(training(Lessons([psf], light), design, schedule, engine))
     losses = [step.divergence for step in steps if step.divergence is not None]
     assert model.card.validation == pytest.approx(min(losses))
-    pairs = list(simulated_pairs(24, schedule.shape, [psf], light, schedule.seed))[20:]
+    pairs = list(simulated_pairs(range(24), schedule.shape, [psf], light, schedule.seed))[20:]
     before = np.mean([_loss_before(sample_of(pair, psf, design, engine)) for pair in pairs])
     assert model.card.validation < 0.95 * before
 
@@ -176,6 +176,40 @@ def test_to_stop_keeps_the_best(psf: Psf, engine: Engine) -> None:
     assert end.value.value.card.steps == 4
 
 
+def test_intervals_are_read_off_pairs_that_nobody_has_seen(psf: Psf, engine: Engine) -> None:
+    """The weights are those of a training without; who stops on the way keeps what was read."""
+    _, without = followed(run(psf, engine, SHORT))
+    steps, model = followed(run(psf, engine, replace(SHORT, unseen=5)))
+    read = [step for step in steps if "reading intervals" in step.note]
+    assert [step.done for step in read] == [SHORT.steps] * 5
+    assert read[-1].note == "reading intervals off pair 6 of 6"
+    assert torch.equal(weights(model), weights(without))
+    assert model.card.calibration is not None
+    assert without.card.calibration is not None
+    assert len(model.card.calibration.photons) == 0
+    assert model.card.calibration.half != without.card.calibration.half
+    assert len(model.card.calibration.coverage) == 2
+    assert without.card.calibration.coverage == ()
+    stopped = stopped_at(
+        run(psf, engine, replace(SHORT, unseen=50)), "reading intervals off pair 6"
+    )
+    assert stopped.card.calibration == model.card.calibration
+    early = stopped_at(run(psf, engine, replace(SHORT, unseen=50)), "loss")
+    assert early.card.calibration is not None
+    assert early.card.calibration.coverage == ()
+
+
+def stopped_at(steps: Generator[Step, Any, Model], note: str) -> Model:
+    """Return what is kept where a training is told to stop as it tells a note."""
+    step = next(steps)
+    while note not in step.note:
+        step = next(steps)
+    with pytest.raises(StopIteration) as end:
+        steps.send(True)
+    model: Model = end.value.value
+    return model
+
+
 def test_it_stops_where_it_gets_no_better(
     psf: Psf, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,7 +251,7 @@ def test_a_patch_must_fit() -> None:
 def test_patches_are_mirrored_where_the_psf_is_its_mirror_image(psf: Psf, engine: Engine) -> None:
     """The PSF of these tests is symmetric along z and y, and shifted along x."""
     assert symmetric_axes(psf.samples) == (0, 1)
-    (pair,) = simulated_pairs(1, SHORT.shape, [psf], LIGHT, 0)
+    (pair,) = simulated_pairs(range(1), SHORT.shape, [psf], LIGHT, 0)
     sample = sample_of(pair, psf, inverse_design(psf, first=4), engine)
     shelf, ways = Shelf([sample], torch.device("cpu")), set()
     for seed in range(40):
@@ -268,7 +302,7 @@ def test_recordings_in_halves_teach_without_a_truth(psf: Psf, engine: Engine) ->
     light = replace(LIGHT, photons=(40.0, 40.0), background=(5.0, 5.0), read_noise=0.0)
     camera = Camera(read_noise=0.0)
     shape = (8, 40, 40)
-    pairs = list(simulated_pairs(10, shape, [psf], light, 11))
+    pairs = list(simulated_pairs(range(10), shape, [psf], light, 11))
     twins = []
     for number, pair in enumerate(pairs[:8]):
         halves = thinned(pair.counts, camera, random=np.random.default_rng(number))
@@ -330,7 +364,7 @@ def test_other_losses_and_rates_learn(psf: Psf, engine: Engine, loss: str, rate:
     steps, _ = followed(run(psf, engine, schedule))
     losses = [step.divergence for step in steps if step.divergence is not None]
     design = inverse_design(psf, first=4)
-    pairs = list(simulated_pairs(10, schedule.shape, [psf], LIGHT, 0))[8:]
+    pairs = list(simulated_pairs(range(10), schedule.shape, [psf], LIGHT, 0))[8:]
     before = []
     for pair in pairs:
         batch = batch_of([sample_of(pair, psf, design, engine)], torch.device("cpu"))

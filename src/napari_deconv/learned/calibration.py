@@ -9,7 +9,7 @@ have dim and bright images, as where there is little light the errors are others
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -110,15 +110,46 @@ def together(outs: Sequence[Float]) -> tuple[Float, Float]:
     return images.mean(axis=0), np.broadcast_to(scale, images.shape[1:])
 
 
-def calibration_of(
-    networks: Sequence[Net], samples: Iterable[Sample], gain: float = 1.0
-) -> Calibration:
+@dataclass(frozen=True, eq=False)
+class Errors:
+    """What networks answer for some voxels of a sample, and by how much they err.
+
+    Parameters
+    ----------
+    image : ndarray of float32, (V,)
+        Over the brightness.
+    error : ndarray of float32, (V,)
+        Over the scale that they tell.
+    photons : float
+        The brightness in photons.
+    """
+
+    image: Float
+    error: Float
+    photons: float
+
+    @classmethod
+    def of(cls, networks: Sequence[Net], sample: Sample, gain: float = 1.0) -> Errors:
+        """Return those of a sample that was not learned from; `gain` in counts a photon."""
+        image, scale = (values.ravel() for values in outputs_of(networks, sample))
+        chosen = np.random.default_rng(image.size).permutation(image.size)[:LOOKED_AT]
+        # A restored image is never below 0, so the errors that count are of that.
+        restored: Float = np.maximum(image, 0)
+        errors = np.abs(restored - sample.truth.ravel()) / scale
+        return cls(image[chosen], errors[chosen], sample.bright / gain)
+
+    def part_held(self, made: Calibration, level: float) -> float:
+        """Return the part of the voxels whose interval, of a level of `LEVELS`, holds the truth."""
+        widths = made.half_width(self.image, np.ones_like(self.image), level, self.photons)
+        return float((self.error <= widths).mean())
+
+
+def calibration_of(seen: Sequence[Errors]) -> Calibration:
     """Return the factors for samples that were not learned from, and their coverage.
 
     The coverage of a sample is measured with the factors of the samples outside of its fold: of
     few, all but this one.
     """
-    seen = [_Seen.of(networks, sample, gain) for sample in samples]
     folds = [range(first, len(seen), FOLDS) for first in range(min(FOLDS, len(seen)))]
     held = []
     for fold in folds if len(folds) > 1 else ():
@@ -128,29 +159,7 @@ def calibration_of(
     return replace(_calibrated(seen), coverage=coverage)
 
 
-@dataclass(frozen=True, eq=False)
-class _Seen:
-    """Voxels of a sample: what networks answer, and their errors over the scale they tell."""
-
-    image: Float
-    error: Float
-    photons: float
-
-    @classmethod
-    def of(cls, networks: Sequence[Net], sample: Sample, gain: float) -> _Seen:
-        image, scale = (values.ravel() for values in outputs_of(networks, sample))
-        chosen = np.random.default_rng(image.size).permutation(image.size)[:LOOKED_AT]
-        # A restored image is never below 0, so the errors that count are of that.
-        restored: Float = np.maximum(image, 0)
-        errors = np.abs(restored - sample.truth.ravel()) / scale
-        return cls(image[chosen], errors[chosen], sample.bright / gain)
-
-    def part_held(self, made: Calibration, level: float) -> float:
-        widths = made.half_width(self.image, np.ones_like(self.image), level, self.photons)
-        return float((self.error <= widths).mean())
-
-
-def _calibrated(seen: Sequence[_Seen]) -> Calibration:
+def _calibrated(seen: Sequence[Errors]) -> Calibration:
     """Return the factors of samples, by how much light they have where there are enough."""
     ordered = sorted(seen, key=lambda one: one.photons)
     count = int(np.clip(len(ordered) // LEAST_IMAGES, 1, MOST_SHARES))
@@ -170,7 +179,7 @@ def _typical(photons: Sequence[float]) -> float:
     return float(np.exp(np.mean(np.log(np.maximum(photons, LEAST_PHOTONS)))))
 
 
-def _factors(seen: Sequence[_Seen], level: float) -> list[float]:
+def _factors(seen: Sequence[Errors], level: float) -> list[float]:
     """Return the quantile of errors over their scale in each range of brightness."""
     image = np.concatenate([one.image for one in seen])
     error = np.concatenate([one.error for one in seen])

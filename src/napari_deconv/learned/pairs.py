@@ -7,7 +7,7 @@ view, blurred by the PSF, with the photons, the background and the read noise of
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -271,12 +271,13 @@ def simulated_pair(
 
 
 def simulated_pairs(
-    count: int, shape: tuple[int, ...], psfs: Sequence[Psf], light: Light, seed: int
+    numbers: Iterable[int],
+    shape: tuple[int, ...],
+    psfs: Sequence[Psf],
+    light: Light,
+    seed: int,
 ) -> Iterator[Pair]:
-    """Yield pairs, with one PSF after the other.
-
-    Pair k of a seed is the same however many there are.
-    """
-    for number in range(count):
+    """Yield the pairs of a seed that have these numbers, with one PSF after the other."""
+    for number in numbers:
         psf = psfs[number % len(psfs)]
         yield simulated_pair(shape, psf, light, np.random.default_rng((seed, number)))

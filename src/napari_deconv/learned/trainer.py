@@ -45,6 +45,8 @@ class Schedule(Value):
     ----------
     pairs, left_out : int
         Pairs to learn from, and pairs to look at only.
+    unseen : int
+        Pairs more, simulated once all is learned, to read the width of intervals off.
     shape, patch : tuple of int
         Voxels of a pair, and of what is cut from it.
     batch : int
@@ -66,6 +68,7 @@ class Schedule(Value):
 
     pairs: int = 128
     left_out: int = 16
+    unseen: int = 0
     shape: tuple[int, ...] = (32, 80, 80)
     patch: tuple[int, ...] = (16, 48, 48)
     batch: int = 4
@@ -80,6 +83,7 @@ class Schedule(Value):
     def __post_init__(self) -> None:
         for name in ("pairs", "left_out", "batch", "steps", "patience", "members"):
             require_number(f"The number of {name.replace('_', ' ')}", getattr(self, name), least=1)
+        require_number("The number of unseen pairs", self.unseen, least=0)
         require_number("The learning rate", self.learning_rate, above=0)
         require(
             len(self.shape) == len(self.patch)

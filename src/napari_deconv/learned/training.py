@@ -22,7 +22,7 @@ from napari_deconv.imaging.value import Value, require
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.restorer import Observation, Step
 
-from .calibration import calibration_of
+from .calibration import Errors, calibration_of
 from .designs import Design
 from .model_file import Card, Model
 from .nets import best_device
@@ -38,9 +38,9 @@ KEEP_EVERY_S = 60.0
 
 #: By the names that users choose them by.
 PRESETS = {
-    "quick": Schedule(),
-    "standard": Schedule(pairs=192, left_out=24, steps=10_000, patience=40),
-    "thorough": Schedule(pairs=384, left_out=32, steps=40_000, patience=80),
+    "quick": Schedule(unseen=96),
+    "standard": Schedule(pairs=192, left_out=24, unseen=96, steps=10_000, patience=40),
+    "thorough": Schedule(pairs=384, left_out=32, unseen=96, steps=40_000, patience=80),
 }
 
 
@@ -165,7 +165,7 @@ def training(
         "The network to start from is another one than the network to be trained",
     )
     total = schedule.steps * schedule.members
-    ready = iter(samples) if samples else _seen_pairs(lessons, design, schedule, engine)
+    ready = iter(samples) if samples else _samples(lessons, design, schedule, engine)
     learned, left_out = yield from _prepared(lessons, design, schedule, engine, ready)
     seen = None
     if shown is not None:
@@ -199,9 +199,17 @@ def training(
         float(np.mean([trainer.best_loss for trainer in trainers])),
         members=len(networks),
     )
-    with_truth = [sample for sample in left_out if sample.variance is None]
-    if with_truth:
-        card = replace(card, calibration=calibration_of(networks, with_truth, lessons.light.gain))
+    gain = lessons.light.gain
+    errors = [Errors.of(networks, sample, gain) for sample in left_out if sample.variance is None]
+    first = schedule.pairs + schedule.left_out
+    unseen = range(first, first + (schedule.unseen if not note else 0))
+    for sample in _simulated(unseen, lessons, design, schedule, engine):
+        errors.append(Errors.of(networks, sample, gain))
+        told = f"reading intervals off pair {len(errors)} of {schedule.left_out + len(unseen)}"
+        if (yield Step(total, total, told)):
+            break
+    if errors:
+        card = replace(card, calibration=calibration_of(errors))
     return Model(card, networks, tuple(lessons.psfs))
 
 
@@ -217,21 +225,32 @@ def fitted(schedule: Schedule, lessons: Lessons) -> Schedule:
     if lessons.pairs:
         left_out = max(len(lessons.pairs) // 10, 1)
         schedule = replace(schedule, pairs=len(lessons.pairs) - left_out, left_out=left_out)
+    if lessons.pairs or lessons.only_twins:
+        schedule = replace(schedule, unseen=0)
     shape = least if lessons.pairs else schedule.shape[-len(least) :]
     shape = tuple(map(max, zip(shape, sides, strict=True)))
     return replace(schedule, shape=shape, patch=sides)
 
 
-def _seen_pairs(
+def _samples(
     lessons: Lessons, design: Design, schedule: Schedule, engine: Engine
 ) -> Iterator[Sample]:
-    """Yield what a network sees of the pairs, recorded or simulated."""
-    psfs, light = lessons.psfs, lessons.light
+    """Yield what a network sees of the pairs, recorded or simulated, to train it."""
+    if lessons.pairs:
+        psf, gain = lessons.psfs[0], lessons.light.gain
+        return (sample_of(pair, psf, design, engine, gain) for pair in lessons.pairs)
     count = 0 if lessons.only_twins else schedule.pairs + schedule.left_out
-    pairs = lessons.pairs or simulated_pairs(count, schedule.shape, psfs, light, schedule.seed)
-    for number, pair in enumerate(pairs):
-        psf = psfs[0] if lessons.pairs else psfs[number % len(psfs)]
-        yield sample_of(pair, psf, design, engine, light.gain)
+    return _simulated(range(count), lessons, design, schedule, engine)
+
+
+def _simulated(
+    numbers: range, lessons: Lessons, design: Design, schedule: Schedule, engine: Engine
+) -> Iterator[Sample]:
+    """Yield what a network sees of the simulated pairs that have these numbers."""
+    psfs, light = lessons.psfs, lessons.light
+    pairs = simulated_pairs(numbers, schedule.shape, psfs, light, schedule.seed)
+    for number, pair in zip(numbers, pairs, strict=True):
+        yield sample_of(pair, psfs[number % len(psfs)], design, engine, light.gain)
 
 
 def _prepared(
