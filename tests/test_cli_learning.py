@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_deconv import cli, learning
+from napari_deconv import cli, recordings
 from napari_deconv.files.export import write_stack
 from napari_deconv.files.reading import read_provenance, read_stack
 from napari_deconv.files.recipe import Recipe, TrainedModel
@@ -31,7 +31,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     """Return a function that runs the command beside a stack: its code and words."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(training.PRESETS, "quick", SHORT)
-    monkeypatch.setattr(learning, "HALVES", 2)
+    monkeypatch.setattr(recordings, "HALVES", 2)
     data = np.random.default_rng(0).poisson(20, (5, 40, 44)).astype(np.uint16)
     data[2, 20, 20] = 400
     write_stack("cell.ome.tif", Stack(data, "ZYX", Grid(spacing_um=SPACING)), dtype="uint16")

@@ -95,23 +95,3 @@ def test_without_torch_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learning, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="need the package torch"):
         learning.schedule_of("quick")
-
-
-def test_each_volume_of_two_stacks_is_a_pair(stack: Stack) -> None:
-    movie = replace(stack, data=np.stack([stack.data, stack.data[:, ::-1]]), axes="TZYX")
-    pairs = learning.pairs_of(movie, movie)
-    twins = learning.repeats_of(movie, movie, Camera(2.0, 100.0))
-    for found in ([pair.counts for pair in pairs], [twin.counts for twin in twins]):
-        assert np.array_equal(np.stack(found), movie.data)
-    assert len(learning.pairs_of(stack, stack)) == 1
-
-
-def test_stacks_that_are_no_pairs_are_told(stack: Stack) -> None:
-    movie = replace(stack, data=np.stack([stack.data, np.zeros_like(stack.data)]), axes="TZYX")
-    channels = replace(movie, axes="CZYX", name="truth")
-    with pytest.raises(InputError, match="cell, volume 2 of 2: A pair is constant, or darker"):
-        learning.pairs_of(movie, movie)
-    with pytest.raises(InputError, match="cell: A pair must be of one shape, not"):
-        learning.pairs_of(movie, stack)
-    with pytest.raises(InputError, match="cell and truth must have the same axes, not TZYX"):
-        learning.pairs_of(movie, channels)

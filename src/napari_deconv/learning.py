@@ -6,12 +6,11 @@ Nothing here needs torch until something is trained; where it is not installed, 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,13 +18,12 @@ from napari_deconv.imaging.camera import Camera, camera_of
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.region import region_around
 from napari_deconv.imaging.stack import Stack
-from napari_deconv.imaging.thinning import thinned
-from napari_deconv.imaging.value import InputError, require
-from napari_deconv.learned.pairs import Light, Pair, Twin, given_pair, twin_of
+from napari_deconv.imaging.value import require
+from napari_deconv.learned.pairs import Light, Pair, Twin
 from napari_deconv.learned.shipped import fits, nearest_shipped
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.restorer import Observation, Step, observe
-from napari_deconv.tiling import background_of, background_of_block, read, sample_regions
+from napari_deconv.tiling import background_of, read, sample_regions
 
 if TYPE_CHECKING:
     from napari_deconv.learned.designs import Design
@@ -33,17 +31,12 @@ if TYPE_CHECKING:
     from napari_deconv.learned.samples import Sample
     from napari_deconv.learned.trainer import Schedule
 
-Made = TypeVar("Made", Pair, Twin)
-
 #: A stack stands for others up to so many times dimmer and brighter.
 SPREAD = 4.0
 #: Pixels of a pair of one plane, and of what is cut from it.
 PAIR_2D, PATCH_2D = (192, 192), (96, 96)
 #: By how much fewer steps and pairs, and by how much smaller ones, a trained network goes on.
 GENTLER = 4
-#: Regions of a stack whose photons are dealt out to two: how many twins, of how many regions, and
-#: the voxels of one.
-HALVES, REGIONS, REGION = 16, 8, (32, 112, 112)
 #: Part of the voxels that may be brighter than what counts as the brightest, in percent.
 BRIGHTEST_PERCENT = 0.1
 
@@ -62,6 +55,12 @@ class Told:
 
     light: Light
     camera: Camera | None
+
+    @property
+    def assumed_camera(self) -> Camera:
+        """The camera, or where its noise tells nothing what was taken for it."""
+        light = self.light
+        return self.camera or Camera(light.gain, light.offset, light.read_noise)
 
     def in_words(self) -> str:
         """Return a sentence with the numbers."""
@@ -283,133 +282,3 @@ def _adapted(schedule: Schedule, network: str, ndim: int) -> Schedule:
         steps=max(round(share * schedule.steps), 1),
         learning_rate=faster * schedule.learning_rate,
     )
-
-
-def halves_of(stack: Stack, told: Told, *, seed: int = 0) -> list[Twin]:
-    """Return regions of a stack, the photons of each dealt out to two.
-
-    Nothing but the stack is needed to learn from them: the noise of both halves is independent.
-
-    Parameters
-    ----------
-    stack : Stack
-        Of its first channel and time, the brightest of some regions.
-    told : Told
-        What its noise tells of the camera.
-    seed : int
-        What deals the photons out.
-
-    Raises
-    ------
-    InputError
-        If the stack has no light above its background.
-    """
-    level = background_of(stack, 0, "auto")
-    camera = told.camera or Camera(read_noise=told.light.read_noise)
-    regions = _lit_regions(stack, level, seed)
-    # Half the light, over the same offset.
-    half = camera.offset + (level - camera.offset) / 2
-    twins = []
-    for number in range(max(HALVES, len(regions))):
-        random = np.random.default_rng((seed, 2, number))
-        one, other = thinned(regions[number % len(regions)], camera, random=random)
-        twins.append(twin_of(one, other, half, half, camera))
-    return twins
-
-
-def _lit_regions(stack: Stack, level: float, seed: int) -> list[Any]:
-    """Return the brightest of regions that lie anywhere in a stack."""
-    shape, first = stack.spatial_shape, next(iter(stack.blocks()))
-    sides = tuple(min(n, side) for n, side in zip(shape, REGION[-len(shape) :], strict=True))
-    random = np.random.default_rng((seed, 3))
-    rooms = [n - side for n, side in zip(shape, sides, strict=True)]
-    starts = [tuple(int(random.integers(r + 1)) for r in rooms) for _ in range(4 * REGIONS)]
-    found = [
-        read(stack, (*first, *(slice(s, s + side) for s, side in zip(start, sides, strict=True))))
-        for start in dict.fromkeys(starts)
-    ]
-    lit = [region for region in found if np.ptp(region) > 0 and float(np.mean(region)) > level]
-    require(
-        bool(lit),
-        f"{stack.name} is constant, or darker than its background: there is nothing to learn from",
-    )
-    return sorted(lit, key=lambda region: -float(np.mean(region)))[:REGIONS]
-
-
-def pairs_in(raw: Path, truth: Path) -> list[tuple[Path, Path]]:
-    """Return the files of two folders that belong together: those of the same name.
-
-    Raises
-    ------
-    InputError
-        If a folder is not there, or there is no pair.
-    """
-    for folder in (raw, truth):
-        require(folder.is_dir(), f"There is no folder {folder}; check the spelling")
-    there = {path.name: path for path in truth.iterdir() if not path.name.startswith(".")}
-    found = [(path, there[path.name]) for path in sorted(raw.iterdir()) if path.name in there]
-    require(
-        bool(found),
-        f"No file of {raw} has the name of one of {truth}; a pair is two files of one name",
-    )
-    return found
-
-
-def pairs_of(raw: Stack, truth: Stack) -> list[Pair]:
-    """Return two stacks of the same sample as pairs: one for each channel and time.
-
-    Raises
-    ------
-    InputError
-        If they cannot be read, or do not belong together.
-    """
-    return _each(raw, truth, given_pair)
-
-
-def repeats_of(first: Stack, again: Stack, camera: Camera) -> list[Twin]:
-    """Return two stacks that recorded the same sample: a twin for each channel and time.
-
-    Raises
-    ------
-    InputError
-        If they cannot be read, or do not belong together.
-    """
-    return _each(first, again, partial(twin_of, camera=camera))
-
-
-def volumes_of(first: Stack, second: Stack) -> Iterator[tuple[Any, Any, float, float]]:
-    """Yield the volumes or planes of two stacks that belong together, then their backgrounds.
-
-    Raises
-    ------
-    InputError
-        If the axes or the shapes differ.
-    """
-    names = (first.name, second.name)
-    # Two files of a pair have one name.
-    who = " and ".join(names) if names[0] != names[1] else f"{names[0]}: A pair"
-    require(
-        first.shape == second.shape,
-        f"{who} must be of one shape, not {first.shape} and {second.shape}; crop or register them",
-    )
-    require(
-        first.axes == second.axes,
-        f"{who} must have the same axes, not {first.axes} and {second.axes}",
-    )
-    for place in first.blocks():
-        counts, other = (np.asarray(read(s, place), np.float32) for s in (first, second))
-        level, its = (background_of_block(s, place) for s in (first, second))
-        yield counts, other, level, its
-
-
-def _each(first: Stack, second: Stack, made_of: Callable[..., Made]) -> list[Made]:
-    """Return what is made of each two volumes; what is wrong is told with its place."""
-    made: list[Made] = []
-    places = list(first.blocks())
-    for volumes in volumes_of(first, second):
-        try:
-            made.append(made_of(*volumes))
-        except InputError as error:
-            number = f", volume {len(made) + 1} of {len(places)}" if len(places) > 1 else ""
-            raise InputError(f"{first.name}{number}: {error}") from error
-    return made

@@ -12,7 +12,7 @@ import pytest
 from napari.layers import Image
 from pytestqt.qtbot import QtBot
 
-from napari_deconv import learning
+from napari_deconv import learning, recordings
 from napari_deconv.imaging.camera import Camera
 from napari_deconv.learned import trainer, training
 from napari_deconv.learned.trainer import Schedule
@@ -35,7 +35,7 @@ def dock(
     """Return the dock in a viewer with a cell and a bead, and a short training."""
     monkeypatch.setattr(training, "PRESETS", {"quick": SMALL})
     monkeypatch.setattr(trainer, "LOOK_EVERY", 2)
-    monkeypatch.setattr(learning, "HALVES", 2)
+    monkeypatch.setattr(recordings, "HALVES", 2)
     z, y, x = np.ogrid[-2:3, -4:5, -4:5]
     bead = np.exp(-(z**2 + y**2 + x**2) / 3)
     rng = np.random.default_rng(0)

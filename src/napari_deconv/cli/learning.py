@@ -110,7 +110,7 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model.")] = False,
 ) -> None:
     """Train a network on pairs that are simulated with your own PSF."""
-    from napari_deconv import learning
+    from napari_deconv import learning, recordings
     from napari_deconv.engines import open_engine
 
     schedule = learning.schedule_of(
@@ -133,7 +133,7 @@ def train(
     if halves:
         if stack is None:
             raise InputError("The photons of which stack? Give it with --like")
-        twins += learning.halves_of(stack, told, seed=seed)
+        twins += recordings.halves_of(stack, told.assumed_camera, seed=seed)
     _say_lesson(psfs, told.light, pairs, twins)
     begun, schedule = _begun(
         None if from_scratch or pairs or only_recorded or members > 1 else (psfs[0], network),
@@ -168,13 +168,12 @@ def _recorded(
     files: list[tuple[Path, Path]], told: Told, *, twice: bool
 ) -> tuple[list[Pair], list[Twin]]:
     """Return what the files hold: pairs with a truth, or samples that were recorded twice."""
-    from napari_deconv import learning
+    from napari_deconv import recordings
 
     if not twice:
-        return [pair for both in files for pair in learning.pairs_of(*_stacks(both))], []
-    light = told.light
-    camera = told.camera or Camera(light.gain, light.offset, light.read_noise)
-    return [], [twin for both in files for twin in learning.repeats_of(*_stacks(both), camera)]
+        return [pair for both in files for pair in recordings.pairs_of(*_stacks(both))], []
+    camera = told.assumed_camera
+    return [], [twin for both in files for twin in recordings.repeats_of(*_stacks(both), camera)]
 
 
 def _say_lesson(psfs: list[Psf], light: Light, pairs: list[Pair], twins: list[Twin]) -> None:
@@ -211,14 +210,14 @@ def _begun(
 
 def _files(raw: Path | None, truth: Path | None, again: Path | None) -> list[tuple[Path, Path]]:
     """Return the recorded files that belong together."""
-    from napari_deconv import learning
+    from napari_deconv import recordings
 
     if truth is not None and again is not None:
         raise InputError("Give either --truth or --again: pairs with a truth, or recorded twice")
     second = truth or again
     if (raw is None) != (second is None):
         raise InputError("Recorded pairs need two folders: --raw and --truth, or --raw and --again")
-    return learning.pairs_in(raw, second) if raw is not None and second is not None else []
+    return recordings.pairs_in(raw, second) if raw is not None and second is not None else []
 
 
 def _stacks(files: tuple[Path, Path]) -> tuple[Stack, Stack]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_deconv import engines, learning
+from napari_deconv import engines, learning, recordings
 from napari_deconv.imaging.camera import Camera
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
@@ -150,21 +150,21 @@ def recorded(lesson: Lesson, told: Told) -> dict[str, Any]:
     """Return what is learned from beside simulated pairs, or in their place."""
     source = lesson.choice.source.source
     if source == HALVES:
-        return {"twins": learning.halves_of(lesson.wanted.stack, told)}
+        return {"twins": recordings.halves_of(lesson.wanted.stack, told.assumed_camera)}
     if source not in (LAYER, AGAIN):
         return {}
     require(bool(lesson.pairs), "Choose the layer to learn from, beside the image")
     if source == LAYER:
-        pairs = [pair for both in lesson.pairs for pair in learning.pairs_of(*both)]
+        pairs = [pair for both in lesson.pairs for pair in recordings.pairs_of(*both)]
         return {"pairs": pairs if len(pairs) > 1 else pieces_of(pairs[0])}
-    camera = told.camera or Camera(read_noise=told.light.read_noise)
-    twins = [twin for both in lesson.pairs for twin in learning.repeats_of(*both, camera)]
+    camera = told.assumed_camera
+    twins = [twin for both in lesson.pairs for twin in recordings.repeats_of(*both, camera)]
     return {"twins": twins if len(twins) > 1 else _twins_in(*lesson.pairs[0], camera)}
 
 
 def _twins_in(first: Stack, again: Stack, camera: Camera) -> list[Twin]:
     """Return two recordings of one volume in pieces."""
-    counts, other, level, its = next(learning.volumes_of(first, again))
+    counts, other, level, its = next(recordings.volumes_of(first, again))
     return [
         twin_of(one.counts, one.truth, level, its, camera)
         for one in pieces_of(Pair(counts, other, level, 0.0))
