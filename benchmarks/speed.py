@@ -6,7 +6,8 @@
     python benchmarks/speed.py --bound
 
 Each contender restores each case in a process of its own, by turns over the rounds, so that a busy
-machine slows all alike; the seconds are medians over the rounds. The cases are described in
+machine slows all alike; the seconds are medians over the rounds, in which nobody looks at it: that
+is done once more before. The cases are described in
 `speed_cases.py`, the contenders in `speed_contenders.py`, what a second counts in `speed_one.py`.
 Two yardsticks for each case: the PSNR and the likelihood that the plain loop in scipy reaches after
 all its iterations, 100 if not told otherwise; "times faster" is its time over that of the contender
@@ -151,12 +152,12 @@ def measure(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "case.npz"
         case.save(path)
-        for turn in range(rounds):
+        for turn in range(rounds + 1):  # the first one is looked at, and not timed
             for contender in list(there):
                 started = time.perf_counter()
                 result = run_one(contender, path, iterations, look=turn == 0)
                 took = f"{time.perf_counter() - started:.1f} s"
-                print(f"{case.name}, round {turn + 1}, {contender.key}: {took}", flush=True)
+                print(f"{case.name}, round {turn}, {contender.key}: {took}", flush=True)
                 if isinstance(result, str):
                     there.remove(contender)
                     notes.append(f"{contender.key} on {case.name}: failed, {result}")
@@ -184,8 +185,9 @@ def run_one(
 
 
 def rows_of(case: Case, contender: Contender, runs: Sequence[dict[str, Any]]) -> list[Row]:
-    """Return the points of a curve: scores of the first round, seconds of the median one."""
-    seconds = zip(*([point["seconds"] for point in run["points"]] for run in runs), strict=True)
+    """Return the points of a curve: scores of the first run, median seconds of the others."""
+    timed_runs = ([point["seconds"] for point in run["points"]] for run in runs[1:])
+    seconds = zip(*timed_runs, strict=True)
     return [
         Row(
             case=case.name,

@@ -17,6 +17,7 @@ from scipy.signal import fftconvolve
 import napari_deconv
 from napari_deconv import engines, pipeline, tiling
 from napari_deconv.engines import Device
+from napari_deconv.engines.composed import Composed
 from napari_deconv.engines.cpu_engine import CpuEngine
 from napari_deconv.files.recipe import PsfFile, Recipe
 from napari_deconv.imaging.grid import Grid
@@ -380,14 +381,16 @@ class Watched(CpuEngine):
     ) -> Any:
         watched, made = self, super().filter(transfer, shape, window)
 
-        class Blur:
-            def forward(self, x: Float) -> Float:
+        class Blur(Composed):
+            engine = watched
+
+            def forward(self, x: Any) -> Any:
                 watched.blurs += shape != (5, 6, 7)  # that of the self-test
                 if watched.fail_at and watched.blurs >= watched.fail_at:
                     raise RuntimeError("the device was lost\nsecond line")
                 return made.forward(x)
 
-            def adjoint(self, x: Float) -> Float:
+            def adjoint(self, x: Any) -> Any:
                 return made.adjoint(x)
 
         blur: Filter = Blur()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -123,13 +124,47 @@ def test_evaluate_may_write_into_an_operand(engine: Engine) -> None:
     assert np.array_equal(engine.pull(x, a.shape), 2 * a)
 
 
-def test_a_sum_beside_what_is_evaluated_is_of_what_was_there_before(engine: Engine) -> None:
-    a = np.random.default_rng(5).random((9, 11, 13), np.float32)
-    x = engine.push(a, a.shape)
-    found, total = engine.evaluate_and_total("k - x", "x * x", out=x, x=x, k=3.0)
-    assert found is x
-    assert np.array_equal(engine.pull(x, a.shape), np.float32(3) - a)
-    assert total == pytest.approx(float(np.square(a, dtype=np.float64).sum()), rel=1e-6)
+#: The last are so large that the CPU engine cuts them into groups of planes.
+FILTERED = [
+    ((5, 6, 7), (5, 6, 7)),
+    ((6, 9, 8), (4, 7, 5)),
+    ((9, 8), (6, 8)),
+    ((21, 240, 251), (17, 200, 211)),
+    ((2100, 640), (2000, 600)),
+]
+
+
+@pytest.mark.parametrize(("shape", "window"), FILTERED)
+def test_expressions_between_filters_are_steps_one_after_the_other(
+    engine: Engine, shape: tuple[int, ...], window: tuple[int, ...]
+) -> None:
+    """Whether what a filter has returned is read in between, or not."""
+    rng = np.random.default_rng(6)
+    x, q, y = (rng.random(s, np.float32) for s in (shape, shape, window))
+    transfer = np.fft.rfftn(rng.random(shape) / math.prod(shape)).astype(np.complex64)
+
+    def turned(*, one_by_one: bool) -> tuple[list[np.ndarray], float]:
+        blur = engine.filter(transfer, shape, window)
+        a, b, counts = engine.push(x, shape), engine.push(q, shape), engine.hold(y)
+        seen = blur.forward(a)
+        if one_by_one:
+            total = engine.total("y * f", y=counts, f=seen)
+            made = engine.evaluate("y - k * f", out=seen, y=counts, f=seen, k=0.5)
+            back = blur.adjoint(made)
+            after = engine.evaluate("a * (1.0f + c) - b", out=b, a=a, b=b, c=back)
+            again = blur.forward(after)
+        else:
+            back, total = blur.adjoint_of("y - k * f", "y * f", out=seen, y=counts, f=seen, k=0.5)
+            again = blur.forward_of("a * (1.0f + c) - b", out=b, a=a, b=b, c=back)
+        kept = [engine.pull(again, window), engine.pull(b, shape), engine.pull(a, shape)]
+        return kept, total
+
+    expected, sum_expected = turned(one_by_one=True)
+    found, total = turned(one_by_one=False)
+    for one, other in zip(found, expected, strict=True):
+        assert np.array_equal(one, other)
+    assert total == pytest.approx(sum_expected, rel=1e-9)
+    assert np.array_equal(found[2], x)
 
 
 @pytest.mark.parametrize("shape", [(5, 4, 6), (7, 6), (1, 5, 6)])

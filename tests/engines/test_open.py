@@ -35,14 +35,14 @@ class FakeGpu(CpuEngine):
 class WrongGpu(FakeGpu):
     """A GPU that reads back something else than it computed."""
 
-    def pull(self, array: Float, shape: tuple[int, ...]) -> Float:
+    def pull(self, array: Any, shape: tuple[int, ...]) -> Float:
         return super().pull(array, shape) * np.float32(1.001)
 
 
 class NanGpu(FakeGpu):
     """A GPU that reads back no numbers."""
 
-    def pull(self, array: Float, shape: tuple[int, ...]) -> Float:
+    def pull(self, array: Any, shape: tuple[int, ...]) -> Float:
         return super().pull(array, shape) * np.float32(np.nan)
 
 

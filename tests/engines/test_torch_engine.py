@@ -205,7 +205,7 @@ def test_each_expression_is_compiled_once(
 def test_a_place_gives_its_memory_up(fusing: TorchEngine) -> None:
     """Of the volume that a window was cut from nothing is held."""
     flat = np.ones((*SHAPE[:-1], SHAPE[-1] // 2 + 1), np.complex64)
-    blur = CudaFilter(torch.from_numpy(flat), SHAPE, WINDOW, fuses=True)
+    blur = CudaFilter(fusing, torch.from_numpy(flat), SHAPE, WINDOW, fuses=True)
     window = blur.forward(fusing.push(np.ones(SHAPE, np.float32), SHAPE))
     assert not window.is_contiguous()
     assert window._base is None
@@ -265,7 +265,7 @@ def test_the_filter_of_cuda_filters_as_numpy_does(
     factors = torch.from_numpy(transfer.real.copy() if kind == "symmetric" else transfer)
     # In an order that is none of the spectrum's: it has to be laid out anew.
     factors = factors.permute(2, 0, 1).contiguous().permute(1, 2, 0)
-    assert_filters(fusing, CudaFilter(factors, SHAPE, WINDOW, fuses=fuses), transfer)
+    assert_filters(fusing, CudaFilter(fusing, factors, SHAPE, WINDOW, fuses=fuses), transfer)
 
 
 def assert_filters(engine: TorchEngine, blur: TorchFilter, transfer: Any) -> None:

@@ -134,6 +134,15 @@ class Counting:
                 result: Float = made.adjoint(x)
                 return result
 
+            def forward_of(self, *args: Any, **more: Any) -> Float:
+                counted.transforms += 2
+                result: Float = made.forward_of(*args, **more)
+                return result
+
+            def adjoint_of(self, *args: Any, **more: Any) -> tuple[Float, float]:
+                counted.transforms += 2
+                return made.adjoint_of(*args, **more)
+
         return Counted()
 
 

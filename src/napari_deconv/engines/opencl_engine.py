@@ -280,13 +280,6 @@ class OpenClEngine:
         self.run(source, "summed", (1, 1, PARTIALS), parameters)
         return float(self.pull(partial, (PARTIALS,)).sum(dtype=np.float64))
 
-    def evaluate_and_total(
-        self, expression: str, summed: str, /, *, out: OpenClArray, **operands: Any
-    ) -> tuple[OpenClArray, float]:
-        """Return the one expression and the sum of the other, which comes first."""
-        total = self.total(summed, **operands)
-        return self.evaluate(expression, out=out, **operands), total
-
     def curvature(self, x: OpenClArray, spacing: tuple[float, ...], epsilon: float) -> OpenClArray:
         """Return div(grad x / sqrt(|grad x|^2 + epsilon^2))."""
         result = self.create(x.shape)

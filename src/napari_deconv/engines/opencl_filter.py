@@ -18,6 +18,7 @@ import numpy as np
 
 from napari_deconv.restoration.engine import Complex
 
+from .composed import Composed
 from .fourier_passes import TIMES, pass_source, radices
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def turns(n: int) -> Any:
     return np.exp(2j * np.pi * np.arange(n) / n).astype(np.complex64).view(np.float32)
 
 
-class OpenClFilter:
+class OpenClFilter(Composed):
     """A circular filter by transforms; see `restoration.engine.Filter`.
 
     Its results lie in its own memory.
@@ -146,6 +147,8 @@ class OpenClFilter:
         See `restoration.engine.Engine.filter`.
     """
 
+    engine: OpenClEngine
+
     def __init__(
         self,
         engine: OpenClEngine,
@@ -153,7 +156,7 @@ class OpenClFilter:
         shape: tuple[int, ...],
         window: tuple[int, ...],
     ) -> None:
-        self._engine, self._shape, self._window = engine, shape, window
+        self.engine, self._shape, self._window = engine, shape, window
         self._grid = in_3d(tuple(n for n in shape if n > 1))
         row = self._grid[2]
         # Two values are one complex one, which no pass would take to the filter's own memory.
@@ -182,7 +185,7 @@ class OpenClFilter:
             "nz": nz, "ny": ny, "nx": nx, "sign": sign,
         }  # fmt: skip
         source, columns = (_PACKED, nx // 4 + 1) if self._packed else (_WHOLE, nx)
-        self._engine.run(source, "filtered", (nz, ny, columns), parameters)
+        self.engine.run(source, "filtered", (nz, ny, columns), parameters)
         return self._real(self._transform.back(spectrum), seen)
 
     def _complex(self, x: OpenClArray) -> OpenClArray:
@@ -190,7 +193,7 @@ class OpenClFilter:
         if self._packed and x.shape == self._shape:
             return x
         whole = OpenClArray(self._transform.other(x.buffer), self._shape)
-        return self._engine.moved(x, whole, to_complex=not self._packed)
+        return self.engine.moved(x, whole, to_complex=not self._packed)
 
     def _real(self, values: Any, shape: tuple[int, ...]) -> OpenClArray:
         """Return the values on the first `shape`."""
@@ -198,4 +201,4 @@ class OpenClFilter:
         if self._packed and shape == self._shape:
             return whole
         seen = OpenClArray(self._transform.other(values), shape)
-        return self._engine.moved(whole, seen, from_complex=not self._packed)
+        return self.engine.moved(whole, seen, from_complex=not self._packed)

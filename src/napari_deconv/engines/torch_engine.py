@@ -11,7 +11,8 @@ import numpy as np
 from napari_deconv.restoration.engine import Complex, Float, Values
 from napari_deconv.restoration.pieces import blocks
 
-from .cpu_engine import real_of
+from .composed import Composed
+from .cpu_filter import real_of
 from .expression import compiled
 from .fused import MOST_ARRAYS, TIMES_CONJUGATE, kernel
 
@@ -23,13 +24,17 @@ if TYPE_CHECKING:
 BLOCK = 1 << 22
 
 
-class TorchFilter:
+class TorchFilter(Composed):
     """A circular filter by real transforms; see `restoration.engine.Filter`."""
 
     def __init__(
-        self, transfer: torch.Tensor, shape: tuple[int, ...], window: tuple[int, ...]
+        self,
+        engine: TorchEngine,
+        transfer: torch.Tensor,
+        shape: tuple[int, ...],
+        window: tuple[int, ...],
     ) -> None:
-        self._transfer, self._shape = transfer, shape
+        self.engine, self._transfer, self._shape = engine, transfer, shape
         self._window = tuple(slice(n) for n in window)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -59,6 +64,8 @@ class CudaFilter(TorchFilter):
 
     Parameters
     ----------
+    engine : TorchEngine
+        On a GPU.
     transfer : Tensor
         Real where it is the transform of its own mirror image: half to read, and its own conjugate.
     shape, window : tuple of int
@@ -69,6 +76,7 @@ class CudaFilter(TorchFilter):
 
     def __init__(
         self,
+        engine: TorchEngine,
         transfer: torch.Tensor,
         shape: tuple[int, ...],
         window: tuple[int, ...],
@@ -76,7 +84,7 @@ class CudaFilter(TorchFilter):
         fuses: bool,
     ) -> None:
         # cuFFT does not normalise, and torch takes a pass of its own for it: here it is no work.
-        super().__init__(transfer / math.prod(shape), shape, window)
+        super().__init__(engine, transfer / math.prod(shape), shape, window)
         self._fuses = fuses
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -196,10 +204,10 @@ class TorchEngine:
         if self._target.type == "cuda":
             factors = real_of(transfer).reshape(transfer.shape)
             on_device = self._torch.from_numpy(np.array(factors)).to(self._target)
-            return CudaFilter(on_device, shape, window or shape, fuses=self._fuses)
+            return CudaFilter(self, on_device, shape, window or shape, fuses=self._fuses)
         # Elsewhere a product of complex and real numbers is no faster: torch converts first.
         on_device = self._torch.from_numpy(np.array(transfer, np.complex64)).to(self._target)
-        return TorchFilter(on_device, shape, window or shape)
+        return TorchFilter(self, on_device, shape, window or shape)
 
     def evaluate(
         self, expression: str, /, *, out: torch.Tensor | None = None, **operands: Any
@@ -233,13 +241,6 @@ class TorchEngine:
             # No float64 there: sum rows on the device and add them up on the host.
             return float(values.sum(dim=-1).cpu().double().sum())
         return float(values.sum(dtype=self._torch.float64))
-
-    def evaluate_and_total(
-        self, expression: str, summed: str, /, *, out: torch.Tensor, **operands: Any
-    ) -> tuple[torch.Tensor, float]:
-        """Return the one expression and the sum of the other, which comes first."""
-        total = self.total(summed, **operands)
-        return self.evaluate(expression, out=out, **operands), total
 
     def curvature(
         self, x: torch.Tensor, spacing: tuple[float, ...], epsilon: float

@@ -36,6 +36,23 @@ class Filter(Protocol):
         """
         ...
 
+    def forward_of(self, expression: str, /, *, out: Array, **operands: Any) -> Array:
+        """Return `forward` of what `Engine.evaluate` makes of an expression, in `out`.
+
+        In fewer passes over memory, where an operand is what this filter has returned last.
+        """
+        ...
+
+    def adjoint_of(
+        self, expression: str, summed: str, /, *, out: Array, **operands: Any
+    ) -> tuple[Array, float]:
+        """Return `adjoint` of an expression, and `Engine.total` of another of the same operands.
+
+        `out` is what this filter has returned last, and used up. The sum is of the operands as
+        they were.
+        """
+        ...
+
 
 class Engine(Protocol):
     """Where arrays live. Every array is float32."""
@@ -91,15 +108,6 @@ class Engine(Protocol):
 
     def total(self, expression: str, /, **operands: Any) -> float:
         """Return the sum of the element-wise `expression`, accumulated in float64."""
-        ...
-
-    def evaluate_and_total(
-        self, expression: str, summed: str, /, *, out: Array, **operands: Any
-    ) -> tuple[Array, float]:
-        """Return what `evaluate` does, and `total` of another expression of the same operands.
-
-        The sum is of the operands as they were, also where `out` is one of them.
-        """
         ...
 
     def curvature(self, x: Array, spacing: tuple[float, ...], epsilon: float) -> Array:

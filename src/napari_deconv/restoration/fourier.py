@@ -8,6 +8,7 @@ then groups of columns along the first axis, so that each stays in a core's cach
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ Change = Callable[[Complex, slice], None]
 #: Voxels transformed at a time. Measured: with fewer the threads wait more for each other.
 PIECE = 1 << 18
 #: Voxels of a volume that is not worth to be cut: scipy's own threads wait less.
-SMALL = 1 << 20
+SMALL = 1 << 18
 
 
 class Room:
@@ -54,12 +55,17 @@ class Room:
         size = self._reals.size
         self._most = size if size <= SMALL else cores.piece(size, PIECE)
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether its planes are worked on in groups, of which each core has some."""
+        return len(self._groups(len(self._complex))[0]) > self._cores.count
+
     def forward(self, x: Values) -> Complex:
         """Put the transform of `x`, zero beyond its shape, in place of what was there.
 
         `x` may lie in `real`, at its low end.
         """
-        self._enter(x)
+        self.enter(x)
         self._along_first(None)
         return self.spectrum
 
@@ -69,45 +75,60 @@ class Room:
         What lies beyond them in `real` is not transformed.
         """
         self._along_first(change, ahead=False)
-        return self._leave(window)
+        return self.leave(window)
 
     def filter(self, x: Values, change: Change, window: tuple[int, ...]) -> Float:
         """Do `forward` and `inverse`, in fewer passes over memory."""
-        self._enter(x)
-        self._along_first(change)
-        return self._leave(window)
+        self.enter(x)
+        self.change(change)
+        return self.leave(window)
 
-    def _enter(self, x: Values) -> None:
+    # The parts of `filter`, for those who do more on the way.
+
+    def enter(self, x: Values) -> None:
         """Transform `x` into here along all axes but the first."""
-        planes, rows = self._sizes(x.shape)
+        self._plane_by_plane(x.shape, x, leaves=False)
 
-        def work(group: slice) -> None:
-            for some in cut(rows, step):
-                part = self._complex[group, some]
-                values = x[self._where(group, some, x.shape)]
-                lines = values.reshape(*part.shape[:-1], values.shape[-1])
-                self._library.forward(lines, part, self.shape[-1], threads)
-            self._complex[group, rows:] = 0
-            if self._complex.shape[1] > 1:
-                self._library.along(self._complex[group], 1, inverse=False, threads=threads)
+    def change(self, change: Change) -> None:
+        """Transform along the first axis, change the spectrum, and transform it back."""
+        self._along_first(change)
 
-        groups, step, threads = self._groups(planes)
-        self._cores.each(work, groups)
-        self._complex[planes:] = 0
-
-    def _leave(self, window: tuple[int, ...]) -> Float:
+    def leave(self, window: tuple[int, ...]) -> Float:
         """Transform the first `window` voxels back along all axes but the first."""
-        planes, rows = self._sizes(window)
+        self._plane_by_plane(window, None, leaves=True)
+        return self.real[tuple(slice(n) for n in window)]
+
+    def turn(self, x: Values) -> None:
+        """Do `leave` and `enter` in one pass: `x` may be made of the planes that have just left."""
+        self._plane_by_plane(x.shape, x, leaves=True)
+
+    def _plane_by_plane(self, shape: tuple[int, ...], x: Values | None, *, leaves: bool) -> None:
+        planes, rows = self._sizes(shape)
+        groups, step, threads = self._groups(planes)
 
         def work(group: slice) -> None:
-            if self._complex.shape[1] > 1:
-                self._library.along(self._complex[group], 1, inverse=True, threads=threads)
+            part = self._complex[group]
+            if leaves:
+                along_rows(part, inverse=True)
             for some in cut(rows, step):
-                self._library.back(self._complex[group, some], self._reals[group, some], threads)
+                lines = part[:, some]
+                if leaves:
+                    self._library.back(lines, self._reals[group, some], threads)
+                if x is not None:
+                    values = x[self._where(group, some, shape)]
+                    values = values.reshape(*lines.shape[:-1], values.shape[-1])
+                    self._library.forward(values, lines, self.shape[-1], threads)
+            if x is not None:
+                part[:, rows:] = 0
+                along_rows(part, inverse=False)
 
-        groups, step, threads = self._groups(planes)
+        def along_rows(part: Complex, *, inverse: bool) -> None:
+            if part.shape[1] > 1:
+                self._library.along(part, 1, inverse=inverse, threads=threads)
+
         self._cores.each(work, groups)
-        return self.real[tuple(slice(n) for n in window)]
+        if x is not None:
+            self._complex[planes:] = 0
 
     def _sizes(self, shape: tuple[int, ...]) -> tuple[int, int]:
         """Return how many planes and rows of a plane a volume has."""
@@ -145,6 +166,42 @@ class Room:
         groups = cut(count, max(1, self._most // length))
         threads = -(-self._cores.count // len(groups))
         self._cores.each(work, groups)
+
+
+class Leaving:
+    """What is still to leave a room, plane by plane: as an array, or through `Room.turn`.
+
+    Parameters
+    ----------
+    room : Room
+    shape : tuple of int
+        Of what will leave it.
+    """
+
+    def __init__(self, room: Room, shape: tuple[int, ...]) -> None:
+        self.room, self.shape, self.has_left = room, shape, False
+        #: Where it will lie.
+        self.place = room.real[tuple(slice(n) for n in shape)]
+
+    def waits_in(self, room: Room) -> bool:
+        """Return whether it is still to leave a room."""
+        return self.room is room and not self.has_left
+
+    def is_of(self, x: Any) -> bool:
+        """Return whether this is meant, or where it lies."""
+        return x is self or x is self.place
+
+    def values(self) -> Float:
+        """Return it, once it has left."""
+        if not self.has_left:
+            self.room.leave(self.shape)
+            self.has_left = True
+        return self.place
+
+
+def left(values: Any) -> Any:
+    """Return what is leaving a room as an array, once it has left; and all else as it is."""
+    return values.values() if isinstance(values, Leaving) else values
 
 
 def columns_of(spectrum: Complex) -> Complex:

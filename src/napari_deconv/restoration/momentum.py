@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .engine import Array, Engine
+from .engine import Array, Engine, Filter
 
 #: Momentum never takes a voxel below a tenth of itself: one that reached 0 would stay there,
 #: since each update multiplies.
@@ -25,26 +25,48 @@ NU, LONGEST = 1.5, 3.9
 
 
 class NoMomentum:
-    """Each iteration starts where the last one ended."""
+    """Each iteration starts where the last one ended.
+
+    Attributes
+    ----------
+    used : float
+        The weight of the last extrapolation.
+    """
 
     def __init__(self, x: Array, engine: Engine) -> None:
         self.x, self.engine = x, engine
-        self.used = 0.0  # the weight of the last extrapolation
+        self.used = 0.0
+        # What the next step takes, as long as nobody has asked where it leads to.
+        self._waiting: dict[str, Any] = {}
 
+    @property
     def point(self) -> Array:
-        """Return the point to take the next update from."""
+        """Where the likelihood was looked at last."""
         return self.x
+
+    def blurred(self, blur: Filter) -> Array:
+        """Go to the point to take the next update from; return what the blur makes of it."""
+        if not self._waiting:
+            return blur.forward(self.x)
+        return blur.forward_of(PLAIN, out=self.x, p=self.x, **self._taken())
 
     def restart(self) -> None:
         """Forget where it came from: the likelihood of the last point has fallen."""
 
     def accept(self, correction: Array, seen: Any) -> None:
         """Go on from the point by its correction over H^T M."""
-        self.x = self.engine.evaluate(PLAIN, out=self.x, p=self.x, c=correction, w=seen)
+        self._waiting = {"c": correction, "w": seen}
 
     def estimate(self) -> Array:
         """Return what the iterations have come to; good until the next one."""
+        if self._waiting:
+            self.x = self.engine.evaluate(PLAIN, out=self.x, p=self.x, **self._taken())
         return self.x
+
+    def _taken(self) -> dict[str, Any]:
+        """Return what was waiting, which is kept no longer: a device may be short of memory."""
+        taken, self._waiting = self._waiting, {}
+        return taken
 
 
 class HeavyBall(NoMomentum):
@@ -55,21 +77,27 @@ class HeavyBall(NoMomentum):
         self.p: Array = None
         self.k = 0
 
+    @property
+    def point(self) -> Array:
+        """Where the likelihood was looked at last."""
+        return self.p
+
     def restart(self) -> None:
         """Begin with the next extrapolation anew."""
         self.k = 0
 
-    def point(self) -> Array:
-        """Return the extrapolated point."""
+    def weight(self) -> float:
+        """Return the weight of the next extrapolation."""
         self.k += 1
-        return self._extrapolated((self.k - 1) / (self.k + 2))
+        return (self.k - 1) / (self.k + 2)
 
-    def _extrapolated(self, weight: float) -> Array:
-        """Return x + weight (x - the x before), in the place of the x before."""
-        self.used = weight
-        before = self.x if self.p is None else self.p
-        self.p = self.engine.evaluate(EXTRAPOLATE, out=self.p, x=self.x, q=before, a=weight)
-        return self.p
+    def blurred(self, blur: Filter) -> Array:
+        """Extrapolate, in the place of the x before; return what the blur makes of it."""
+        self.used = self.weight()
+        if self.p is None:
+            self.p = self.engine.evaluate(EXTRAPOLATE, x=self.x, q=self.x, a=self.used)
+            return blur.forward(self.p)
+        return blur.forward_of(EXTRAPOLATE, out=self.p, x=self.x, q=self.p, a=self.used)
 
     def accept(self, correction: Array, seen: Any) -> None:
         """Go on from the point, and keep the x before."""
@@ -86,32 +114,45 @@ class NuMethod(HeavyBall):
     def __init__(self, x: Array, engine: Engine) -> None:
         super().__init__(x, engine)
         self._made: Array = x
-        self._correction: Array = None
 
+    @property
     def point(self) -> Array:
-        """Return the point that the last leap has come to."""
-        # Given up, so that a device need not hold them beside the next correction.
-        self._made = self._correction = None
+        """Where the likelihood was looked at last."""
         return self.x
 
+    def blurred(self, blur: Filter) -> Array:
+        """Leap, in the place of the point before; return what the blur makes of the next."""
+        self._made = None
+        if self.p is None or not self._waiting:
+            self._leap()
+            return blur.forward(self.x)
+        x, before = self.x, self.p
+        model = blur.forward_of(LEAP, out=before, x=x, q=before, **self._taken())
+        self.x, self.p = before, x
+        return model
+
     def accept(self, correction: Array, seen: Any) -> None:
-        """Leap to the next point, in the place of the one before this."""
+        """Leap next from the point by its correction over H^T M."""
         self.k += 1
         length, self.used = leap(self.k)
-        x, before = self.x, self.x if self.p is None else self.p
         weights = {"o": length, "a": self.used, "r": 1 - length + self.used}
-        self.x = self.engine.evaluate(
-            LEAP, out=self.p, x=x, q=before, c=correction, w=seen, **weights
-        )
-        self.p = x
-        self._correction, self._seen = correction, seen
+        self._waiting = {"c": correction, "w": seen, **weights}
 
     def estimate(self) -> Array:
         """Return what plain Richardson-Lucy makes of the last point, in its correction's place."""
         if self._made is None:
-            c = self._correction
-            self._made = self.engine.evaluate(PLAIN, out=c, p=self.p, c=c, w=self._seen)
+            c, seen = self._waiting["c"], self._waiting["w"]
+            self._leap()
+            self._made = self.engine.evaluate(PLAIN, out=c, p=self.p, c=c, w=seen)
         return self._made
+
+    def _leap(self) -> None:
+        """Go to the next point, if one is waiting."""
+        if not self._waiting:
+            return
+        x, before = self.x, self.x if self.p is None else self.p
+        self.x = self.engine.evaluate(LEAP, out=self.p, x=x, q=before, **self._taken())
+        self.p = x
 
 
 def leap(k: int) -> tuple[float, float]:
@@ -134,17 +175,17 @@ class BiggsAndrews(HeavyBall):
     def __init__(self, x: Array, engine: Engine) -> None:
         super().__init__(x, engine)
         self.step: Array = None
-        self.weight, self.is_new = 0.0, False
+        self.next, self.is_new = 0.0, False
 
     def restart(self) -> None:
         """Weigh the next extrapolation with nothing."""
         self.is_new = True
 
-    def point(self) -> Array:
-        """Return the extrapolated point."""
-        weight = 0.0 if self.is_new else self.weight
+    def weight(self) -> float:
+        """Return the weight of the next extrapolation."""
+        weight = 0.0 if self.is_new else self.next
         self.is_new = False
-        return self._extrapolated(weight)
+        return weight
 
     def accept(self, correction: Array, seen: Any) -> None:
         """Replace the point and weigh the next extrapolation by the last two steps."""
@@ -152,7 +193,7 @@ class BiggsAndrews(HeavyBall):
         if self.step is not None:
             along = self.engine.total("(n - p) * h", n=after, p=self.p, h=self.step)
             length = self.engine.total("h * h", h=self.step)
-            self.weight = min(max(along / length, 0.0), 0.999) if length > 0 else 0.0
+            self.next = min(max(along / length, 0.0), 0.999) if length > 0 else 0.0
         self.step = self.engine.evaluate("n - p", out=self.step, n=after, p=self.p)
         # The correction's place is the filter's: it is not kept.
         after = self.engine.evaluate("n", out=self.p, n=after)
@@ -166,6 +207,6 @@ class Given(HeavyBall):
         super().__init__(x, engine)
         self.weights = iter(weights)
 
-    def point(self) -> Array:
-        """Return the extrapolated point; it never restarts, as the weights are all there is."""
-        return self._extrapolated(next(self.weights))
+    def weight(self) -> float:
+        """Return the weight of the next extrapolation, whatever the likelihood does."""
+        return next(self.weights)

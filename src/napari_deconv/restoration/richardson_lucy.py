@@ -314,20 +314,18 @@ class _Run:
 
     def update(self) -> float:
         """Do one iteration; return the I-divergence per voxel of the point it started from."""
-        engine, p = self.engine, self.momentum.point()
-        model = self.blur.forward(p)
+        model = self.momentum.blurred(self.blur)
         if self.other is not None:
             self.missed = self._varying(model, self.other)
-        ratio, varying = engine.evaluate_and_total(
+        correction, varying = self.blur.adjoint_of(
             RATIO, VARYING, out=model, f=model, y=self.counts, **self.light
         )
         before, self.divergence = self.divergence, self._divergence(varying)
         # Smoothing raises the divergence rightly: that is no reason to restart.
         if self.divergence > before and not self.method.tv_weight:
             self.momentum.restart()
-        correction = self.blur.adjoint(ratio)
         if self.method.tv_weight:
-            correction = self._smoothed(p, correction)
+            correction = self._smoothed(self.momentum.point, correction)
         self.momentum.accept(correction, self.seen)
         return self.divergence
 

@@ -1,0 +1,37 @@
+"""Steps of a filter that are nothing but others, one after the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari_deconv.restoration.engine import Array, Engine
+
+
+class Composed:
+    """A filter to which an expression in a filter is two steps; see `restoration.engine.Filter`."""
+
+    engine: Engine
+
+    def forward(self, x: Array) -> Array:
+        """See `restoration.engine.Filter`."""
+        raise NotImplementedError
+
+    def adjoint(self, x: Array) -> Array:
+        """See `restoration.engine.Filter`."""
+        raise NotImplementedError
+
+    def forward_of(self, expression: str, /, *, out: Array, **operands: Any) -> Array:
+        """Return an expression filtered, which is left in `out`."""
+        x = self.engine.evaluate(expression, out=out, **operands)
+        # What was only needed for it makes room for the transforms.
+        operands.clear()
+        return self.forward(x)
+
+    def adjoint_of(
+        self, expression: str, summed: str, /, *, out: Array, **operands: Any
+    ) -> tuple[Array, float]:
+        """Return an expression filtered with the conjugate, and the sum of another."""
+        total = self.engine.total(summed, **operands)
+        made = self.engine.evaluate(expression, out=out, **operands)
+        operands.clear()
+        return self.adjoint(made), total
