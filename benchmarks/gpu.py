@@ -193,7 +193,7 @@ def steps(shape: Shape, kind: str, engine: TorchEngine, target: str) -> Iterable
     weights = {"o": length, "a": weight, "r": 1 - length + weight}
     works: dict[str, Work] = {
         "forward": lambda: run.blur.forward(x),
-        "total": lambda: run._divergence(model),
+        "total": lambda: run._varying(model, run.counts),
         "ratio": lambda: engine.evaluate(
             "(y + v) / fmax(f + b, least)", y=run.counts, f=model, **numbers
         ),

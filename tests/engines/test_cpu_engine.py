@@ -1,13 +1,19 @@
-"""The CPU engine's filters: a transfer function that is real is kept as such."""
+"""The CPU engine's filters: what they keep, and the passes over memory that they take."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
 
 from napari_deconv.engines.cpu_engine import CpuEngine
+from napari_deconv.imaging.psf import Psf
 from napari_deconv.restoration.blur import transfer_function
 from napari_deconv.restoration.engine import Float
+from napari_deconv.restoration.fourier import Room
+from napari_deconv.restoration.restorer import observe
+from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 
 SHAPE = (12, 15, 16)
 
@@ -36,3 +42,30 @@ def test_a_real_transfer_function_is_kept_real_and_no_other(name: str) -> None:
     ):
         wanted = np.fft.irfftn(spectrum * factors, s=SHAPE, axes=(0, 1, 2))
         assert np.abs(found - wanted).max() < 2e-6 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("acceleration", ["nu-method", "none"])
+def test_no_pass_is_taken_to_read_what_is_filtered_again(
+    acceleration: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless somebody looks at the estimate on the way, who finds the same."""
+    passes: list[tuple[int, ...]] = []
+    leave = Room.leave
+
+    def counted(room: Room, window: tuple[int, ...]) -> Float:
+        passes.append(window)
+        return leave(room, window)
+
+    monkeypatch.setattr(Room, "leave", counted)
+    image = np.random.default_rng(0).poisson(20, (24, 90, 100)).astype(np.float32)
+    observation, engine = observe(image, Psf(psf_of("asymmetric"))), CpuEngine(2)
+    steps = RichardsonLucy(6, acceleration).steps(observation, engine)
+    *_, unseen = steps
+    # After the first leap of the nu-method, which has no place yet; and in the end.
+    assert len(passes) == (2 if acceleration == "nu-method" else 1)
+    for step in RichardsonLucy(6, acceleration).steps(observation, engine):
+        seen = step.peek() if step.peek is not None else step.estimate
+    assert len(passes) > 6
+    assert seen is not None
+    assert unseen.estimate is not None
+    assert np.array_equal(seen, unseen.estimate)

@@ -11,7 +11,7 @@ import pytest
 
 from napari_deconv.restoration import fourier
 from napari_deconv.restoration.fourier import Room, columns_of
-from napari_deconv.restoration.pieces import Cores
+from napari_deconv.restoration.pieces import Cores, Float, Where
 from napari_deconv.restoration.transforms import (
     CHOICE,
     Complex,
@@ -84,6 +84,29 @@ def test_a_filter_sees_zeros_beyond_its_input_and_gives_a_window(
     found[...] = x
     found = room.filter(found, multiply, shape)
     assert np.abs(found - expected).max() < 1e-6 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("less", [0, 1])
+def test_what_leaves_may_enter_again_changed(shape: tuple[int, ...], less: int) -> None:
+    """In one pass as in two, box by box."""
+    window = tuple(max(n - less, 1) for n in shape)
+    rooms = [Room(shape, Cores(2)) for _ in range(2)]
+    for room in rooms:
+        room.enter(noise(shape))
+        room.change(lambda piece, columns: None)
+
+    class Halved:
+        """Half of what has just left."""
+
+        shape = window
+
+        def __getitem__(self, where: Where) -> Float:
+            return rooms[0].real[where] / np.float32(2)
+
+    rooms[0].turn(Halved())
+    rooms[1].enter(rooms[1].leave(window) / np.float32(2))
+    assert np.array_equal(rooms[0].spectrum, rooms[1].spectrum)
 
 
 def test_the_spectrum_may_be_changed_and_transformed_back() -> None:
