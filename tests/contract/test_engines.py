@@ -154,8 +154,10 @@ def test_expressions_between_filters_are_steps_one_after_the_other(
             after = engine.evaluate("a * (1.0f + c) - b", out=b, a=a, b=b, c=back)
             again = blur.forward(after)
         else:
-            back, total = blur.adjoint_of("y - k * f", "y * f", out=seen, y=counts, f=seen, k=0.5)
-            again = blur.forward_of("a * (1.0f + c) - b", out=b, a=a, b=b, c=back)
+            back, total = blur.adjoint_of(
+                "y - k * f", "y * f", {"y": counts, "f": seen, "k": 0.5}, out=seen
+            )
+            again = blur.forward_of("a * (1.0f + c) - b", {"a": a, "b": b, "c": back}, out=b)
         kept = [engine.pull(again, window), engine.pull(b, shape), engine.pull(a, shape)]
         return kept, total
 

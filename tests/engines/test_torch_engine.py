@@ -7,6 +7,7 @@ is given.
 from __future__ import annotations
 
 import re
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -213,6 +214,31 @@ def test_a_place_gives_its_memory_up(fusing: TorchEngine) -> None:
     fusing.evaluate("2.0f * x", out=window, x=window)
     assert window.untyped_storage().nbytes() == 4 * np.prod(WINDOW)
     assert (fusing.pull(window, WINDOW) == 2).all()
+
+
+@pytest.mark.parametrize("acceleration", ["nu-method", "none"])
+def test_a_correction_makes_room_for_the_next_transform(
+    fusing: TorchEngine, monkeypatch: pytest.MonkeyPatch, acceleration: Any
+) -> None:
+    corrections: list[weakref.ref[torch.Tensor]] = []
+    held: list[bool] = []
+    forward, adjoint = TorchFilter.forward, TorchFilter.adjoint
+
+    def watched(blur: TorchFilter, x: torch.Tensor) -> torch.Tensor:
+        held.extend(correction() is not None for correction in corrections)
+        return forward(blur, x)
+
+    def noted(blur: TorchFilter, x: torch.Tensor) -> torch.Tensor:
+        found = adjoint(blur, x)
+        corrections.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(TorchFilter, "forward", watched)
+    monkeypatch.setattr(TorchFilter, "adjoint", noted)
+    observation = observe(np.ones((4, 9, 8), np.float32), Psf(psf_of("symmetric")))
+    list(RichardsonLucy(4, acceleration).steps(observation, fusing))
+    assert len(corrections) == 4
+    assert not any(held)
 
 
 # -- whether kernels are compiled at all -----------------------------------------------

@@ -20,15 +20,14 @@ class Composed:
         """See `restoration.engine.Filter`."""
         raise NotImplementedError
 
-    def forward_of(self, expression: str, /, *, out: Array, **operands: Any) -> Array:
+    def forward_of(self, expression: str, operands: dict[str, Any], /, *, out: Array) -> Array:
         """Return an expression filtered, which is left in `out`."""
         x = self.engine.evaluate(expression, out=out, **operands)
-        # What was only needed for it makes room for the transforms.
         operands.clear()
         return self.forward(x)
 
     def adjoint_of(
-        self, expression: str, summed: str, /, *, out: Array, **operands: Any
+        self, expression: str, summed: str, operands: dict[str, Any], /, *, out: Array
     ) -> tuple[Array, float]:
         """Return an expression filtered with the conjugate, and the sum of another."""
         total = self.engine.total(summed, **operands)

@@ -52,7 +52,7 @@ class CpuFilter:
         room.enter(left(x))
         return self._seen_by_all(room)
 
-    def forward_of(self, expression: str, /, *, out: Float, **operands: Any) -> Leaving:
+    def forward_of(self, expression: str, operands: dict[str, Any], /, *, out: Float) -> Leaving:
         """Return an expression filtered, which is left in `out`."""
         room = self._room
         if room is None or not room.is_cut:
@@ -65,7 +65,7 @@ class CpuFilter:
         return self._seen(room)
 
     def adjoint_of(
-        self, expression: str, summed: str, /, *, out: Leaving, **operands: Any
+        self, expression: str, summed: str, operands: dict[str, Any], /, *, out: Leaving
     ) -> tuple[Leaving, float]:
         """Return an expression filtered with the conjugate, and the sum of another."""
         room = self._room

@@ -36,20 +36,21 @@ class Filter(Protocol):
         """
         ...
 
-    def forward_of(self, expression: str, /, *, out: Array, **operands: Any) -> Array:
+    def forward_of(self, expression: str, operands: dict[str, Any], /, *, out: Array) -> Array:
         """Return `forward` of what `Engine.evaluate` makes of an expression, in `out`.
 
-        In fewer passes over memory, where an operand is what this filter has returned last.
+        In fewer passes over memory, where an operand is what this filter has returned last. The
+        operands are used up: those that nobody else holds make room for the transforms.
         """
         ...
 
     def adjoint_of(
-        self, expression: str, summed: str, /, *, out: Array, **operands: Any
+        self, expression: str, summed: str, operands: dict[str, Any], /, *, out: Array
     ) -> tuple[Array, float]:
         """Return `adjoint` of an expression, and `Engine.total` of another of the same operands.
 
-        `out` is what this filter has returned last, and used up. The sum is of the operands as
-        they were.
+        `out` is what this filter has returned last. It is used up, and so are the operands; the
+        sum is of these as they were.
         """
         ...
 

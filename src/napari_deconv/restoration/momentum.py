@@ -48,7 +48,7 @@ class NoMomentum:
         """Go to the point to take the next update from; return what the blur makes of it."""
         if not self._waiting:
             return blur.forward(self.x)
-        return blur.forward_of(PLAIN, out=self.x, p=self.x, **self._taken())
+        return blur.forward_of(PLAIN, {"p": self.x, **self._taken()}, out=self.x)
 
     def restart(self) -> None:
         """Forget where it came from: the likelihood of the last point has fallen."""
@@ -97,7 +97,8 @@ class HeavyBall(NoMomentum):
         if self.p is None:
             self.p = self.engine.evaluate(EXTRAPOLATE, x=self.x, q=self.x, a=self.used)
             return blur.forward(self.p)
-        return blur.forward_of(EXTRAPOLATE, out=self.p, x=self.x, q=self.p, a=self.used)
+        operands = {"x": self.x, "q": self.p, "a": self.used}
+        return blur.forward_of(EXTRAPOLATE, operands, out=self.p)
 
     def accept(self, correction: Array, seen: Any) -> None:
         """Go on from the point, and keep the x before."""
@@ -127,7 +128,7 @@ class NuMethod(HeavyBall):
             self._leap()
             return blur.forward(self.x)
         x, before = self.x, self.p
-        model = blur.forward_of(LEAP, out=before, x=x, q=before, **self._taken())
+        model = blur.forward_of(LEAP, {"x": x, "q": before, **self._taken()}, out=before)
         self.x, self.p = before, x
         return model
 

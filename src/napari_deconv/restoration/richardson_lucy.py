@@ -317,9 +317,8 @@ class _Run:
         model = self.momentum.blurred(self.blur)
         if self.other is not None:
             self.missed = self._varying(model, self.other)
-        correction, varying = self.blur.adjoint_of(
-            RATIO, VARYING, out=model, f=model, y=self.counts, **self.light
-        )
+        operands = {"f": model, "y": self.counts, **self.light}
+        correction, varying = self.blur.adjoint_of(RATIO, VARYING, operands, out=model)
         before, self.divergence = self.divergence, self._divergence(varying)
         # Smoothing raises the divergence rightly: that is no reason to restart.
         if self.divergence > before and not self.method.tv_weight:
