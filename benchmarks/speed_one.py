@@ -1,7 +1,9 @@
 """Measures one contender on one case, in a process of its own: `speed.py` starts it.
 
-Time counts the method alone: the clock stands while an estimate is fetched and scored, and before
-it starts all has run once on a tiny image, or on the image itself where its size is prepared for
+Time counts the method alone, in runs that nobody looks at (where one is looked at, the clock stands
+while an estimate is fetched and scored). The CPU engine ends an iteration's last transform as the
+next iteration begins: a point is early by that, a fifth of an iteration at the most. Before the
+clock starts all has run once on a tiny image, or on the image itself where its size is prepared for
 (OpenCL, deconwolf). The memory is by how much the process grows in a few iterations that nobody
 looks at.
 """

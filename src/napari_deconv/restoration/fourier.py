@@ -20,8 +20,12 @@ Change = Callable[[Complex, slice], None]
 
 #: Voxels transformed at a time. Measured: with fewer the threads wait more for each other.
 PIECE = 1 << 18
+#: Voxels of a group that is still worth a call, where there are more cores than groups.
+FEW = 1 << 16
 #: Voxels of a volume that is not worth to be cut: scipy's own threads wait less.
 SMALL = 1 << 18
+#: Voxels of a volume whose pieces are not made smaller where that would hold less memory.
+MODEST = 1 << 21
 
 
 class Room:
@@ -53,12 +57,15 @@ class Room:
         self._reals = self.spectrum.view(np.float32).reshape(planes, rows, -1)[..., : shape[-1]]
         self._columns = self.spectrum.reshape(planes, -1)
         size = self._reals.size
-        self._most = size if size <= SMALL else cores.piece(size, PIECE)
+        self._is_cut = size > SMALL
+        self._most = cores.piece(size, PIECE) if size > MODEST else PIECE
+        if not self._is_cut:
+            self._most = size
 
     @property
     def is_cut(self) -> bool:
         """Whether its planes are worked on in groups, of which each core has some."""
-        return len(self._groups(len(self._complex))[0]) > self._cores.count
+        return self._is_cut and len(self._groups(len(self._complex))[0]) >= self._cores.count
 
     def forward(self, x: Values) -> Complex:
         """Put the transform of `x`, zero beyond its shape, in place of what was there.
@@ -138,7 +145,7 @@ class Room:
     def _groups(self, planes: int) -> tuple[list[slice], int, int]:
         """Return the groups of planes, rows of them at a time, and threads for each group."""
         _, rows, length = self._reals.shape
-        groups = cut(planes, max(1, self._most // (rows * length)))
+        groups = self._shares(planes, rows * length)
         threads = -(-self._cores.count // len(groups))
         return groups, max(1, self._most // length), threads
 
@@ -163,9 +170,18 @@ class Room:
                 self._library.along(piece, 0, inverse=True, threads=threads)
 
         length, count = self._columns.shape
-        groups = cut(count, max(1, self._most // length))
+        groups = self._shares(count, length)
         threads = -(-self._cores.count // len(groups))
         self._cores.each(work, groups)
+
+    def _shares(self, count: int, voxels: int) -> list[slice]:
+        """Return so many planes or columns of `voxels` each in groups, as many for each core."""
+        step = max(1, self._most // voxels)
+        groups = -(-count // step)
+        even = -(-groups // self._cores.count) * self._cores.count
+        if self._is_cut and count * voxels >= even * FEW:
+            step = -(-count // even)
+        return cut(count, step)
 
 
 class Leaving:
