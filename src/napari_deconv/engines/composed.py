@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from napari_deconv.restoration.engine import Array, Engine
+from napari_deconv.restoration.engine import Array, Engine, Filter
 
 
-class Composed:
+class Composed(Filter):
     """A filter to which an expression in a filter is two steps; see `restoration.engine.Filter`."""
 
     engine: Engine
-
-    def forward(self, x: Array) -> Array:
-        """See `restoration.engine.Filter`."""
-        raise NotImplementedError
-
-    def adjoint(self, x: Array) -> Array:
-        """See `restoration.engine.Filter`."""
-        raise NotImplementedError
 
     def forward_of(self, expression: str, operands: dict[str, Any], /, *, out: Array) -> Array:
         """Return an expression filtered, which is left in `out`."""

@@ -57,14 +57,7 @@ class CpuEngine:
         self, expression: str, /, *, out: Float | Leaving | None = None, **operands: Any
     ) -> Float:
         """Return the element-wise expression, piece by piece on all cores."""
-        pieces = Pieces(expression, operands)
-        result = np.empty(pieces.shape, np.float32) if out is None else left(out)
-
-        def work(where: Where) -> None:
-            pieces(where, result[where])
-
-        self.cores.each(work, self._blocks(pieces))
-        return result
+        return self.evaluate_and_total(expression, "", out=out, **operands)[0]
 
     def total(self, expression: str, /, **operands: Any) -> float:
         """Return the sum of the element-wise expression, in float64."""
@@ -72,13 +65,14 @@ class CpuEngine:
         return sum(self.cores.each(pieces, self._blocks(pieces)))
 
     def evaluate_and_total(
-        self, expression: str, summed: str, /, *, out: Float | Leaving, **operands: Any
+        self, expression: str, summed: str, /, *, out: Float | Leaving | None, **operands: Any
     ) -> tuple[Float, float]:
         """Return what `evaluate` does and the sum of another expression, in one pass.
 
         The sum is of the operands as they were, also where `out` is one of them.
         """
-        pieces, result = Pieces(expression, operands, summed=summed), left(out)
+        pieces = Pieces(expression, operands, summed=summed)
+        result = np.empty(pieces.shape, np.float32) if out is None else left(out)
 
         def work(where: Where) -> float:
             return pieces(where, result[where])

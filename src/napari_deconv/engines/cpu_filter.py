@@ -55,7 +55,7 @@ class CpuFilter:
     def forward_of(self, expression: str, operands: dict[str, Any], /, *, out: Float) -> Leaving:
         """Return an expression filtered, which is left in `out`."""
         room = self._room
-        if room is None or not room.is_cut:
+        if room is None or not room.can_turn:
             return self.forward(self._engine.evaluate(expression, out=out, **operands))
         made = _Made(expression, out, operands, room)
         if made.leaves:
@@ -69,7 +69,7 @@ class CpuFilter:
     ) -> tuple[Leaving, float]:
         """Return an expression filtered with the conjugate, and the sum of another."""
         room = self._room
-        if room is None or not room.is_cut or not out.waits_in(room):
+        if room is None or not room.can_turn or not out.waits_in(room):
             made, total = self._engine.evaluate_and_total(expression, summed, out=out, **operands)
             return self.adjoint(made), total
         ratio = _Made(expression, out.place, operands, room, summed)

@@ -25,7 +25,7 @@ from napari_deconv.restoration.restorer import Observation, Step
 from .calibration import Errors, calibration_of
 from .designs import Design
 from .model_file import Card, Model
-from .nets import best_device
+from .nets import Net, best_device
 from .pairs import Light, Pair, Twin, simulated_pairs
 from .samples import Sample, sample_of, sample_of_twin, seen_by
 from .shipped import fits
@@ -201,16 +201,27 @@ def training(
     )
     gain = lessons.light.gain
     errors = [Errors.of(networks, sample, gain) for sample in left_out if sample.variance is None]
-    first = schedule.pairs + schedule.left_out
-    unseen = range(first, first + (schedule.unseen if not note else 0))
-    for sample in _simulated(unseen, lessons, design, schedule, engine):
-        errors.append(Errors.of(networks, sample, gain))
-        told = f"reading intervals off pair {len(errors)} of {schedule.left_out + len(unseen)}"
-        if (yield Step(total, total, told)):
-            break
+    if not note:
+        errors += yield from _errors_of_unseen(networks, lessons, design, schedule, engine)
     if errors:
         card = replace(card, calibration=calibration_of(errors))
     return Model(card, networks, tuple(lessons.psfs))
+
+
+def _errors_of_unseen(
+    networks: Sequence[Net], lessons: Lessons, design: Design, schedule: Schedule, engine: Engine
+) -> Generator[Step, bool | None, list[Errors]]:
+    """Return how networks err on pairs of which nobody has seen any; on fewer if told to stop."""
+    total, first = schedule.steps * schedule.members, schedule.pairs + schedule.left_out
+    errors: list[Errors] = []
+    unseen = range(first, first + schedule.unseen)
+    for sample in _simulated(unseen, lessons, design, schedule, engine):
+        errors.append(Errors.of(networks, sample, lessons.light.gain))
+        number, count = schedule.left_out + len(errors), schedule.left_out + schedule.unseen
+        told = f"reading intervals off pair {number} of {count}"
+        if (yield Step(total, total, told)):
+            break
+    return errors
 
 
 def fitted(schedule: Schedule, lessons: Lessons) -> Schedule:

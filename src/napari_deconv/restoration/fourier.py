@@ -58,13 +58,14 @@ class Room:
         self._columns = self.spectrum.reshape(planes, -1)
         size = self._reals.size
         self._is_cut = size > SMALL
-        self._most = cores.piece(size, PIECE) if size > MODEST else PIECE
         if not self._is_cut:
             self._most = size
+        else:
+            self._most = cores.piece(size, PIECE) if size > MODEST else PIECE
 
     @property
-    def is_cut(self) -> bool:
-        """Whether its planes are worked on in groups, of which each core has some."""
+    def can_turn(self) -> bool:
+        """Whether each core has groups of planes of its own, so that `turn` saves a pass."""
         return self._is_cut and len(self._groups(len(self._complex))[0]) >= self._cores.count
 
     def forward(self, x: Values) -> Complex:
@@ -145,8 +146,7 @@ class Room:
     def _groups(self, planes: int) -> tuple[list[slice], int, int]:
         """Return the groups of planes, rows of them at a time, and threads for each group."""
         _, rows, length = self._reals.shape
-        groups = self._shares(planes, rows * length)
-        threads = -(-self._cores.count // len(groups))
+        groups, threads = self._shares(planes, rows * length)
         return groups, max(1, self._most // length), threads
 
     def _where(self, planes: slice, rows: slice, shape: tuple[int, ...]) -> Where:
@@ -170,18 +170,21 @@ class Room:
                 self._library.along(piece, 0, inverse=True, threads=threads)
 
         length, count = self._columns.shape
-        groups = self._shares(count, length)
-        threads = -(-self._cores.count // len(groups))
+        groups, threads = self._shares(count, length)
         self._cores.each(work, groups)
 
-    def _shares(self, count: int, voxels: int) -> list[slice]:
-        """Return so many planes or columns of `voxels` each in groups, as many for each core."""
+    def _shares(self, count: int, voxels: int) -> tuple[list[slice], int]:
+        """Return so many planes or columns of `voxels` each in groups, as many for each core.
+
+        And the threads for each group.
+        """
         step = max(1, self._most // voxels)
         groups = -(-count // step)
         even = -(-groups // self._cores.count) * self._cores.count
         if self._is_cut and count * voxels >= even * FEW:
             step = -(-count // even)
-        return cut(count, step)
+        shares = cut(count, step)
+        return shares, -(-self._cores.count // len(shares))
 
 
 class Leaving:

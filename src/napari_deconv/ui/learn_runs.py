@@ -299,7 +299,7 @@ def judging(lesson: Lesson, network: Restored, twin: Restored) -> Generator[Step
     stack, psf = lesson.wanted.stack, lesson.psf()
     place = next(iter(stack.blocks()))
     told = learning.light_like(stack, lesson.choice.camera)
-    camera = told.camera or Camera()
+    camera = told.assumed_camera
     level = background_of(stack, 0, lesson.wanted.settings.background)
     observation = observe(read(stack, place), psf, level)
     engine = engines.open_engine(lesson.wanted.settings.engine)
