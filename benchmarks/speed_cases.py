@@ -194,7 +194,8 @@ class Judge:
 
     def __init__(self, case: Case) -> None:
         self._case, self._counts = case, [o.image for o in case.observations()]
-        self._otf = transfer_function(case.observations()[0].psf.samples, case.work_shape)
+        self._psf = case.observations()[0].psf.samples
+        self._otfs: dict[tuple[int, ...], Any] = {}
         self._kept: list[tuple[Float, float, float]] = []
 
     def scores(self, part: int, index: int, estimate: Float, *, shifted: bool) -> Scores:
@@ -235,9 +236,13 @@ class Judge:
         """Return the counts that an estimate lets expect."""
         from scipy.fft import irfftn, rfftn
 
-        shape, image_shape = self._case.work_shape, self._case.image.shape
+        image_shape = self._case.image.shape
+        # What comes with its padding is judged on that.
+        shape = self._case.work_shape if estimate.shape == image_shape else estimate.shape
+        if shape not in self._otfs:
+            self._otfs[shape] = transfer_function(self._psf, shape)
         spectrum = rfftn(np.asarray(estimate, np.float32), s=shape, workers=-1)
-        blurred = irfftn(spectrum * self._otf, s=shape, workers=-1)
+        blurred = irfftn(spectrum * self._otfs[shape], s=shape, workers=-1)
         seen: Float = blurred[tuple(slice(n) for n in image_shape)]
         return seen + np.float32(self._case.background)
 

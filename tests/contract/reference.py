@@ -1,4 +1,7 @@
-"""Float64 references, written straight from the formulas with numpy alone."""
+"""Float64 references, written straight from the formulas with numpy alone.
+
+How far an image is padded is no formula but a choice, and is asked for.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.fft import next_fast_len
+
+from napari_deconv.restoration.blur import work_shape
 
 Array = npt.NDArray[np.float64]
 
@@ -29,14 +33,7 @@ def richardson_lucy(
 ) -> Array:
     """Return plain Richardson-Lucy from a flat start."""
     psf = psf / psf.sum()
-    shape = (
-        image.shape
-        if circular
-        else tuple(
-            next_fast_len(n + p // 2, real=True) if p > 1 else n
-            for n, p in zip(image.shape, psf.shape, strict=True)
-        )
-    )
+    shape = work_shape(image.shape, psf.shape, "circular" if circular else "non-circulant")
     otf = np.fft.fftn(centred(psf, shape))
     inside = tuple(slice(n) for n in image.shape)
     y, mask = np.zeros(shape), np.zeros(shape)
@@ -151,12 +148,7 @@ def _operators(
     image_shape: tuple[int, ...], psf: Array, circular: bool
 ) -> tuple[Operator, Operator, Operator, tuple[slice, ...]]:
     """Return blur, its adjoint, the padding with zeros, and where the image lies in it."""
-    shape = image_shape
-    if not circular:
-        shape = tuple(
-            next_fast_len(n + p // 2, real=True) if p > 1 else n
-            for n, p in zip(image_shape, psf.shape, strict=True)
-        )
+    shape = work_shape(image_shape, psf.shape, "circular" if circular else "non-circulant")
     otf = np.fft.fftn(centred(psf, shape))
     inside = tuple(slice(n) for n in image_shape)
 

@@ -169,6 +169,32 @@ def test_expressions_between_filters_are_steps_one_after_the_other(
     assert np.array_equal(found[2], x)
 
 
+@pytest.mark.parametrize(("shape", "window"), FILTERED)
+def test_a_filter_may_begin_with_the_adjoint_of_an_expression(
+    engine: Engine, shape: tuple[int, ...], window: tuple[int, ...]
+) -> None:
+    """With numbers where arrays come later; what it returns goes on as what it returns later."""
+    rng = np.random.default_rng(7)
+    x, y = rng.random(shape, np.float32), rng.random(window, np.float32)
+    transfer = np.fft.rfftn(rng.random(shape) / math.prod(shape)).astype(np.complex64)
+    summed = "f - y * log(fmax(f + b, least))"
+    numbers = {"f": 3.0, "b": 0.5, "least": 0.1}
+    blur = engine.filter(transfer, shape, window)
+    operands = {"y": engine.hold(y), **numbers}
+    back, total = blur.adjoint_of("y / fmax(f + b, least)", summed, operands, out=None)
+    point = engine.push(x, shape)
+    after = blur.forward_of("p * c", {"p": point, "c": back}, out=point)
+
+    whole = np.zeros(shape)
+    whole[tuple(slice(n) for n in window)] = y / 3.5
+    axes = range(len(shape))
+    expected_back = np.fft.irfftn(np.fft.rfftn(whole) * transfer.conj(), shape, axes)
+    expected = np.fft.irfftn(np.fft.rfftn(x * expected_back) * transfer, shape, axes)
+    inside = expected[tuple(slice(n) for n in window)]
+    assert total == pytest.approx(float((3 - y.astype(float) * math.log(3.5)).sum()), rel=1e-5)
+    assert np.abs(engine.pull(after, window) - inside).max() < 1e-5 * inside.max()
+
+
 @pytest.mark.parametrize("shape", [(5, 4, 6), (7, 6), (1, 5, 6)])
 def test_curvature_is_minus_the_gradient_of_total_variation(
     engine: Engine, shape: tuple[int, ...]

@@ -19,7 +19,7 @@ class Composed(Filter):
         return self.forward(x)
 
     def adjoint_of(
-        self, expression: str, summed: str, operands: dict[str, Any], /, *, out: Array
+        self, expression: str, summed: str, operands: dict[str, Any], /, *, out: Array | None
     ) -> tuple[Array, float]:
         """Return an expression filtered with the conjugate, and the sum of another."""
         total = self.engine.total(summed, **operands)

@@ -38,10 +38,9 @@ class CpuFilter:
 
     def forward(self, x: Values | Leaving) -> Leaving:
         """Return the filtered `x`, in the filter's own memory."""
-        if self._room is None:
-            self._room = Room(self._shape, self._engine.cores)
-        self._room.enter(left(x))
-        return self._seen(self._room)
+        room = self._own_room()
+        room.enter(left(x))
+        return self._seen(room)
 
     def adjoint(self, x: Values | Leaving) -> Leaving:
         """Return `x` filtered with the conjugate transfer function, in place of a filtered one."""
@@ -65,16 +64,26 @@ class CpuFilter:
         return self._seen(room)
 
     def adjoint_of(
-        self, expression: str, summed: str, operands: dict[str, Any], /, *, out: Leaving
+        self, expression: str, summed: str, operands: dict[str, Any], /, *, out: Leaving | None
     ) -> tuple[Leaving, float]:
         """Return an expression filtered with the conjugate, and the sum of another."""
-        room = self._room
-        if room is None or not room.can_turn or not out.waits_in(room):
+        room = self._own_room()
+        if out is None:
+            place = room.real[tuple(slice(n) for n in self._window)]
+            made = _Made(expression, place, operands, room, summed)
+            room.enter(made)
+            return self._seen_by_all(room), made.total
+        if not room.can_turn or not out.waits_in(room):
             made, total = self._engine.evaluate_and_total(expression, summed, out=out, **operands)
             return self.adjoint(made), total
         ratio = _Made(expression, out.place, operands, room, summed)
         room.turn(ratio)
         return self._seen_by_all(room), ratio.total
+
+    def _own_room(self) -> Room:
+        if self._room is None:
+            self._room = Room(self._shape, self._engine.cores)
+        return self._room
 
     def _seen(self, room: Room) -> Leaving:
         room.change(self._multiply)

@@ -159,19 +159,24 @@ class TorchEngine:
             "__builtins__": {},
             "fmax": self._pairwise(torch.fmax),
             "fmin": self._pairwise(torch.fmin),
-            "log": torch.log,
-            "sqrt": torch.sqrt,
+            "log": lambda x: torch.log(self._tensor(x)),
+            "sqrt": lambda x: torch.sqrt(self._tensor(x)),
         }
 
     def _pairwise(self, function: Any) -> Any:
-        """Let torch's two-tensor functions take a number for the second."""
+        """Let torch's two-tensor functions take numbers."""
 
-        def apply(a: torch.Tensor, b: Any) -> torch.Tensor:
-            other = b if isinstance(b, self._torch.Tensor) else a.new_tensor(b)
-            result: torch.Tensor = function(a, other)
+        def apply(a: Any, b: Any) -> torch.Tensor:
+            result: torch.Tensor = function(self._tensor(a), self._tensor(b))
             return result
 
         return apply
+
+    def _tensor(self, value: Any) -> torch.Tensor:
+        """Return a tensor; a number as one of a single value, which goes with those of any shape."""
+        if isinstance(value, self._torch.Tensor):
+            return value
+        return self._torch.tensor(value, dtype=self._torch.float32, device=self._target)
 
     def push(self, array: Float, shape: tuple[int, ...]) -> torch.Tensor:
         """Return a copy on the device, padded with zeros at the far end."""

@@ -56,19 +56,34 @@ def work_shape(
     """
     if edges == "circular":
         return image_shape
-    from scipy.fft import next_fast_len
-
     ends = [1] * len(image_shape)
     if edges == "two-sided" and len(image_shape) == 3:
         ends[0] = 2
-    *shape, row = (
-        next_fast_len(n + sides * (p // 2), real=True) if p > 1 else n
-        for n, p, sides in zip(image_shape, psf_shape, ends, strict=True)
+    fast = [_fast_length] * (len(image_shape) - 1) + [_fast_row]
+    return tuple(
+        length(n + sides * (p // 2)) if p > 1 else n
+        for length, n, p, sides in zip(fast, image_shape, psf_shape, ends, strict=True)
     )
-    # Even rows are half as many complex values, which some transforms take them for.
-    if row % 2 and psf_shape[-1] > 1:
-        row = 2 * next_fast_len(row // 2 + 1, real=True)
-    return (*shape, row)
+
+
+def _fast_length(n: int) -> int:
+    """Return the next length with no prime factor above 7, which all libraries take quickly."""
+    from scipy.fft import next_fast_len
+
+    found = next_fast_len(n)
+    # 11 is slower in some than what is saved.
+    return found if found % 11 else _fast_length(found + 1)
+
+
+def _fast_row(n: int) -> int:
+    """Return the next even length of real values with no prime factor above 5.
+
+    Even rows are half as many complex values, which some transforms take them for; and scipy's
+    transforms of real values are slow with a factor of 7.
+    """
+    from scipy.fft import next_fast_len
+
+    return 2 * next_fast_len(-(-n // 2), real=True)
 
 
 def transfer_function(psf: Float, shape: tuple[int, ...]) -> Complex:

@@ -45,12 +45,12 @@ class Filter(Protocol):
         ...
 
     def adjoint_of(
-        self, expression: str, summed: str, operands: dict[str, Any], /, *, out: Array
+        self, expression: str, summed: str, operands: dict[str, Any], /, *, out: Array | None
     ) -> tuple[Array, float]:
         """Return `adjoint` of an expression, and `Engine.total` of another of the same operands.
 
-        `out` is what this filter has returned last. It is used up, and so are the operands; the
-        sum is of these as they were.
+        `out` is what this filter has returned last, None if nothing yet. It is used up, and so are
+        the operands; the sum is of these as they were.
         """
         ...
 

@@ -44,6 +44,9 @@ class NoMomentum:
         """Where the likelihood was looked at last."""
         return self.x
 
+    def begin(self) -> None:
+        """Take the first update from the start."""
+
     def blurred(self, blur: Filter) -> Array:
         """Go to the point to take the next update from; return what the blur makes of it."""
         if not self._waiting:
@@ -62,6 +65,10 @@ class NoMomentum:
         if self._waiting:
             self.x = self.engine.evaluate(PLAIN, out=self.x, p=self.x, **self._taken())
         return self.x
+
+    def end(self) -> Array:
+        """Return what the iterations have come to, after the last one."""
+        return self.estimate()
 
     def _taken(self) -> dict[str, Any]:
         """Return what was waiting, which is kept no longer: a device may be short of memory."""
@@ -91,12 +98,14 @@ class HeavyBall(NoMomentum):
         self.k += 1
         return (self.k - 1) / (self.k + 2)
 
+    def begin(self) -> None:
+        """Extrapolate from the start to itself, in a place of its own."""
+        self.used = self.weight()
+        self.p = self.engine.evaluate(EXTRAPOLATE, x=self.x, q=self.x, a=self.used)
+
     def blurred(self, blur: Filter) -> Array:
         """Extrapolate, in the place of the x before; return what the blur makes of it."""
         self.used = self.weight()
-        if self.p is None:
-            self.p = self.engine.evaluate(EXTRAPOLATE, x=self.x, q=self.x, a=self.used)
-            return blur.forward(self.p)
         operands = {"x": self.x, "q": self.p, "a": self.used}
         return blur.forward_of(EXTRAPOLATE, operands, out=self.p)
 
@@ -121,6 +130,10 @@ class NuMethod(HeavyBall):
         """Where the likelihood was looked at last."""
         return self.x
 
+    def begin(self) -> None:
+        """Take the first update from the start, before which there is no point."""
+        self._made = None
+
     def blurred(self, blur: Filter) -> Array:
         """Leap, in the place of the point before; return what the blur makes of the next."""
         self._made = None
@@ -142,10 +155,18 @@ class NuMethod(HeavyBall):
     def estimate(self) -> Array:
         """Return what plain Richardson-Lucy makes of the last point, in its correction's place."""
         if self._made is None:
-            c, seen = self._waiting["c"], self._waiting["w"]
+            point, waiting = self.x, self._waiting
             self._leap()
-            self._made = self.engine.evaluate(PLAIN, out=c, p=self.p, c=c, w=seen)
+            self._made = self._after(point, waiting)
         return self._made
+
+    def end(self) -> Array:
+        """Return the same without another leap."""
+        return self._after(self.x, self._waiting) if self._made is None else self._made
+
+    def _after(self, point: Array, waiting: dict[str, Any]) -> Array:
+        c = waiting["c"]
+        return self.engine.evaluate(PLAIN, out=c, p=point, c=c, w=waiting["w"])
 
     def _leap(self) -> None:
         """Go to the next point, if one is waiting."""

@@ -21,7 +21,7 @@ from .blur import Edges, Share, edges_of_a_part, require_edges, transfer_functio
 from .engine import Array, Engine, Filter
 from .looking import MOST_VOXELS
 from .momentum import BiggsAndrews, Given, HeavyBall, NoMomentum, NuMethod
-from .pieces import Cores, Float, Where, blocks
+from .pieces import Float
 from .reach import core_sigmas
 from .restorer import SEAM_TOLERANCE, Observation, Step
 from .stopping import stop_for
@@ -48,6 +48,8 @@ FLAT, FLAT_PER_WEIGHT = 1e-2, 4.0
 #: Counts over the model, and that part of the I-divergence between them that the model changes.
 RATIO = "(y + v) / fmax(f + b, least)"
 VARYING = "f - (y + v) * log(fmax(f + b, least))"
+#: And the part that it does not.
+ENTROPY = "(y + v) * (log(fmax(y + v, least)) - 1.0f)"
 
 #: Volumes of the part that is looked at, with the PSF around it, for each of two runs.
 PART_VOLUMES = 24.0
@@ -173,8 +175,11 @@ class RichardsonLucy(Value):
 
     @property
     def transforms(self) -> int:
-        """Most Fourier transforms that a run takes: four an iteration, and the PSF's."""
-        return (3 if self.automatic_stop else 1) * (4 * self.iterations + 1)
+        """Most Fourier transforms that a run takes: four an iteration, and the PSF's.
+
+        The start is flat, and the blur leaves that as it is.
+        """
+        return (3 if self.automatic_stop else 1) * (4 * self.iterations - 1)
 
     def halo(self, psf: Psf, tolerance: float = SEAM_TOLERANCE) -> tuple[int, ...] | None:
         """Return how far beyond a piece its restoration looks, None if at the whole image.
@@ -295,13 +300,13 @@ class _Run:
         self.variance = variance = method.read_noise**2
         self.background = observation.background + variance
         self.least = max(ROUNDING * (float(observation.image.max()) + variance), 1e-30)
-        self.entropy = _entropy(observation.image, variance)
         # What is the same in all voxels: read noise as light, in the counts and under the model.
         self.light = {"v": variance, "b": self.background, "least": self.least}
         psf = observation.psf.samples
         # From all voxels to those of the image, where the counts are.
         self.blur: Filter = engine.filter(transfer_function(psf, shape), shape, self.image_shape)
         self.counts = engine.hold(observation.image)
+        self.entropy = engine.total(ENTROPY, y=self.counts, v=variance, least=self.least)
         # H^T M, the share of each voxel's light that is measured.
         self.seen: Any = 1.0
         if method.edges != "circular":
@@ -310,15 +315,15 @@ class _Run:
         # One number, repeated without memory.
         flat = np.broadcast_to(np.float32(self.mean), shape)
         self.momentum = _momentum(method, engine.push(flat, shape), engine)
-        self.divergence = math.inf
+        self.divergence, self.has_begun = math.inf, False
 
     def update(self) -> float:
         """Do one iteration; return the I-divergence per voxel of the point it started from."""
-        model = self.momentum.blurred(self.blur)
+        model, place = self._next_model()
         if self.other is not None:
             self.missed = self._varying(model, self.other)
         operands = {"f": model, "y": self.counts, **self.light}
-        correction, varying = self.blur.adjoint_of(RATIO, VARYING, operands, out=model)
+        correction, varying = self.blur.adjoint_of(RATIO, VARYING, operands, out=place)
         before, self.divergence = self.divergence, self._divergence(varying)
         # Smoothing raises the divergence rightly: that is no reason to restart.
         if self.divergence > before and not self.method.tv_weight:
@@ -327,6 +332,18 @@ class _Run:
             correction = self._smoothed(self.momentum.point, correction)
         self.momentum.accept(correction, self.seen)
         return self.divergence
+
+    def _next_model(self) -> tuple[Any, Array | None]:
+        """Go to the next point; return what the blur makes of it, and where that lies.
+
+        Of the start that is a number: it is flat, and so blurred already.
+        """
+        if self.has_begun:
+            model = self.momentum.blurred(self.blur)
+            return model, model
+        self.has_begun = True
+        self.momentum.begin()
+        return self.mean, None
 
     def _smoothed(self, p: Array, correction: Array) -> Array:
         """Return the correction with the total variation's pull in it."""
@@ -360,20 +377,9 @@ class _Run:
 
     def result(self) -> Float:
         """Return the estimate, for which all else is given up first."""
-        x = self.momentum.estimate()
+        x = self.momentum.end()
         del self.blur, self.momentum
         return self.engine.pull(x, self.image_shape)
-
-
-def _entropy(image: Float, variance: float) -> float:
-    """Return sum(y log y - y) of the counts: the part of the I-divergence that does not change."""
-
-    def work(where: Where) -> float:
-        counts = image[where].astype(np.float64) + variance
-        positive = counts[counts > 0]
-        return float((positive * np.log(positive) - positive).sum())
-
-    return sum(Cores().each(work, list(blocks(image.shape, 1 << 16))))
 
 
 def _momentum(method: RichardsonLucy, x: Array, engine: Engine) -> NoMomentum:
