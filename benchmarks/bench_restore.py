@@ -30,11 +30,13 @@ from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError
 from napari_deconv.restoration.blur import transfer_function, work_shape
 from napari_deconv.restoration.restorer import Restorer, observe
-from napari_deconv.restoration.richardson_lucy import UNSEEN, RichardsonLucy
+from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Wiener
 
 SHAPE, SIDE, ITERATIONS, ROUNDS = (64, 256, 256), 31, 10, 3
 LARGE = (96, 384, 384)
+#: Share of its light in the image that the plain loop divides by at the least.
+LEAST_SEEN = 1e-3
 TIMES = "times the plain scipy loop"
 Float = npt.NDArray[np.float32]
 
@@ -60,7 +62,7 @@ def plain_scipy(observation: Any) -> Float:
     inside = tuple(slice(n) for n in image.shape)
     y, mask = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     y[inside], mask[inside] = image, 1
-    seen = np.maximum(filtered(mask, otf.conj()), np.float32(UNSEEN))
+    seen = np.maximum(filtered(mask, otf.conj()), np.float32(LEAST_SEEN))
     x = np.full(shape, image.mean(), np.float32)
     for _ in range(ITERATIONS):
         ratio = y / np.maximum(filtered(x, otf), np.float32(1e-6))

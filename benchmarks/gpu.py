@@ -36,7 +36,8 @@ from napari_deconv.engines.torch_engine import TorchEngine, torch_devices
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.restoration.momentum import LEAP, leap
 from napari_deconv.restoration.restorer import Observation, observe
-from napari_deconv.restoration.richardson_lucy import RichardsonLucy, _Run
+from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.restoration.running import Run
 
 SHAPES = ("32x128x128", "64x256x256", "128x512x512")
 PSF_SHAPE = (9, 17, 17)
@@ -108,7 +109,7 @@ class OnCpu:
 
 
 def on_cpu(observation: Observation) -> OnCpu:
-    run, clock = _Run(RichardsonLucy(), observation, CpuEngine()), Clock("cpu")
+    run, clock = Run(RichardsonLucy(), observation, CpuEngine()), Clock("cpu")
     seconds = [clock.once(run.update) for _ in range(ITERATIONS)]
     return OnCpu(run.result(), statistics.median(seconds))
 
@@ -120,7 +121,7 @@ def compared(shape: Shape, kind: str, engine: TorchEngine, target: str) -> dict[
 
     def whole() -> None:
         started = clock.wait()
-        run = _Run(method, observation, engine)
+        run = Run(method, observation, engine)
         found["set-up"] = clock.wait() - started
         found["first"] = clock.once(run.update)
         for _ in range(ITERATIONS - 1):
@@ -128,7 +129,7 @@ def compared(shape: Shape, kind: str, engine: TorchEngine, target: str) -> dict[
         found["estimate"] = run.result()
 
     peak = clock.peak_bytes(whole)
-    run = _Run(method, observation, engine)
+    run = Run(method, observation, engine)
     assert run.momentum.estimate().shape == shape
     iteration = clock.median(run.update)
     del run
@@ -181,7 +182,7 @@ def passes(shape: Shape, window: Shape, kind: str) -> float:
 def steps(shape: Shape, kind: str, engine: TorchEngine, target: str) -> Iterable[dict[str, str]]:
     """Yield the steps of an iteration, one by one."""
     clock = Clock(target)
-    run = _Run(RichardsonLucy(), observed(shape, kind), engine)
+    run = Run(RichardsonLucy(), observed(shape, kind), engine)
     run.update()
     run.update()
     x, before, seen = run.momentum.x, run.momentum.p, run.seen  # type: ignore[attr-defined]

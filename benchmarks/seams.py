@@ -61,6 +61,7 @@ def iterated(iterations: int) -> dict[str, Restorer]:
         "Richardson-Lucy, heavy ball": RichardsonLucy(iterations, "heavy-ball"),
         f"heavy ball, total variation {TV_WEIGHT}": RichardsonLucy(iterations, tv_weight=TV_WEIGHT),
         "Biggs-Andrews, its momentum settled": RichardsonLucy(iterations, "biggs-andrews"),
+        "Wiener-Butterworth": RichardsonLucy(iterations, "wiener-butterworth"),
     }
 
 

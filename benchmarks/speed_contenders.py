@@ -31,13 +31,15 @@ from napari_deconv.engines import devices, open_engine
 from napari_deconv.restoration.blur import transfer_function
 from napari_deconv.restoration.pieces import available_cores
 from napari_deconv.restoration.restorer import Observation, Restorer, Step
-from napari_deconv.restoration.richardson_lucy import ACCELERATIONS, UNSEEN, RichardsonLucy
+from napari_deconv.restoration.richardson_lucy import ACCELERATIONS, RichardsonLucy
 from napari_deconv.restoration.wiener import Wiener
 
 #: Numbers of iterations that others, which only run whole, are run with.
 WHOLE_AT = (10, 30, 100)
 #: Part of the iterations that an accelerated method is run for: it is farther by then.
 ACCELERATED = 0.6
+#: Share of its light in the image that the plain loop divides by at the least.
+LEAST_SEEN = 1e-3
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,7 @@ def plain_scipy(observation: Observation, most: int) -> Iterator[Moment]:
     inside = tuple(slice(n) for n in image.shape)
     y, mask = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     y[inside], mask[inside] = image, 1
-    seen = np.maximum(filtered(mask, otf.conj()), np.float32(UNSEEN))
+    seen = np.maximum(filtered(mask, otf.conj()), np.float32(LEAST_SEEN))
     background = np.float32(observation.background)
     x = np.full(shape, max(float(image.mean()) - observation.background, 1e-6), np.float32)
     for iteration in range(1, most + 1):

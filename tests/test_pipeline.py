@@ -369,12 +369,12 @@ def test_progress_counts_over_all_blocks(stack_of: Callable[..., Stack], psf: Ps
 
 
 class Watched(CpuEngine):
-    """A CPU engine that counts its blurs and its releases, and may fail at a blur."""
+    """A CPU engine that counts its updates and its releases, and may fail at an update."""
 
     def __init__(self, fail_at: int = 0) -> None:
         super().__init__(workers=1)
         self.device = "watched"
-        self.blurs, self.releases, self.fail_at = 0, 0, fail_at
+        self.updates, self.releases, self.fail_at = 0, 0, fail_at
 
     def filter(
         self, transfer: Complex, shape: tuple[int, ...], window: tuple[int, ...] | None = None
@@ -385,12 +385,12 @@ class Watched(CpuEngine):
             engine = watched
 
             def forward(self, x: Any) -> Any:
-                watched.blurs += shape != (5, 6, 7)  # that of the self-test
-                if watched.fail_at and watched.blurs >= watched.fail_at:
-                    raise RuntimeError("the device was lost\nsecond line")
                 return made.forward(x)
 
             def adjoint(self, x: Any) -> Any:
+                watched.updates += shape != (5, 6, 7)  # that of the self-test
+                if watched.fail_at and watched.updates >= watched.fail_at:
+                    raise RuntimeError("the device was lost\nsecond line")
                 return made.adjoint(x)
 
         blur: Filter = Blur()
@@ -411,7 +411,7 @@ def test_a_run_to_its_end_frees_the_device(
     stack_of: Callable[..., Stack], psf: Psf, watched: Watched
 ) -> None:
     restore_stack(stack_of("CZYX"), recipe_of(psf))
-    assert (watched.blurs, watched.releases) == (12, 1)
+    assert (watched.updates, watched.releases) == (12, 1)
     restore(stack_of("ZYX").data, psf, method=QUICK)
     assert watched.releases == 2
 
@@ -424,7 +424,7 @@ def test_cancelling_frees_the_device_within_one_iteration(
     assert [step.done for step in steps] == [0, 0, 0, 1, 2, 3]
     run.close()
     assert watched.releases == 1
-    assert watched.blurs == 3
+    assert watched.updates == 3
     with pytest.raises(StopIteration):
         next(run)
 
@@ -436,7 +436,7 @@ def test_cancelling_before_the_engine_opens_is_nothing(
     next(run)
     next(run)
     run.close()
-    assert (watched.blurs, watched.releases) == (0, 0)
+    assert (watched.updates, watched.releases) == (0, 0)
 
 
 def test_a_failure_frees_the_device(
@@ -526,7 +526,7 @@ def test_a_gpu_that_fails_on_the_way_gives_way_to_the_cpu(
         except StopIteration as end:
             done = end.value
             break
-    assert gpu.blurs == fail_at
+    assert gpu.updates == fail_at
     assert gpu.releases == 1
     assert np.array_equal(done.stack.data, expected.stack.data)
     assert done.record.engine == "cpu"

@@ -41,8 +41,8 @@ def suite() -> Iterator[Suite]:
 
 @pytest.fixture(scope="module")
 def tiny(suite: Suite, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the file of a case of 16 x 48 x 48 voxels, as a user would write one."""
-    case = suite.cases.simulated("confocal-dense-200-16x48x48")
+    """Return the file of a case as a user would write one, whose lengths all take for fast ones."""
+    case = suite.cases.simulated("confocal-dense-200-16x49x48")
     path = tmp_path_factory.mktemp("case") / "tiny.npz"
     # Without the name, which a user does not write.
     told = {name: value for name, value in vars(case).items() if name not in ("name", "other")}
@@ -92,7 +92,7 @@ def test_the_tables_hold_what_was_asked(suite: Suite, folder: Path) -> None:
     assert float(told["heavy-ball"]["seconds_to_divergence"]) > 0
     assert float(told["plain"]["seconds_to_1_dB"]) > 0
     case = rows(folder / "speed" / "speed_cases.csv")[0]
-    assert (case["image"], case["plain_iterations"]) == ("16 x 48 x 48", "12")
+    assert (case["image"], case["plain_iterations"]) == ("16 x 49 x 48", "12")
 
 
 def test_the_machine_and_the_figure_are_there(folder: Path) -> None:
@@ -124,13 +124,16 @@ def test_who_fails_is_noted_and_left_out(suite: Suite, tiny: Path) -> None:
 
 
 def test_the_plain_loop_is_richardson_lucy(suite: Suite, tiny: Path) -> None:
-    observation = suite.cases.opened(tiny).observations()[0]
+    case = suite.cases.opened(tiny)
+    observation = case.observations()[0]
     *_, plain = suite.contenders.plain_scipy(observation, 5)
     *_, ours = suite.contenders.ours("none", "cpu").moments(observation, 5)
     found, expected = ours.estimate(), plain.estimate()
     # Both with the padding, which explains the counts at the border.
-    assert found.shape == expected.shape == suite.cases.opened(tiny).work_shape
-    assert np.abs(found - expected).max() < 1e-4 * expected.max()
+    assert found.shape == expected.shape == case.work_shape
+    # Far beyond the image, whose counts say nothing about what is there, ours stays as it was.
+    inside = tuple(slice(n) for n in case.image.shape)
+    assert np.abs(found - expected)[inside].max() < 1e-4 * expected[inside].max()
 
 
 def test_the_divergence_is_the_one_that_is_reported(suite: Suite, tiny: Path) -> None:
@@ -151,7 +154,7 @@ def suite_estimate(suite: Suite, case: object, iterations: int) -> np.ndarray:
 
 def test_a_psnr_does_not_see_scale_and_offset_and_best_shift(suite: Suite) -> None:
     rng = np.random.default_rng(0)
-    truth = rng.random((16, 48, 48)).astype(np.float32)
+    truth = rng.random((16, 49, 48)).astype(np.float32)
     noisy = truth + rng.normal(0, 0.01, truth.shape).astype(np.float32)
     expected = 20 * np.log10(np.percentile(truth[2:14, 6:42, 6:42], 99.9) / 0.01)
     assert suite.cases.psnr_of(3 * noisy + 7, truth) == pytest.approx(expected, abs=0.1)

@@ -156,8 +156,7 @@ def _farthest_looking(method: Restorer) -> Restorer:
         case Wiener(regularization="auto"):
             return replace(method, regularization=LEAST)
         case RichardsonLucy():
-            momentum = method.momentum or (0.0,) * method.iterations
-            return replace(method, stop_tolerance=0.0, automatic_stop=False, momentum=momentum)
+            return method.as_if_settled()
     return method
 
 

@@ -49,15 +49,7 @@ def about_settled(method: Restorer) -> Restorer:
         weight = USUAL_WEIGHT if method.regularization == "auto" else method.regularization
         return replace(method, regularization=weight, edges=edges_of_a_part(method.edges))
     if isinstance(method, RichardsonLucy):
-        steered = method.acceleration == "biggs-andrews" and not method.momentum
-        momentum = (0.5,) * method.iterations if steered else method.momentum
-        return replace(
-            method,
-            stop_tolerance=0.0,
-            automatic_stop=False,
-            momentum=momentum,
-            edges=edges_of_a_part(method.edges),
-        )
+        return replace(method.as_if_settled(), edges=edges_of_a_part(method.edges))
     from napari_deconv.learned.network import Learned
 
     if not isinstance(method, Learned):

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_deconv.restoration.blur import work_shape
+from napari_deconv.restoration.reach import core_sigmas
 
 Array = npt.NDArray[np.float64]
 
-#: Smallest share of a voxel's light in the image that its update is divided by.
-UNSEEN = 3e-4
+#: Smallest share of a voxel's light in the image that a step is divided by.
+UNSEEN = 3e-3
 
 
 def centred(psf: Array, shape: tuple[int, ...]) -> Array:
@@ -45,11 +47,11 @@ def richardson_lucy(
     def adjoint(x: Array) -> Array:
         return np.fft.ifftn(np.fft.fftn(x) * otf.conj()).real
 
-    seen = np.maximum(adjoint(mask), UNSEEN)
+    seen = np.maximum(adjoint(mask), 0)
     x = np.full(shape, image.mean() - background)
     for _ in range(iterations):
-        x = x * adjoint(mask * y / np.maximum(blur(x) + background, 1e-12)) / seen
-        x = np.maximum(x, 0)
+        correction = adjoint(mask * y / np.maximum(blur(x) + background, 1e-12))
+        x = np.maximum(x * (1 + (correction - seen) / np.maximum(seen, UNSEEN)), 0)
     return x[inside]
 
 
@@ -77,32 +79,43 @@ def accelerated(
     """Return Richardson-Lucy with momentum and total variation, from a flat start.
 
     p = max(x + a (x - x'), x / 10) with x' the x before, then
-    x <- p H^T(M (y + s^2) / (H p + b + s^2)) / (H^T M max(1 - w curvature(p), 1/10)).
-    The nu-method moves p instead, p <- max(p + o (x - p) + a (p - p'), p / 10).
+    x <- p (1 + (c - H^T M) / max(H^T M, 3e-3)) with the correction
+    c = H^T(M (y + s^2) / (H p + b + s^2)) / max(1 - w curvature(p), 1/10).
+    The nu-method moves p instead, p <- max(p + o (x - p) + a (p - p'), p / 10). It is gone on with
+    where the back projector B has been used as long as the likelihood rose, five times at the most:
+    x <- x max(1 + B M ((y + s^2) / (H x + b + s^2) - 1) / H^T M, 1/10).
     """
     y, b = image + read_noise**2, background + read_noise**2
     blur, adjoint, padded, inside = _operators(image.shape, psf / psf.sum(), circular)
     counts, mask = padded(y), padded(np.ones(image.shape))
-    seen = np.maximum(adjoint(mask), UNSEEN)
+    seen = np.maximum(adjoint(mask), 0)
     mean = y.mean() - b
     x = np.full(counts.shape, mean)
+    unmatched = acceleration == "wiener-butterworth" and not tv_weight
     leaps = acceleration == "nu-method" and not tv_weight
+    back = _wiener_butterworth(psf / psf.sum(), counts.shape)
     before, weigh = x, _Weight(acceleration)
     divergences: list[float] = []
     p = earlier = x
     k = 0
     for _ in range(iterations):
         rose = not tv_weight and len(divergences) > 1 and divergences[-1] > divergences[-2]
-        if not leaps:
+        if not (leaps or unmatched):
             p = np.maximum(x + weigh.next(restart=rose) * (x - before), 0.1 * x)
         model = np.maximum(blur(p) + b, 1e-12)
         divergences.append(i_divergence(y, model[inside]))
+        if unmatched and len(divergences) <= 5 and divergences[-1] <= min(divergences):
+            misfit = np.fft.ifftn(np.fft.fftn(mask * (counts / model - 1)) * back).real
+            x = p = earlier = x * np.maximum(1 + misfit / np.maximum(seen, 0.1), 0.1)
+            continue
+        if unmatched:
+            unmatched, leaps = False, True
         correction = adjoint(mask * counts / model)
         if tv_weight:
             flat = max(0.01, 4 * p.ndim * tv_weight)
             bend = tv_curvature(p, spacing or (1.0,) * p.ndim, flat * mean)
             correction /= np.maximum(1 - tv_weight * bend, 0.1)
-        before, x = x, np.maximum(p * correction / seen, 0)
+        before, x = x, np.maximum(p * (1 + (correction - seen) / np.maximum(seen, UNSEEN)), 0)
         weigh.saw(x - p)
         if leaps:
             k = 1 if len(divergences) > 1 and divergences[-1] > divergences[-2] else k + 1
@@ -110,6 +123,19 @@ def accelerated(
             further = p + min(length, 3.9) * (x - p) + weight * (p - earlier)
             earlier, p = p, np.maximum(further, 0.1 * p)
     return Run(x[inside], divergences, weigh.restarts)
+
+
+def _wiener_butterworth(psf: Array, shape: tuple[int, ...]) -> Any:
+    """Return conj(H) / (|H|^2 + 0.1) 1.1 / sqrt(1 + 99 r^20), r over the resolution (Guo 2020).
+
+    The resolution along an axis is one over the width of the core at half maximum.
+    """
+    otf = np.fft.fftn(centred(psf, shape))
+    squares = np.zeros(shape)
+    steps = np.meshgrid(*map(np.fft.fftfreq, shape), indexing="ij")
+    for step, sigma in zip(steps, core_sigmas(psf.astype(np.float32)), strict=True):
+        squares += (step * 2 * np.sqrt(2 * np.log(2)) * sigma) ** 2
+    return otf.conj() / (np.abs(otf) ** 2 + 0.1) * 1.1 / np.sqrt(1 + 99 * squares**10)
 
 
 def _leap(k: int, nu: float) -> tuple[float, float]:
@@ -130,7 +156,7 @@ class _Weight:
     def next(self, *, restart: bool) -> float:
         self.k = 1 if restart else self.k + 1
         self.restarts += restart
-        if self.acceleration in ("heavy-ball", "nu-method"):
+        if self.acceleration in ("heavy-ball", "nu-method", "wiener-butterworth"):
             return (self.k - 1) / (self.k + 2)
         if self.acceleration == "none" or restart or len(self.steps) < 2:
             return 0.0

@@ -15,6 +15,7 @@ from napari_deconv.imaging.psf import Psf
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.restorer import Step, observe
 from napari_deconv.restoration.richardson_lucy import ACCELERATIONS, RichardsonLucy
+from napari_deconv.restoration.running import Run
 
 from . import reference
 
@@ -29,6 +30,7 @@ SPACING = (0.3, 0.1, 0.15)
 RUNS: list[dict[str, Any]] = [
     {"acceleration": "nu-method"},
     {"acceleration": "nu-method", "tv_weight": 0.002},
+    {"acceleration": "wiener-butterworth"},
     {"acceleration": "heavy-ball"},
     {"acceleration": "biggs-andrews"},
     {"acceleration": "none", "tv_weight": 0.01},
@@ -144,11 +146,11 @@ def test_smoothing_that_raises_the_divergence_is_no_reason_to_restart(
     cpu: Engine, asymmetric_psf: MakePsf, photons: MakeImage
 ) -> None:
     image, psf = photons(SHAPE), asymmetric_psf(PSF_SHAPE)
-    weights: list[float] = []
+    runs: list[Run] = []
     method = RichardsonLucy(40, tv_weight=0.1)
-    steps = list(method._steps(observe(image, Psf(psf)), cpu, weights))
+    steps = list(method._steps(observe(image, Psf(psf)), cpu, runs))
     assert max(np.diff(divergences_of(steps))) > 0
-    assert weights == pytest.approx([(k - 1) / (k + 2) for k in range(1, 41)])
+    assert runs[0].weights == pytest.approx([(k - 1) / (k + 2) for k in range(1, 41)])
 
 
 def test_the_references_curvature_is_minus_the_gradient_of_total_variation() -> None:

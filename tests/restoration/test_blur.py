@@ -105,7 +105,7 @@ def test_the_share_of_light_in_the_image(
     psf = np.random.default_rng(0).random(psf_shape).astype(np.float32)
     psf /= psf.sum()
     expected = light_in_the_image(psf.astype(float), image_shape, shape)
-    share = Share(psf, image_shape, shape, 0.0)
+    share = Share(psf, image_shape, shape)
     assert share.shape == shape
     found = np.full(shape, np.nan, np.float32)
     for where in blocks(shape, 30):
@@ -116,7 +116,6 @@ def test_the_share_of_light_in_the_image(
             assert np.array_equal(laid(rows), found[where])
     assert np.abs(found - expected).max() < 1e-7
     everywhere = tuple(slice(0, n) for n in shape)
-    assert np.array_equal(Share(psf, image_shape, shape, 0.3)[everywhere], np.fmax(found, 0.3))
 
 
 def laid(rows: Rows) -> npt.NDArray[np.float32]:
@@ -128,5 +127,5 @@ def laid(rows: Rows) -> npt.NDArray[np.float32]:
 
 def test_the_share_of_a_small_psf_takes_little_memory() -> None:
     """Rows are kept for the planes and the lines near an edge, one for all others."""
-    share = Share(np.full((5, 5, 5), 0.008, np.float32), (500, 500, 500), (504, 504, 504), 0.0)
+    share = Share(np.full((5, 5, 5), 0.008, np.float32), (500, 500, 500), (504, 504, 504))
     assert share._different.size < 504 * 10**2

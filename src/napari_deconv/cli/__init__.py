@@ -110,7 +110,8 @@ def restore(
         int | None, typer.Option(help="Most iterations; all are run unless told to stop earlier.")
     ] = None,
     acceleration: Annotated[
-        str | None, typer.Option(help="nu-method, heavy-ball, biggs-andrews or none.")
+        str | None,
+        typer.Option(help="nu-method, heavy-ball, biggs-andrews, wiener-butterworth or none."),
     ] = None,
     tv_weight: Annotated[float | None, typer.Option(help="Total variation, 0 to 0.1.")] = None,
     edges: Annotated[str | None, typer.Option(help="non-circulant, two-sided or circular.")] = None,

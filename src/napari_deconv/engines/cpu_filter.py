@@ -34,7 +34,6 @@ class CpuFilter:
         self._engine, self._transfer = engine, real_of(transfer)
         self._shape, self._window = shape, window
         self._room: Room | None = None
-        self._result: Leaving | None = None
 
     def forward(self, x: Values | Leaving) -> Leaving:
         """Return the filtered `x`, in the filter's own memory."""
@@ -44,10 +43,7 @@ class CpuFilter:
 
     def adjoint(self, x: Values | Leaving) -> Leaving:
         """Return `x` filtered with the conjugate transfer function, in place of a filtered one."""
-        is_ours = self._result is not None and self._result.is_of(x)
-        room = self._room if is_ours else None
-        if room is None:
-            room = Room(self._shape, self._engine.cores)
+        room = self._own_room()
         room.enter(left(x))
         return self._seen_by_all(room)
 
@@ -70,9 +66,9 @@ class CpuFilter:
         room = self._own_room()
         if out is None:
             place = room.real[tuple(slice(n) for n in self._window)]
-            made = _Made(expression, place, operands, room, summed)
-            room.enter(made)
-            return self._seen_by_all(room), made.total
+            first = _Made(expression, place, operands, room, summed)
+            room.enter(first)
+            return self._seen_by_all(room), first.total
         if not room.can_turn or not out.waits_in(room):
             made, total = self._engine.evaluate_and_total(expression, summed, out=out, **operands)
             return self.adjoint(made), total
@@ -87,8 +83,7 @@ class CpuFilter:
 
     def _seen(self, room: Room) -> Leaving:
         room.change(self._multiply)
-        self._result = Leaving(room, self._window)
-        return self._result
+        return Leaving(room, self._window)
 
     def _seen_by_all(self, room: Room) -> Leaving:
         room.change(self._multiply_conjugate)

@@ -173,7 +173,7 @@ class TorchEngine:
         return apply
 
     def _tensor(self, value: Any) -> torch.Tensor:
-        """Return a tensor; a number as one of a single value, which goes with those of any shape."""
+        """Return a tensor; a number as one that goes with those of any shape."""
         if isinstance(value, self._torch.Tensor):
             return value
         return self._torch.tensor(value, dtype=self._torch.float32, device=self._target)

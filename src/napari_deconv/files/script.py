@@ -11,6 +11,9 @@ from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 
 from .recipe import Method, PsfFile, Recipe
 
+#: What says how iterations went elsewhere: no command line does.
+GIVEN = ("momentum", "unmatched")
+
 _SCRIPT = """from napari_deconv import {names}
 
 recipe = {recipe}
@@ -43,7 +46,8 @@ def as_command(recipe: Recipe, source: str, target: str = "restored.ome.tif") ->
     """Return the command line that restores the file `source` by `recipe` into `target`.
 
     What has no option of its own (a PSF given as samples, channels whose optics differ in more
-    than the wavelengths, a given momentum) is taken from `recipe.json`, as in `as_python`.
+    than the wavelengths, a given course of iterations) is taken from `recipe.json`, as in
+    `as_python`.
     """
     words = ["napari-deconv", "restore", source, "-o", target]
     psf_words, method_words = _psf_options(recipe), _method_options(recipe.method)
@@ -59,11 +63,11 @@ def as_command(recipe: Recipe, source: str, target: str = "restored.ome.tif") ->
 
 
 def _method_options(method: Method) -> list[str] | None:
-    """Return the options of the method; None where its momentum is given, which has none."""
-    if isinstance(method, RichardsonLucy) and method.momentum:
+    """Return the options of the method; None where its course is given, which has none."""
+    if isinstance(method, RichardsonLucy) and (method.momentum or method.unmatched is not None):
         return None
     kind = {"RichardsonLucy": "richardson-lucy", "Wiener": "wiener"}[type(method).__name__]
-    names = tuple(field.name for field in fields(method) if field.name != "momentum")
+    names = tuple(field.name for field in fields(method) if field.name not in GIVEN)
     return ["--method", kind, *_options(method, names)]
 
 

@@ -124,13 +124,9 @@ class Share:
         Centre n//2.
     image_shape, shape : tuple of int
         Of the image, and with the padding.
-    least : float
-        No part is taken to be smaller.
     """
 
-    def __init__(
-        self, psf: Float, image_shape: tuple[int, ...], shape: tuple[int, ...], least: float
-    ) -> None:
+    def __init__(self, psf: Float, image_shape: tuple[int, ...], shape: tuple[int, ...]) -> None:
         self.shape = shape
         lengths = zip(psf.shape, image_shape, shape, strict=True)
         intervals, self._places = zip(*(_intervals(*axis) for axis in lengths), strict=True)
@@ -142,7 +138,7 @@ class Share:
             sums = _differences(along_x, intervals[-1][..., part], -1)
             for axis, sets in enumerate(intervals[:-1]):
                 sums = _differences(_from_zero(sums, axis), sets, axis)
-            self._different[..., part] = np.maximum(sums, least)
+            self._different[..., part] = np.maximum(sums, 0)
         # Rows that are whole can be read where they lie.
         self._has_rows = prod(sizes[:-1]) * shape[-1] <= WHOLE_ROWS * prod(shape)
         if self._has_rows:

@@ -32,7 +32,7 @@ class Filter(Protocol):
     def adjoint(self, x: Array) -> Array:
         """Return `x`, zero beyond the window, filtered with the conjugate transfer function.
 
-        `x` is used up: the result may lie in its place, and then is good until the next call.
+        `x` is used up. The result may lie in memory of the filter: it is good until the next call.
         """
         ...
 

@@ -206,10 +206,6 @@ class Leaving:
         """Return whether it is still to leave a room."""
         return self.room is room and not self.has_left
 
-    def is_of(self, x: Any) -> bool:
-        """Return whether this is meant, or where it lies."""
-        return x is self or x is self.place
-
     def values(self) -> Float:
         """Return it, once it has left."""
         if not self.has_left:

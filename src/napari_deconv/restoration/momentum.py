@@ -1,8 +1,9 @@
 """Where an iteration of Richardson-Lucy starts from: at the last estimate, or beyond it.
 
 Each of these holds the estimate and says at which point the likelihood is looked at next. An
-iteration at a point p gives the correction c = H^T(M y / (H p + b)), and p c / (H^T M) is what
-plain Richardson-Lucy makes of p.
+iteration at a point p gives the correction c = H^T(M y / (H p + b)), and p c / w with w = H^T M is
+what plain Richardson-Lucy makes of p; beyond the image, where hardly any light is seen, a smaller
+step in the same direction.
 """
 
 from __future__ import annotations
@@ -14,11 +15,15 @@ from .engine import Array, Engine, Filter
 #: Momentum never takes a voxel below a tenth of itself: one that reached 0 would stay there,
 #: since each update multiplies.
 EXTRAPOLATE = "fmax(x + a * (x - q), 0.1f * x)"
-#: What plain Richardson-Lucy makes of a point.
-PLAIN = "fmax(p * c / w, 0.0f)"
-#: The point after x and q before it of the nu-method, x + o (x c / w - x) + a (x - q), in few
-#: operations: r is 1 - o + a.
-LEAP = "fmax(x * (r + o * c / w) - a * q, 0.1f * x)"
+#: Of a voxel beyond the image that sends less of its light there, a step goes as far as if it were
+#: so much: dividing by less would make the rounding of a float32 transform grow with each iteration.
+UNSEEN = 3e-3
+#: What plain Richardson-Lucy multiplies a point with, and makes of it. What fits stays as it is.
+FACTOR = "(1.0f + (c - w) / fmax(w, u))"
+PLAIN = f"fmax(p * {FACTOR}, 0.0f)"
+#: The point after x and q before it of the nu-method, x + o (x' - x) + a (x - q) with what plain
+#: Richardson-Lucy makes of x for x', in few operations: r is 1 - o + a.
+LEAP = f"fmax(x * (r + o * {FACTOR}) - a * q, 0.1f * x)"
 #: The nu of that method. With less, bright points overshoot in the first iterations and the dark
 #: around them never recovers; and no step is as long as 4, where the total light would swing.
 NU, LONGEST = 1.5, 3.9
@@ -58,7 +63,7 @@ class NoMomentum:
 
     def accept(self, correction: Array, seen: Any) -> None:
         """Go on from the point by its correction over H^T M."""
-        self._waiting = {"c": correction, "w": seen}
+        self._waiting = {"c": correction, "w": seen, "u": UNSEEN}
 
     def estimate(self) -> Array:
         """Return what the iterations have come to; good until the next one."""
@@ -69,6 +74,10 @@ class NoMomentum:
     def end(self) -> Array:
         """Return what the iterations have come to, after the last one."""
         return self.estimate()
+
+    def _after(self, point: Array, correction: Array, seen: Any, *, out: Array) -> Array:
+        """Return what plain Richardson-Lucy makes of a point."""
+        return self.engine.evaluate(PLAIN, out=out, p=point, c=correction, w=seen, u=UNSEEN)
 
     def _taken(self) -> dict[str, Any]:
         """Return what was waiting, which is kept no longer: a device may be short of memory."""
@@ -111,7 +120,7 @@ class HeavyBall(NoMomentum):
 
     def accept(self, correction: Array, seen: Any) -> None:
         """Go on from the point, and keep the x before."""
-        after = self.engine.evaluate(PLAIN, out=self.p, p=self.p, c=correction, w=seen)
+        after = self._after(self.p, correction, seen, out=self.p)
         self.x, self.p = after, self.x
 
 
@@ -150,23 +159,22 @@ class NuMethod(HeavyBall):
         self.k += 1
         length, self.used = leap(self.k)
         weights = {"o": length, "a": self.used, "r": 1 - length + self.used}
-        self._waiting = {"c": correction, "w": seen, **weights}
+        self._waiting = {"c": correction, "w": seen, "u": UNSEEN, **weights}
 
     def estimate(self) -> Array:
         """Return what plain Richardson-Lucy makes of the last point, in its correction's place."""
         if self._made is None:
-            point, waiting = self.x, self._waiting
+            point, c, seen = self.x, self._waiting["c"], self._waiting["w"]
             self._leap()
-            self._made = self._after(point, waiting)
+            self._made = self._after(point, c, seen, out=c)
         return self._made
 
     def end(self) -> Array:
         """Return the same without another leap."""
-        return self._after(self.x, self._waiting) if self._made is None else self._made
-
-    def _after(self, point: Array, waiting: dict[str, Any]) -> Array:
-        c = waiting["c"]
-        return self.engine.evaluate(PLAIN, out=c, p=point, c=c, w=waiting["w"])
+        if self._made is not None:
+            return self._made
+        c = self._waiting["c"]
+        return self._after(self.x, c, self._waiting["w"], out=c)
 
     def _leap(self) -> None:
         """Go to the next point, if one is waiting."""
@@ -211,7 +219,7 @@ class BiggsAndrews(HeavyBall):
 
     def accept(self, correction: Array, seen: Any) -> None:
         """Replace the point and weigh the next extrapolation by the last two steps."""
-        after = self.engine.evaluate(PLAIN, out=correction, p=self.p, c=correction, w=seen)
+        after = self._after(self.p, correction, seen, out=correction)
         if self.step is not None:
             along = self.engine.total("(n - p) * h", n=after, p=self.p, h=self.step)
             length = self.engine.total("h * h", h=self.step)

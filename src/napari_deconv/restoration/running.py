@@ -1,0 +1,155 @@
+"""Iterations of Richardson-Lucy on the arrays of one run."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .blur import Share, transfer_function
+from .engine import Array, Engine, Filter
+from .momentum import BiggsAndrews, Given, HeavyBall, NoMomentum, NuMethod
+from .pieces import Float
+from .restorer import Observation
+
+if TYPE_CHECKING:
+    from .richardson_lucy import RichardsonLucy
+
+#: Smallest denominator, as a part of the brightest voxel: the rounding of a float32 transform.
+ROUNDING = 1e-7
+#: Gradients below this part of the mean count as flat in the total variation; or below the
+#: weight times this for each axis. With less, strong smoothing overshoots where the image is
+#: flat: neighbours swing up and down for ever, and rounding decides which.
+FLAT, FLAT_PER_WEIGHT = 1e-2, 4.0
+
+#: Counts over the model, and that part of the I-divergence between them that the model changes.
+RATIO = "(y + v) / fmax(f + b, least)"
+VARYING = "f - (y + v) * log(fmax(f + b, least))"
+#: And the part that it does not.
+ENTROPY = "(y + v) * (log(fmax(y + v, least)) - 1.0f)"
+
+
+class Run:
+    """The arrays of one run on the device, and one iteration over them."""
+
+    def __init__(
+        self,
+        method: RichardsonLucy,
+        observation: Observation,
+        engine: Engine,
+        other: Float | None = None,
+    ) -> None:
+        self.method, self.engine = method, engine
+        # Other counts of the same object, and by how much the last model missed them.
+        self.other = engine.hold(other) if other is not None else None
+        self.missed = 0.0
+        self.image_shape = observation.image.shape
+        self.spacing = observation.spacing
+        shape = method.work_shape(self.image_shape, observation.psf.shape)
+        self.voxels = math.prod(self.image_shape)
+        self.variance = variance = method.read_noise**2
+        self.background = observation.background + variance
+        self.least = max(ROUNDING * (float(observation.image.max()) + variance), 1e-30)
+        # What is the same in all voxels: read noise as light, in the counts and under the model.
+        self.light = {"v": variance, "b": self.background, "least": self.least}
+        self.shape, psf = shape, observation.psf.samples
+        # From all voxels to those of the image, where the counts are.
+        self.blur: Filter = engine.filter(transfer_function(psf, shape), shape, self.image_shape)
+        self.counts = engine.hold(observation.image)
+        self.entropy = engine.total(ENTROPY, y=self.counts, v=variance, least=self.least)
+        # H^T M, the share of each voxel's light that is measured.
+        self.seen: Any = 1.0
+        if method.edges != "circular":
+            self.seen = engine.hold(Share(psf, self.image_shape, shape))
+        self.mean = max(observation.level, self.least)
+        # One number, repeated without memory.
+        flat = np.broadcast_to(np.float32(self.mean), shape)
+        self.momentum = _momentum(method, engine.push(flat, shape), engine)
+        self.divergence, self.has_begun = math.inf, False
+        # Of the momentum at each iteration.
+        self.weights: list[float] = []
+
+    def update(self) -> float:
+        """Do one iteration; return the I-divergence per voxel of the point it started from."""
+        model, place = self._next_model()
+        if self.other is not None:
+            self.missed = self.varying(model, self.other)
+        self.improve(model, place)
+        self.weights.append(self.momentum.used)
+        return self.divergence
+
+    def improve(self, model: Any, place: Array | None) -> None:
+        """Go on from the point whose model this is; `place` is the blur's, to work in."""
+        operands = {"f": model, "y": self.counts, **self.light}
+        correction, varying = self.blur.adjoint_of(RATIO, VARYING, operands, out=place)
+        before, self.divergence = self.divergence, self.divergence_of(varying)
+        # Smoothing raises the divergence rightly: that is no reason to restart.
+        if self.divergence > before and not self.method.tv_weight:
+            self.momentum.restart()
+        if self.method.tv_weight:
+            correction = self._smoothed(self.momentum.point, correction)
+        self.momentum.accept(correction, self.seen)
+
+    def _next_model(self) -> tuple[Any, Array | None]:
+        """Go to the next point; return what the blur makes of it, and where that lies.
+
+        Of the start that is a number: it is flat, and so blurred already.
+        """
+        if self.has_begun:
+            model = self.momentum.blurred(self.blur)
+            return model, model
+        self.has_begun = True
+        self.momentum.begin()
+        return self.mean, None
+
+    def _smoothed(self, p: Array, correction: Array) -> Array:
+        """Return the correction with the total variation's pull in it."""
+        flat = max(FLAT, FLAT_PER_WEIGHT * len(self.image_shape) * self.method.tv_weight)
+        curvature = self.engine.curvature(p, self.spacing, flat * self.mean)
+        weight = self.method.tv_weight
+        return self.engine.evaluate(
+            "c / fmax(1.0f - t * k, 0.1f)", out=correction, c=correction, t=weight, k=curvature
+        )
+
+    def divergence_of(self, varying: float) -> float:
+        """Return the I-divergence per voxel."""
+        return (varying + self.entropy) / self.voxels + self.background
+
+    def varying(self, model: Any, counts: Any) -> float:
+        """Return the part of the I-divergence between counts and a model that the model changes."""
+        return self.engine.total(VARYING, f=model, y=counts, **self.light)
+
+    def estimate(self) -> Float:
+        """Return the estimate on the voxels of the image."""
+        return self.engine.pull(self.momentum.estimate(), self.image_shape)
+
+    def expected(self) -> Float:
+        """Return the counts that the estimate lets expect, the background included.
+
+        The last that is asked of a run: the estimate may lie where the blur works.
+        """
+        blurred = self.blur.forward(self.momentum.estimate())
+        counts = self.engine.pull(blurred, self.image_shape)
+        counts += np.float32(self.background - self.variance)
+        return counts
+
+    def result(self) -> Float:
+        """Return the estimate, for which all else is given up first."""
+        x = self.momentum.end()
+        del self.blur, self.momentum
+        return self.engine.pull(x, self.image_shape)
+
+
+def _momentum(method: RichardsonLucy, x: Array, engine: Engine) -> NoMomentum:
+    if method.momentum:
+        return Given(x, engine, method.momentum)
+    kinds = {
+        "none": NoMomentum,
+        "heavy-ball": HeavyBall,
+        "biggs-andrews": BiggsAndrews,
+        # Long steps would make smoothed neighbours swing.
+        "nu-method": HeavyBall if method.tv_weight else NuMethod,
+        "wiener-butterworth": HeavyBall if method.tv_weight else NoMomentum,
+    }
+    return kinds[method.acceleration](x, engine)

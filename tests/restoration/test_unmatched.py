@@ -1,0 +1,125 @@
+"""The first iterations with an unmatched back projector, and when they end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from napari_deconv.imaging.psf import Psf
+from napari_deconv.imaging.value import InputError
+from napari_deconv.restoration.engine import Engine
+from napari_deconv.restoration.restorer import Observation, observe
+from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.restoration.unmatched import MOST, UnmatchedRun, wiener_butterworth
+
+SHAPE = (16, 40, 36)
+
+
+def gaussian(sigmas: tuple[float, ...], sides: tuple[int, ...]) -> Psf:
+    at = np.meshgrid(*(np.arange(n) - n // 2 for n in sides), indexing="ij")
+    return Psf(np.exp(-sum((x / s) ** 2 for x, s in zip(at, sigmas, strict=True)) / 2))
+
+
+PSF = gaussian((1.5, 1.8, 1.8), (9, 13, 13))
+
+
+def balls(photons: float) -> tuple[Observation, Any]:
+    """Return small balls that are imaged, and the balls; the brightest voxel of so many photons."""
+    rng = np.random.default_rng(5)
+    truth = np.zeros(SHAPE)
+    truth[tuple(rng.integers(4, n - 4, 25) for n in SHAPE)] = rng.uniform(0.3, 1, 25)
+    truth = gaussian_filter(truth, 1)
+    blurred = np.fft.irfftn(np.fft.rfftn(truth) * np.fft.rfftn(centred(PSF)), SHAPE, range(3))
+    scale = photons / blurred.max()
+    counts = rng.poisson(np.maximum(blurred, 0) * scale + 2)
+    return observe(counts, PSF, 2.0), truth * scale
+
+
+def centred(psf: Psf) -> Any:
+    kernel = np.zeros(SHAPE)
+    kernel[tuple(slice(n) for n in psf.shape)] = psf.samples
+    return np.roll(kernel, [-(n // 2) for n in psf.shape], range(3))
+
+
+def likeness(method: RichardsonLucy, observation: Observation, truth: Any, cpu: Engine) -> float:
+    *_, last = method.steps(observation, cpu)
+    assert last.estimate is not None
+    return float(np.corrcoef(last.estimate.ravel(), truth.ravel())[0, 1])
+
+
+def test_three_iterations_are_worth_twice_as_many_plain_ones(cpu: Engine) -> None:
+    observation, truth = balls(1000)
+    sharp = likeness(RichardsonLucy(3, "wiener-butterworth"), observation, truth, cpu)
+    assert sharp > likeness(RichardsonLucy(6, "none"), observation, truth, cpu)
+    assert sharp > likeness(RichardsonLucy(4), observation, truth, cpu)
+
+
+def test_it_is_left_when_the_likelihood_falls_which_then_rises(cpu: Engine) -> None:
+    """Few photons and many iterations: what is left converges as the nu-method does."""
+    observation, _ = balls(30)
+    run = UnmatchedRun(RichardsonLucy(40, "wiener-butterworth"), observation, cpu)
+    divergences = np.array([run.update() for _ in range(40)])
+    assert run.back is None
+    assert 0 < run.done <= MOST
+    ahead = divergences[: run.done]
+    assert (np.diff(ahead) < 0).all()
+    *_, usual = RichardsonLucy(40).steps(observation, cpu)
+    assert usual.divergence is not None
+    assert divergences[-1] < 1.02 * usual.divergence
+    assert np.diff(divergences[run.done + 1 :]).max() < 1e-3 * divergences[-1]
+
+
+def test_pieces_leave_it_where_the_whole_does(cpu: Engine) -> None:
+    observation, _ = balls(100)
+    method = RichardsonLucy(12, "wiener-butterworth")
+    assert method.halo(PSF) is None
+    settled = method.settled([observation], cpu)
+    run = UnmatchedRun(method, observation, cpu)
+    for _ in range(12):
+        run.update()
+    assert settled.unmatched == run.done
+    assert settled.halo(PSF) is not None
+    *_, expected = method.steps(observation, cpu)
+    *_, found = settled.steps(observation, cpu)
+    assert np.array_equal(found.estimate, expected.estimate)  # type: ignore[arg-type]
+
+
+def test_a_given_number_is_kept_whatever_the_likelihood_does(cpu: Engine) -> None:
+    observation, _ = balls(30)
+    for count in (0, 2, MOST + 3):
+        method = RichardsonLucy(20, "wiener-butterworth", unmatched=count)
+        run = UnmatchedRun(method, observation, cpu)
+        for _ in range(20):
+            run.update()
+        assert run.done == count
+
+
+def test_smoothing_takes_the_heavy_ball(cpu: Engine) -> None:
+    observation, _ = balls(100)
+    *_, found = RichardsonLucy(6, "wiener-butterworth", tv_weight=0.01).steps(observation, cpu)
+    *_, expected = RichardsonLucy(6, "heavy-ball", tv_weight=0.01).steps(observation, cpu)
+    assert np.array_equal(found.estimate, expected.estimate)  # type: ignore[arg-type]
+
+
+def test_the_filter_undoes_the_blur_up_to_the_resolution() -> None:
+    transfer = wiener_butterworth(PSF.samples, (18, 45, 48))
+    otf = np.fft.rfftn(np.pad(PSF.samples, [(0, 9), (0, 32), (0, 35)]))
+    gain = np.abs(otf * transfer)
+    assert gain.flat[0] == pytest.approx(1, abs=1e-6)
+    assert gain[0, 0].max() < 1.001
+    # In x: half of the resolution, and twice that.
+    width = 2.3548 * 1.8
+    near, far = (round(48 * part / width) for part in (0.5, 2.0))
+    power = np.abs(otf[0, 0]) ** 2
+    wiener = 1.1 * power / (power + 0.1)
+    assert gain[0, 0, near] == pytest.approx(wiener[near], rel=1e-3)
+    assert gain[0, 0, far] < 1e-3
+
+
+@pytest.mark.parametrize("count", [-1, 1.5, "three"])
+def test_a_number_of_iterations_is_whole(count: Any) -> None:
+    with pytest.raises(InputError, match="unmatched back projector must be a whole number"):
+        RichardsonLucy(unmatched=count)
