@@ -115,7 +115,6 @@ def test_the_share_of_light_in_the_image(
         if rows is not None:
             assert np.array_equal(laid(rows), found[where])
     assert np.abs(found - expected).max() < 1e-7
-    everywhere = tuple(slice(0, n) for n in shape)
 
 
 def laid(rows: Rows) -> npt.NDArray[np.float32]:

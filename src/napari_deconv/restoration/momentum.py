@@ -15,8 +15,8 @@ from .engine import Array, Engine, Filter
 #: Momentum never takes a voxel below a tenth of itself: one that reached 0 would stay there,
 #: since each update multiplies.
 EXTRAPOLATE = "fmax(x + a * (x - q), 0.1f * x)"
-#: Of a voxel beyond the image that sends less of its light there, a step goes as far as if it were
-#: so much: dividing by less would make the rounding of a float32 transform grow with each iteration.
+#: A voxel beyond the image that sends less of its light there goes as far as if it sent so much:
+#: dividing by less would make the rounding of a float32 transform grow with each iteration.
 UNSEEN = 3e-3
 #: What plain Richardson-Lucy multiplies a point with, and makes of it. What fits stays as it is.
 FACTOR = "(1.0f + (c - w) / fmax(w, u))"
