@@ -32,11 +32,15 @@ from napari_deconv.restoration.engine import Float
 from napari_deconv.restoration.momentum import EXTRAPOLATE, LEAP, PLAIN
 from napari_deconv.restoration.restorer import observe
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.restoration.running import ENTROPY, RATIO, VARYING
+from napari_deconv.restoration.unmatched import CORRECTION
 
 #: What methods evaluate, the arrays in it, and the numbers.
 EXPRESSIONS: dict[str, tuple[str, str]] = {
-    "(y + v) / fmax(f + b, least)": ("y f", "v b least"),
-    "f - (y + v) * log(fmax(f + b, least))": ("f y", "v b least"),
+    RATIO: ("y f", "v b least"),
+    f"{RATIO} - 1.0f": ("y f", "v b least"),
+    VARYING: ("f y", "v b least"),
+    ENTROPY: ("y", "v least"),
     "c / fmax(1.0f - t * k, 0.1f)": ("c k", "t"),
     "y / fmax(s * f, least)": ("y f", "s least"),
     "fmax(p * c, 0.0f)": ("p c", ""),
@@ -44,8 +48,9 @@ EXPRESSIONS: dict[str, tuple[str, str]] = {
     "n": ("n", ""),
     "a + 2.0f * b": ("a b", ""),
     EXTRAPOLATE: ("x q", "a"),
-    PLAIN: ("p c w", ""),
-    LEAP: ("x q c w", "o a r"),
+    PLAIN: ("p c w", "u"),
+    LEAP: ("x q c w", "o a r u"),
+    CORRECTION: ("c w", "u s"),
 }
 #: A row of a volume on a GPU is longer than that of its window.
 SHAPE, WINDOW = (9, 12, 15), (7, 10, 12)

@@ -140,14 +140,14 @@ class NuMethod(HeavyBall):
         return self.x
 
     def begin(self) -> None:
-        """Take the first update from the start, before which there is no point."""
-        self._made = None
+        """Take the first update from the start, which is the point before it as well."""
+        super().begin()
+        self.k, self._made = 0, None
 
     def blurred(self, blur: Filter) -> Array:
         """Leap, in the place of the point before; return what the blur makes of the next."""
         self._made = None
-        if self.p is None or not self._waiting:
-            self._leap()
+        if not self._waiting:
             return blur.forward(self.x)
         x, before = self.x, self.p
         model = blur.forward_of(LEAP, {"x": x, "q": before, **self._taken()}, out=before)
@@ -177,11 +177,9 @@ class NuMethod(HeavyBall):
         return self._after(self.x, c, self._waiting["w"], out=c)
 
     def _leap(self) -> None:
-        """Go to the next point, if one is waiting."""
-        if not self._waiting:
-            return
-        x, before = self.x, self.x if self.p is None else self.p
-        self.x = self.engine.evaluate(LEAP, out=self.p, x=x, q=before, **self._taken())
+        """Go to the next point, in the place of the one before."""
+        x, before = self.x, self.p
+        self.x = self.engine.evaluate(LEAP, out=before, x=x, q=before, **self._taken())
         self.p = x
 
 
