@@ -66,7 +66,7 @@ def draw(curves: Curves, folder: Path) -> list[str]:
 
 def figure_of(curves: Curves) -> Figure:
     """Return a row of two panels for each case, with one legend."""
-    height = 2.5 * len(curves) + 0.6
+    height = 2.5 * len(curves) + 0.8
     figure, axes = plt.subplots(
         len(curves), 2, figsize=(7.6, height), squeeze=False, layout="constrained"
     )
@@ -75,7 +75,7 @@ def figure_of(curves: Curves) -> Figure:
         found = list(by_key.values())
         lines |= quality(left, case, found)
         likelihood(right, case, found)
-    figure.legend(lines.values(), lines, loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(lines.values(), lines, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -12,7 +15,7 @@ from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.quality import psnr
 from napari_deconv.imaging.structures import structures
 from napari_deconv.imaging.value import InputError
-from napari_deconv.restoration import looking
+from napari_deconv.restoration import looking, stopping
 from napari_deconv.restoration.halves import dealt
 from napari_deconv.restoration.looking import brightest_part, camera_seen
 from napari_deconv.restoration.rehearsal import Likeness, imaged_again
@@ -194,6 +197,56 @@ def test_an_image_is_made_again_with_the_noise_of_its_camera(
     assert again.image.var() == pytest.approx(gain**2 * (30 + read**2), rel=0.03)
     assert again.psf is seen_once.psf
     assert again.background == offset
+
+
+def test_what_an_object_does_not_explain_is_in_the_copy_mirrored() -> None:
+    """In the plane; noise is not taken over."""
+    random = np.random.default_rng(0)
+    expected = np.full((12, 60, 64), 100, np.float32)
+    light = np.zeros(expected.shape)
+    light[:, 5:20, 40:60] = 50
+    observation = observe(random.poisson(expected + light), gaussian_psf(), 0.0)
+    again = imaged_again(observation, expected, Camera(1.0, 0.0, 0.0)).image
+    # Less the rim of the light, as it is averaged.
+    assert again[:, 44:51, 8:20].mean() == pytest.approx(150, abs=1)
+    far = np.zeros(expected.shape, bool)
+    far[:, :20, 30:] = True
+    assert again[far].mean() == pytest.approx(100, abs=1)
+    assert again[far].var() == pytest.approx(100, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("answers", "known", "last"),
+    [
+        ([11, 99], [10], 11),
+        ([20, 30, 33, 99], [10, 20, 30], 33),
+        ([20, 10, 20, 10, 99], [10, 20, 10, 20], 10),
+    ],
+)
+def test_it_is_rehearsed_until_the_number_stays(
+    answers: list[int], known: list[int], last: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But not for ever."""
+    given = iter(answers)
+    asked: list[int] = []
+
+    def agreed(*_: Any) -> Generator[Step, None, int]:
+        yield Step(0, 80, "halves")
+        return 10
+
+    def rehearsed(
+        seen: Any, camera: Any, count: int, most: int, runs: Any
+    ) -> Generator[Step, None, int]:
+        asked.append(count)
+        yield Step(0, most, "rehearsing")
+        return next(given)
+
+    monkeypatch.setattr(stopping, "_agreed", agreed)
+    monkeypatch.setattr(stopping, "_rehearsed", rehearsed)
+    _, observation = simulated("shells", 100, 3)
+    *_, step = RichardsonLucy.automatic().steps(observation, open_engine("cpu"))
+    assert asked == known
+    assert step.done == last
 
 
 def test_a_likeness_does_not_depend_on_scale_and_offset() -> None:

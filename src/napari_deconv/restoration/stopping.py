@@ -2,7 +2,8 @@
 
 A first number comes from two halves of its photons (`halves`), which need no idea of the object.
 An object that is restored a little further than that is then imaged and restored again
-(`rehearsal`), where the best number can be seen.
+(`rehearsal`), where the best number can be seen. Where that is another one, so would the object
+have been: it is rehearsed again with that.
 """
 
 from __future__ import annotations
@@ -12,15 +13,19 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Protocol
 
+from napari_deconv.imaging.camera import Camera
+
 from .halves import Agreement, dealt
 from .looking import brightest_part, camera_seen
 from .pieces import Float
 from .rehearsal import Likeness, imaged_again
 from .restorer import Observation, Step
 
-#: The object of the rehearsal is restored by so many times the iterations that halves ask for: it
-#: has less detail than the true one, as its image had noise.
-FURTHER = 1.25
+#: The object of a rehearsal is restored by so many times the iterations that are best as far as is
+#: known: it has less detail than the true one, as its image had noise.
+FURTHER = 1.35
+#: Rehearsals at the most, and by how many times numbers differ that are taken for the same.
+REHEARSALS, SAME = 4, 1.2
 
 
 class Run(Protocol):
@@ -75,19 +80,11 @@ def stop_for(observation: Observation, most: int, runs: Runs) -> Generator[Step,
     halves = dealt(seen, camera)
     if not all(half.image.any() for half in halves):
         return Stop(most, "too few photons to deal out: stopped at the maximum of iterations")
-    first = yield from _agreed(halves, most, runs)
-    run = runs(seen, None)
-    for iteration in range(math.ceil(FURTHER * first)):
-        run.update()
-        yield _step(most, f"restoring an object to rehearse with, {iteration + 1}")
-    likeness = Likeness(run.estimate())
-    run = runs(imaged_again(seen, run.expected(), camera), None)
-    while len(likeness.values) < most and not likeness.is_over:
-        run.update()
-        likeness.look(run.estimate())
-        done, alike = len(likeness.values), likeness.values[-1]
-        yield _step(most, f"rehearsing, iteration {done}, {alike:.1%} alike")
-    count = likeness.best
+    count = yield from _agreed(halves, most, runs)
+    for _ in range(REHEARSALS):
+        before, count = count, (yield from _rehearsed(seen, camera, count, most, runs))
+        if max(before, count) <= SAME * min(before, count):
+            break
     why = f"stopped after {count} iterations: a rehearsal with a known object did best there"
     if count == most:
         why = f"stopped at the maximum of {count} iterations: more may be better"
@@ -107,6 +104,24 @@ def _agreed(
         agreement.look(first, second, sum(run.missed for run in both))
         yield _step(most, f"halves of the photons, iteration {len(agreement.values)}")
     return agreement.best
+
+
+def _rehearsed(
+    seen: Observation, camera: Camera, known: int, most: int, runs: Runs
+) -> Generator[Step, None, int]:
+    """Return the best iterations for an object like that which so many as are known restore."""
+    run = runs(seen, None)
+    for iteration in range(math.ceil(FURTHER * known)):
+        run.update()
+        yield _step(most, f"restoring an object to rehearse with, {iteration + 1}")
+    likeness = Likeness(run.estimate())
+    run = runs(imaged_again(seen, run.expected(), camera), None)
+    while len(likeness.values) < most and not likeness.is_over:
+        run.update()
+        likeness.look(run.estimate())
+        done, alike = len(likeness.values), likeness.values[-1]
+        yield _step(most, f"rehearsing, iteration {done}, {alike:.1%} alike")
+    return likeness.best
 
 
 def _step(most: int, what: str) -> Step:
