@@ -29,7 +29,7 @@ check: ## run the linters, the types, the import contracts, the plugin manifest
 	$(bin)/lint-imports
 	QT_QPA_PLATFORM=offscreen $(bin)/npe2 validate src/napari_deconv/napari.yaml --imports
 
-bench: ## measure seconds to a given quality against others, into docs/speed: about 20 minutes
+bench: ## measure seconds to a given quality against others, into docs/speed: about a quarter of an hour
 	@scripts/setup.sh bench
 	$(bin)/python benchmarks/speed.py
 	@echo "more cases, or a file of your own: $(bin)/python benchmarks/speed.py --help"

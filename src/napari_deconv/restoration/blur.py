@@ -50,7 +50,7 @@ def work_shape(
     Examples
     --------
     >>> work_shape((60, 250, 250), (21, 31, 31), "non-circulant")
-    (72, 270, 270)
+    (70, 270, 270)
     >>> work_shape((60, 250, 250), (21, 31, 31), "two-sided")
     (80, 270, 270)
     """

@@ -23,7 +23,7 @@ from .restorer import Observation, Step
 
 #: The object of a rehearsal is restored by so many times the iterations that are best as far as is
 #: known: it has less detail than the true one, as its image had noise.
-FURTHER = 1.35
+FURTHER = 1.27
 #: Rehearsals at the most, and by how many times numbers differ that are taken for the same.
 REHEARSALS, SAME = 4, 1.2
 
