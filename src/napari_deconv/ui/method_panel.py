@@ -36,7 +36,7 @@ METHODS: dict[str, str | None] = {
     "Richardson-Lucy (accelerated)": "nu-method",
     "Richardson-Lucy (heavy ball)": "heavy-ball",
     "Richardson-Lucy (Biggs-Andrews)": "biggs-andrews",
-    "Richardson-Lucy (Wiener-Butterworth)": "wiener-butterworth",
+    "Richardson-Lucy (unmatched)": "wiener-butterworth",
     "Richardson-Lucy (plain)": "none",
     WIENER: None,
     NETWORK: None,
