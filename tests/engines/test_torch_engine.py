@@ -33,12 +33,12 @@ from napari_deconv.restoration.momentum import EXTRAPOLATE, LEAP, PLAIN
 from napari_deconv.restoration.restorer import observe
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.running import ENTROPY, RATIO, VARYING
-from napari_deconv.restoration.unmatched import CORRECTION
+from napari_deconv.restoration.unmatched import CORRECTION, MISFIT
 
 #: What methods evaluate, the arrays in it, and the numbers.
 EXPRESSIONS: dict[str, tuple[str, str]] = {
     RATIO: ("y f", "v b least"),
-    f"{RATIO} - 1.0f": ("y f", "v b least"),
+    MISFIT: ("y f", "v b least"),
     VARYING: ("f y", "v b least"),
     ENTROPY: ("y", "v least"),
     "c / fmax(1.0f - t * k, 0.1f)": ("c k", "t"),

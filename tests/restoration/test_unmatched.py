@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError
+from napari_deconv.restoration.blur import transfer_function
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.restorer import Observation, observe
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
@@ -32,16 +33,11 @@ def balls(photons: float) -> tuple[Observation, Any]:
     truth = np.zeros(SHAPE)
     truth[tuple(rng.integers(4, n - 4, 25) for n in SHAPE)] = rng.uniform(0.3, 1, 25)
     truth = gaussian_filter(truth, 1)
-    blurred = np.fft.irfftn(np.fft.rfftn(truth) * np.fft.rfftn(centred(PSF)), SHAPE, range(3))
+    transfer = transfer_function(PSF.samples, SHAPE)
+    blurred = np.fft.irfftn(np.fft.rfftn(truth) * transfer, SHAPE, range(3))
     scale = photons / blurred.max()
     counts = rng.poisson(np.maximum(blurred, 0) * scale + 2)
     return observe(counts, PSF, 2.0), truth * scale
-
-
-def centred(psf: Psf) -> Any:
-    kernel = np.zeros(SHAPE)
-    kernel[tuple(slice(n) for n in psf.shape)] = psf.samples
-    return np.roll(kernel, [-(n // 2) for n in psf.shape], range(3))
 
 
 def likeness(method: RichardsonLucy, observation: Observation, truth: Any, cpu: Engine) -> float:

@@ -49,8 +49,8 @@ class CpuFilter:
 
     def forward_of(self, expression: str, operands: dict[str, Any], /, *, out: Float) -> Leaving:
         """Return an expression filtered, which is left in `out`."""
-        room = self._room
-        if room is None or not room.can_turn:
+        room = self._own_room()
+        if not room.can_turn:
             return self.forward(self._engine.evaluate(expression, out=out, **operands))
         made = _Made(expression, out, operands, room)
         if made.leaves:

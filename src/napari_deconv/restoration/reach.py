@@ -9,13 +9,18 @@ from .engine import Float
 
 def core_sigmas(psf: Float) -> tuple[float, ...]:
     """Return the standard deviation of the PSF's core along each axis, from its half maximum."""
+    return tuple(width / 2.3548 for width in core_widths(psf))
+
+
+def core_widths(psf: Float) -> tuple[float, ...]:
+    """Return the width of the PSF's core at half maximum along each axis, in voxels."""
     peak = np.unravel_index(int(psf.argmax()), psf.shape)
-    sigmas = []
+    widths = []
     for axis in range(psf.ndim):
         line = psf[tuple(slice(None) if a == axis else i for a, i in enumerate(peak))]
         sides = (_half_width(line[peak[axis] :]), _half_width(line[peak[axis] :: -1]))
-        sigmas.append(sum(sides) / 2.3548)
-    return tuple(sigmas)
+        widths.append(sum(sides))
+    return tuple(widths)
 
 
 def _half_width(line: Float) -> float:

@@ -43,7 +43,6 @@ REACH = {
 }
 TAILS, TAILS_HOLD = 2.4, 0.9
 
-
 #: Volumes of the part that is looked at, with the PSF around it, for each of two runs.
 PART_VOLUMES = 24.0
 #: Most iterations where a method stops by itself.

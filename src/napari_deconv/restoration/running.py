@@ -66,7 +66,7 @@ class Run:
         # One number, repeated without memory.
         flat = np.broadcast_to(np.float32(self.mean), shape)
         self.momentum = _momentum(method, engine.push(flat, shape), engine)
-        self.divergence, self.has_begun = math.inf, False
+        self.divergence = math.inf
         # Of the momentum at each iteration.
         self.weights: list[float] = []
 
@@ -96,12 +96,12 @@ class Run:
 
         Of the start that is a number: it is flat, and so blurred already.
         """
-        if self.has_begun:
-            model = self.momentum.blurred(self.blur)
-            return model, model
-        self.has_begun = True
-        self.momentum.begin()
-        return self.mean, None
+        is_first = not self.weights
+        if is_first:
+            self.momentum.begin()
+            return self.mean, None
+        model = self.momentum.blurred(self.blur)
+        return model, model
 
     def _smoothed(self, p: Array, correction: Array) -> Array:
         """Return the correction with the total variation's pull in it."""

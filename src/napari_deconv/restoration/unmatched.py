@@ -17,7 +17,7 @@ from .blur import transfer_function
 from .engine import Array, Filter
 from .momentum import UNSEEN, NuMethod
 from .pieces import Float, cut
-from .reach import core_sigmas
+from .reach import core_widths
 from .running import RATIO, Run
 from .transforms import Complex
 
@@ -32,6 +32,8 @@ MOST = 5
 #: A voxel beyond the image is corrected as if so much of its light were seen: the filter swings
 #: around zero, where the blur has ended.
 LEAST_SEEN = 0.1
+#: By how much the counts are off the model, as a part of it.
+MISFIT = f"{RATIO} - 1.0f"
 #: The correction that multiplies a voxel with max(1 + c / max(w, s), 1/10); see `momentum.FACTOR`.
 #: One that reached 0 would stay there.
 CORRECTION = "w + fmax(w, u) * fmax(c / fmax(w, s), 0.1f - 1.0f)"
@@ -66,7 +68,7 @@ class UnmatchedRun(Run):
             return
         self.divergence, self.done = divergence, self.done + 1
         operands = {"f": model, "y": self.counts, **self.light}
-        misfit = self.engine.evaluate(f"{RATIO} - 1.0f", out=place, **operands)
+        misfit = self.engine.evaluate(MISFIT, out=place, **operands)
         c = self.back.adjoint(misfit)
         shares = {"w": self.seen, "u": UNSEEN, "s": LEAST_SEEN}
         correction = self.engine.evaluate(CORRECTION, out=c, c=c, **shares)
@@ -95,9 +97,10 @@ def wiener_butterworth(psf: Float, shape: tuple[int, ...]) -> Complex:
     """
     transfer = transfer_function(psf, shape)
     # Frequencies in parts of the cutoff, the inverse of the width at half maximum.
-    widths = [2.3548 * sigma for sigma in core_sigmas(psf)]
     steps = [np.fft.fftfreq(n) for n in shape[:-1]] + [np.fft.rfftfreq(shape[-1])]
-    first, *others = ((step * width) ** 2 for step, width in zip(steps, widths, strict=True))
+    first, *others = (
+        (step * width) ** 2 for step, width in zip(steps, core_widths(psf), strict=True)
+    )
     within = np.asarray(sum(np.ix_(*others)), np.float32)
     for planes in cut(shape[0], max(1, BLOCK // within.size)):
         part = transfer[planes]
