@@ -8,7 +8,8 @@ trained on; boxes, solid and hollow, and grids, drawn in another way than those 
 what no training holds: gyroids, stars of wedges, and a real cell, that of the light-sheet sample.
 By how many dB the network alone is ahead of Richardson-Lucy with its automatic stop (PSNR after the
 best scale and offset, its range that of the truth), the mean and the least; and the same of the
-cautious one, which leans on Richardson-Lucy by how much light there is.
+cautious one, which leans on Richardson-Lucy by how much light there is. "Doubted" are those of
+which its record says that they lie outside of the training.
 """
 
 from __future__ import annotations
@@ -116,8 +117,8 @@ def imaged(truth: Double, psf: Psf, photons: float, random: np.random.Generator)
     return Pair(counts.astype(np.float32), (truth * factor).astype(np.float32), BACKGROUND, photons)
 
 
-def leads(path: str, pair: Pair, psf: Psf, engine: Any) -> tuple[float, float]:
-    """Return the lead of the network alone, and of the cautious one, over Richardson-Lucy."""
+def leads(path: str, pair: Pair, psf: Psf, engine: Any) -> tuple[float, float, bool]:
+    """Return the lead of the network alone, and of the cautious one, and whether it doubts."""
     observation = observe(np.maximum(pair.counts, 0), psf, pair.background)
     *_, ours = Learned(path).steps(observation, engine)
     *_, automatic = RichardsonLucy.automatic().steps(observation, engine)
@@ -126,6 +127,7 @@ def leads(path: str, pair: Pair, psf: Psf, engine: Any) -> tuple[float, float]:
     return (
         psnr(ours.estimate, pair.truth, fit=True) - usual,
         psnr(cautious.estimate, pair.truth, fit=True) - usual,
+        "outside its training" in cautious.note,
     )
 
 
@@ -140,8 +142,8 @@ def main() -> None:
     options = parser.parse_args()
     path, engine = str(resolve(options.model)), open_engine("cpu")
     model = Learned(path).model
-    print("| structures | photons | network alone, dB (least) | cautious, dB (least) |")
-    print("|---|---|---|---|")
+    print("| structures | photons | network alone, dB (least) | cautious, dB (least) | doubted |")
+    print("|---" * 5 + "|")
     for name in options.only:
         for photons in options.photons:
             light = replace(model.card.light, photons=(photons, photons))
@@ -155,9 +157,11 @@ def main() -> None:
                     else simulated_pair(SHAPE, psf, light, random)
                 )
                 found.append(leads(path, pair, psf, engine))
-            mean, least = np.mean(found, axis=0), np.min(found, axis=0)
+            *leading, doubted = np.array(found).T
+            mean, least = np.mean(leading, axis=1), np.min(leading, axis=1)
             cells = [f"{m:+.1f} ({low:+.1f})" for m, low in zip(mean, least, strict=True)]
-            print(f"| {name} | {photons:g} | {' | '.join(cells)} |", flush=True)
+            told = f"{doubted.mean():.0%}"
+            print(f"| {name} | {photons:g} | {' | '.join([*cells, told])} |", flush=True)
 
 
 if __name__ == "__main__":
