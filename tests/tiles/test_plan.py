@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from napari_deconv.imaging.region import Region
 from napari_deconv.imaging.value import InputError
 from napari_deconv.restoration.blur import work_shape
-from napari_deconv.tiles.plan import LEAST_KEEP, BytesOf, Shape, Tile, TilePlan, plan_tiles, split
+from napari_deconv.tiles.cuts import Shape
+from napari_deconv.tiles.plan import LEAST_KEEP, BytesOf, Tile, TilePlan, plan_tiles, split
 
 GIB = 2**30
 

@@ -22,7 +22,8 @@ from napari_deconv.ui import layers
 from napari_deconv.ui.column import ScrollingColumn
 from napari_deconv.ui.deconvolve_dock import DeconvolveDock
 from napari_deconv.ui.method_panel import Settings
-from napari_deconv.ui.preview import LivePreview, Shown, Wish
+from napari_deconv.ui.preview import LivePreview
+from napari_deconv.ui.preview_stages import Shown, Wish
 
 UM = ("um", "um", "um")
 OPTICS = Optics(na=1.0, emission_nm=520, immersion_index=1.333, sample_index=1.333)

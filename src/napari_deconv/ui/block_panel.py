@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QWidget
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError, require
 
-from . import layers
+from . import layers, regions
 from .headers import Headers
 from .image_panel import ImageChoice, ImagePanel
 
@@ -89,7 +89,7 @@ class BlockPanel(ImagePanel):
         require(choice.name in self._viewer.layers, "Open or choose an image layer first")
         layer = self._viewer.layers[choice.name]
         stack = layers.stack_of_layer(layer, choice.axes, choice.grid)
-        here = layers.point_of(layer, choice.axes, self._viewer.dims.point)
+        here = regions.point_of(layer, choice.axes, self._viewer.dims.point)
         leading = {}
         for axis, n, place in zip(stack.axes, stack.shape, here, strict=True):
             if axis in "TC":

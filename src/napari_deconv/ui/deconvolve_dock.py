@@ -31,8 +31,9 @@ from .keep_panel import KeepPanel
 from .keeping import Keeping, told
 from .method_panel import MethodPanel, Settings
 from .preferences import read_preferences
-from .preview import LivePreview, Shown, Wish
+from .preview import LivePreview
 from .preview_panel import PreviewPanel
+from .preview_stages import Shown, Wish
 from .psf_panel import PsfLayer, PsfPanel
 from .run_panel import RunPanel, duration
 

@@ -14,13 +14,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from napari.layers import Image, Shapes
+from napari.layers import Image
 from napari.utils.transforms import Affine
-from napari.viewer import Viewer
 
 from napari_deconv.imaging.grid import MICROMETRES, Grid
 from napari_deconv.imaging.psf import Psf
-from napari_deconv.imaging.region import Region
 from napari_deconv.imaging.stack import AXES, KnownOptics, Stack
 from napari_deconv.imaging.value import InputError, require
 from napari_deconv.pipeline import Restored
@@ -29,7 +27,7 @@ from napari_deconv.pipeline import Restored
 KEY = "napari_deconv"
 #: Marks in that entry of layers that are no images of a sample: previews and PSFs.
 PREVIEW, COMPUTED, MEASURED = MADE = ("preview", "psf", "measured_psf")
-#: Voxels that the contrast of a preview is taken from.
+#: Voxels that the contrast of what changes all the time is taken from.
 QUICKLY = 100_000
 LayerTuple = tuple[Any, dict[str, Any], str]
 
@@ -87,7 +85,7 @@ def stack_of_layer(layer: Image, axes: str, grid: Grid | None) -> Stack:
     known = known_optics(layer)
     is_one = "C" not in axes or data.shape[axes.index("C")] == 1
     return Stack(
-        np.transpose(data, _to_stack(axes)),
+        np.transpose(data, to_stack(axes)),
         "".join(axis for axis in AXES if axis in axes),
         grid,
         layer.name,
@@ -95,7 +93,7 @@ def stack_of_layer(layer: Image, axes: str, grid: Grid | None) -> Stack:
     )
 
 
-def _to_stack(axes: str) -> list[int]:
+def to_stack(axes: str) -> list[int]:
     """Return the permutation that brings `axes` into the order of TCZYX."""
     return [axes.index(axis) for axis in AXES if axis in axes]
 
@@ -143,7 +141,7 @@ class Placement:
 
     def coarser(self, factors: tuple[int, ...]) -> Placement:
         """Return the placement of an image with one voxel for `factors` of them, stack's axes."""
-        back = np.argsort(_to_stack(self.axes))
+        back = np.argsort(to_stack(self.axes))
         step = np.array(factors, dtype=np.float64)[back]
         return self._resampled((step - 1) / 2, step)
 
@@ -212,7 +210,7 @@ def filling_layer(
 
 def _in_layer(data: Any, axes: str) -> Any:
     """Return data in the stack's order of axes in that of a layer."""
-    return np.transpose(data, np.argsort(_to_stack(axes)))
+    return np.transpose(data, np.argsort(to_stack(axes)))
 
 
 def _result_state(restored: Restored, placement: Placement) -> dict[str, Any]:
@@ -324,9 +322,6 @@ def centred_at(psf: Psf) -> dict[str, Any]:
     }
 
 
-# -- a region in place over its source ------------------------------------------------------
-
-
 def is_preview(layer: object) -> bool:
     """Return whether a layer shows a preview, or its outline."""
     return bool(getattr(layer, "metadata", {}).get(KEY, {}).get(PREVIEW))
@@ -336,76 +331,3 @@ def may_be_restored(layer: object) -> bool:
     """Return whether a layer is an image, and none that the docks made beside images."""
     entry = getattr(layer, "metadata", {}).get(KEY, {})
     return isinstance(layer, Image) and not any(mark in entry for mark in MADE)
-
-
-def point_of(layer: Image, axes: str, world: Any) -> tuple[float, ...]:
-    """Return a place in the world as voxels, in the order of the stack's axes."""
-    point = layer.world_to_data(tuple(world)[-layer.ndim :])
-    return tuple(float(point[i]) for i in _to_stack(axes))
-
-
-def shown_point(viewer: Viewer, layer: Image, axes: str) -> tuple[float, ...]:
-    """Return the voxel in the middle of what the viewer shows, in the order of the stack's axes."""
-    world = list(viewer.dims.point)
-    shown = viewer.dims.displayed
-    for axis, place in zip(shown, viewer.scene.camera.center[-len(shown) :], strict=True):
-        world[axis] = place
-    return point_of(layer, axes, world)
-
-
-def region_layer(
-    source: Image, axes: str, data: npt.NDArray[np.float32], first: tuple[int, ...]
-) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
-    """Return data and attributes of a layer that shows a region in place over its source.
-
-    `data` has the stack's spatial axes; `first` is its first voxel, with all axes of the stack.
-    """
-    order = _to_stack(axes)
-    back = np.argsort(order)
-    whole = data.reshape((1,) * (len(axes) - data.ndim) + data.shape)
-    offset = np.array(first, dtype=np.float64)[back]
-    voxels = Affine(scale=source.scale, rotate=source.rotate, shear=source.shear)
-    state = {
-        "name": f"preview of {source.name}",
-        "scale": source.scale,
-        "rotate": source.rotate,
-        "shear": source.shear,
-        "translate": source.translate + voxels.linear_matrix @ offset,
-        "affine": source.affine.affine_matrix,
-        "units": source.units,
-        "axis_labels": source.axis_labels,
-        "colormap": source.colormap,
-        "contrast_limits": contrast_limits(data, QUICKLY),
-        "metadata": {KEY: {PREVIEW: True}},
-    }
-    return np.transpose(whole, back), state
-
-
-def outline_state(source: Image, axes: str) -> dict[str, Any]:
-    """Return the attributes of a layer that outlines a region: in y and x, for all planes."""
-    plane = [axes.index("Y"), axes.index("X")]
-    return {
-        "name": "preview region",
-        "shape_type": "rectangle",
-        "face_color": "transparent",
-        "edge_color": "#f0c808",
-        "edge_width": max(source.data.shape[i] for i in plane) / 250,
-        "scale": [source.scale[i] for i in plane],
-        "translate": [source.translate[i] for i in plane],
-        "units": [source.units[i] for i in plane],
-        "axis_labels": [source.axis_labels[i] for i in plane],
-        "metadata": {KEY: {PREVIEW: True}},
-    }
-
-
-def region_corners(region: Region) -> npt.NDArray[np.float64]:
-    """Return the corners, (4, 2) in y and x, of the outer edges of a region's voxels."""
-    (y, x), (rows, columns) = region.start[-2:], region.shape[-2:]
-    low_y, low_x, high_y, high_x = y - 0.5, x - 0.5, y + rows - 0.5, x + columns - 0.5
-    return np.array([(low_y, low_x), (low_y, high_x), (high_y, high_x), (high_y, low_x)])
-
-
-def box_of(outline: Shapes) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return the least and the greatest (y, x) of the newest shape, in voxels from 0 on."""
-    corners = np.asarray(outline.data[-1], dtype=np.float64)[:, -2:] + 0.5
-    return corners.min(axis=0), corners.max(axis=0)

@@ -17,7 +17,7 @@ from napari_deconv.imaging.value import InputError, require
 from napari_deconv.pipeline import Restored
 from napari_deconv.restoration.restorer import Step
 
-from . import layers, runs
+from . import layers, regions, runs
 from .block_panel import BlockPanel
 from .column import ScrollingColumn
 from .dock import Dock
@@ -240,7 +240,7 @@ class LearnDock(Dock):
         else:
             source = wish
         wanted = runs.Wanted(stack, source, Settings(engine=self.preferences.engine))
-        place = layers.shown_point(self.viewer, layer, choice.axes)
+        place = regions.shown_point(self.viewer, layer, choice.axes)
         at = tuple(p for p, axis in zip(place, choice.axes, strict=True) if axis in "ZYX")
         return Lesson(wanted, self.panel.value(), at)
 
@@ -382,7 +382,7 @@ class LearnDock(Dock):
         reason = self._restoration.results[TITLES[2]].record.blocks[0].stop_reason
         self.verdict.setText(f"{judgement.in_words()}<br>{reason[:1].upper()}{reason[1:]}.")
         layer, axes = self._restoration.layer, self._restoration.axes
-        data, state = layers.region_layer(layer, axes, judgement.network.map, (0,) * len(axes))
+        data, state = regions.region_layer(layer, axes, judgement.network.map, (0,) * len(axes))
         # Hidden at first, for it would hide the results.
         looks = {"colormap": "turbo", "contrast_limits": LIMITS, "visible": False, "metadata": {}}
         self.viewer.add_layer(Image(data, **{**state, **looks, "name": f"{layer.name} {MISFIT}"}))

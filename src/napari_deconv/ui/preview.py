@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,16 +19,13 @@ from napari.layers import Image, Shapes
 from napari.viewer import Viewer
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_deconv.files.recipe import Recipe
-from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.region import SHOWN, Region, region_around
-from napari_deconv.imaging.stack import Stack
 from napari_deconv.methods import restorer_of
-from napari_deconv.previewing import Frame, Preview
-from napari_deconv.psf_sources import prepare_psf
+from napari_deconv.previewing import Frame
 
-from . import layers
+from . import regions
 from .jobs import Stream
+from .preview_stages import Previews, Shown, Wanted, Wish, shown_of
 
 #: Milliseconds of quiet after which iterations begin, and after those the exact result: so a
 #: slider that is being dragged shares the processor with neither.
@@ -39,36 +36,6 @@ FOLLOW_MS = 60
 MOST_PIXELS = 256
 #: Held, it hides the preview.
 KEY = "B"
-
-
-@dataclass(frozen=True, eq=False)
-class Wish:
-    """What to preview: a layer and its axes, its stack, and how to make the recipe."""
-
-    layer: Image
-    axes: str
-    stack: Stack
-    recipe: Callable[[], Recipe]
-
-    @property
-    def voxels(self) -> tuple[int, str]:
-        """What tells one image from another, though each stack is a new view of it."""
-        return id(self.layer.data), self.axes
-
-
-@dataclass(frozen=True, eq=False)
-class Shown:
-    """What is to be shown of a frame, with the counts along a line through it.
-
-    `block` is that of the stack, `raw` and `restored` are the values along x through the middle
-    of the region, the raw ones less the background; `step_um` is the pixel, None where unknown.
-    """
-
-    frame: Frame
-    block: tuple[int, ...]
-    raw: npt.NDArray[np.float32]
-    restored: npt.NDArray[np.float32] | None
-    step_um: float | None
 
 
 class LivePreview(QObject):
@@ -90,7 +57,7 @@ class LivePreview(QObject):
         self.region: Region | None = None
         self._wish: Wish | None = None
         self._block: tuple[int, ...] = ()
-        self._previews = _Previews()
+        self._previews = Previews()
         self.first, self.quick, self.exact = Stream(self), Stream(self), Stream(self)
         self._pause = self._timer(PAUSE_MS, self._iterate)
         self._rest = self._timer(REST_MS, self._refine)
@@ -127,7 +94,7 @@ class LivePreview(QObject):
         if before is None:
             self._listen()
         if before is None or before.voxels != wish.voxels:
-            self.region, self._previews = None, _Previews()
+            self.region, self._previews = None, Previews()
             self._take_away()  # They have the scale of another image.
         self._restart()
 
@@ -140,7 +107,7 @@ class LivePreview(QObject):
             timer.stop()
         for stream in (self.first, self.quick, self.exact):
             stream.stop()
-        self._previews = _Previews()  # What still runs keeps the old one until its next step.
+        self._previews = Previews()  # What still runs keeps the old one until its next step.
         self._deafen()
         self._take_away()
 
@@ -176,17 +143,17 @@ class LivePreview(QObject):
         self.quick.stop()
         self.exact.stop()
 
-        def work() -> Generator[Shown | None, None, _Wanted]:
+        def work() -> Generator[Shown | None, None, Wanted]:
             recipe = wish.recipe()
-            wanted = _Wanted(wish.stack, block, region, recipe, previews.psf(recipe, wish.stack))
+            wanted = Wanted(wish.stack, block, region, recipe, previews.psf(recipe, wish.stack))
             preview = previews.preview("first", wanted)
             frame = preview.first_frame(region, wanted.psf, restorer_of(recipe.method))
-            yield _shown(frame, preview, wanted)
+            yield shown_of(frame, preview, wanted)
             return wanted
 
         self.first.request(work)
 
-    def _first_seen(self, wanted: _Wanted) -> None:
+    def _first_seen(self, wanted: Wanted) -> None:
         """Iterate after a pause, if no newer wish comes."""
         self._wanted = wanted
         self._pause.start()
@@ -200,7 +167,7 @@ class LivePreview(QObject):
             for last in preview.quick_frames(
                 wanted.region, wanted.psf, restorer_of(wanted.recipe.method)
             ):
-                yield _shown(last, preview, wanted)
+                yield shown_of(last, preview, wanted)
             return last
 
         self.quick.request(work)
@@ -219,7 +186,7 @@ class LivePreview(QObject):
             preview = previews.preview("exact", wanted)
             method = restorer_of(wanted.recipe.method)
             for frame in preview.exact_frames(wanted.region, wanted.psf, method, seen):
-                yield _shown(frame, preview, wanted)
+                yield shown_of(frame, preview, wanted)
 
         self.exact.request(work)
 
@@ -239,7 +206,7 @@ class LivePreview(QObject):
     def _place(self, wish: Wish, region: Region, restored: npt.NDArray[np.float32]) -> None:
         """Show a region in place over its source, with the contrast of a result."""
         first = (*self._block, *region.start)
-        data, state = layers.region_layer(wish.layer, wish.axes, restored, first)
+        data, state = regions.region_layer(wish.layer, wish.axes, restored, first)
         if self.layer is None:
             with _kept_selection(self.viewer):
                 self.layer = self.viewer.add_layer(Image(data, **state))
@@ -255,9 +222,9 @@ class LivePreview(QObject):
 
     def _draw_outline(self, wish: Wish, region: Region) -> None:
         """Outline the region by a rectangle that the user can move."""
-        corners = layers.region_corners(region)
+        corners = regions.region_corners(region)
         if self.outline is None:
-            state = layers.outline_state(wish.layer, wish.axes)
+            state = regions.outline_state(wish.layer, wish.axes)
             with _kept_selection(self.viewer):
                 self.outline = self.viewer.add_layer(Shapes([corners], **state))
             self.outline.events.data.connect(self._outline_moved)
@@ -272,7 +239,7 @@ class LivePreview(QObject):
             return
         if action.endswith("ing") or not len(self.outline.data):
             return
-        low, high = layers.box_of(self.outline)
+        low, high = regions.box_of(self.outline)
         shape = tuple(
             int(np.clip(round(b - a), 8, MOST_PIXELS)) for a, b in zip(low, high, strict=True)
         )
@@ -315,7 +282,7 @@ class LivePreview(QObject):
 
     def _position(self, wish: Wish) -> tuple[tuple[int, ...], tuple[float, ...]]:
         """Return the block and the voxel of the stack that the viewer shows."""
-        point = layers.shown_point(self.viewer, wish.layer, wish.axes)
+        point = regions.shown_point(self.viewer, wish.layer, wish.axes)
         depth = len(wish.stack.axes) - len(wish.stack.spatial_axes)
         counts = zip(point[:depth], wish.stack.shape[:depth], strict=True)
         block = tuple(int(np.clip(round(p), 0, n - 1)) for p, n in counts)
@@ -333,7 +300,7 @@ class LivePreview(QObject):
             return
         if self.outline is not None and self.viewer.layers.selection.active == self.outline:
             return  # The click is for the rectangle.
-        point = layers.point_of(wish.layer, wish.axes, event.position)
+        point = regions.point_of(wish.layer, wish.axes, event.position)
         self.move_to(point[-len(wish.stack.spatial_axes) :])
 
     def _hidden(self, viewer: Viewer) -> Iterator[None]:
@@ -352,61 +319,6 @@ class LivePreview(QObject):
         if any(event.value == one for one in (self.layer, self.outline, self._wish.layer)):
             self.stop()
             self.closed.emit()
-
-
-@dataclass(frozen=True, eq=False)
-class _Wanted:
-    """A wish as the threads need it: all that one picture after the other is made from."""
-
-    stack: Stack
-    block: tuple[int, ...]
-    region: Region
-    recipe: Recipe
-    psf: Psf
-
-
-class _Previews:
-    """A preview of one image for each stage, so that an earlier one never waits for a later."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, tuple[tuple[Any, ...], Preview]] = {}
-        self._psf: tuple[object, object, Psf] | None = None
-
-    def preview(self, stage: str, wanted: _Wanted) -> Preview:
-        """Return the preview of a stage, "first", "quick" or "exact"; the last one is kept."""
-        stack, recipe = wanted.stack, wanted.recipe
-        what = (wanted.block, recipe.background, recipe.engine, stack.axes)
-        kept = self._kept.get(stage)
-        if kept is None or kept[0] != what:
-            if kept is not None:
-                kept[1].close()
-            made = Preview(stack, wanted.block, background=recipe.background, engine=recipe.engine)
-            self._kept[stage] = kept = (what, made)
-        return kept[1]
-
-    def psf(self, recipe: Recipe, stack: Stack) -> Psf:
-        """Return the PSF of a recipe on the voxels of the stack; the last one is kept."""
-        kept = self._psf
-        if kept is None or kept[0] != recipe.psf or kept[1] != stack.grid:
-            self._psf = kept = (recipe.psf, stack.grid, prepare_psf(recipe.psf, stack))
-        return kept[2]
-
-
-def _shown(frame: Frame, preview: Preview, wanted: _Wanted) -> Shown | None:
-    """Return a frame with the counts along x through its middle; read in the worker's thread.
-
-    None for an iteration without a picture: drawing only its number would take as long.
-    """
-    if frame.data is None and frame.divergences:
-        return None
-    region, stack = frame.region, wanted.stack
-    middle = tuple(n // 2 for n in region.shape[:-1])
-    line = tuple(s + m for s, m in zip(region.start[:-1], middle, strict=True))
-    raw = np.array(stack.data[(*wanted.block, *line, region.slices[-1])], dtype=np.float32)
-    restored = None if frame.data is None else frame.data[middle]
-    step_um = stack.grid.spacing_um[-1] if stack.grid else None
-    raw -= np.float32(preview.background)
-    return Shown(frame, wanted.block, raw, restored, step_um)
 
 
 @contextmanager

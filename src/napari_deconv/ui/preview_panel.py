@@ -5,7 +5,8 @@ from __future__ import annotations
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QWidget
 
-from .preview import KEY, Shown
+from .preview import KEY
+from .preview_stages import Shown
 from .profile_panel import ProfilePanel
 
 #: Lines of text beside the check.
