@@ -56,3 +56,10 @@ def test_a_camera_is_checked() -> None:
         Camera(gain=0)
     with pytest.raises(InputError, match="read noise in photons"):
         Camera(read_noise=-1)
+
+
+def test_recorded_counts_have_the_mean_and_the_noise_of_the_camera() -> None:
+    camera = Camera(gain=2.5, offset=100.0, read_noise=3.0)
+    counts = camera.recorded(np.full(200_000, 40.0), np.random.default_rng(0))
+    assert counts.mean() == pytest.approx(100 + 2.5 * 40, abs=0.2)
+    assert counts.var() == pytest.approx(2.5**2 * (40 + 3.0**2), rel=0.02)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +47,15 @@ class Camera(Value):
         require_number("The gain in counts a photon", self.gain, above=0)
         require_number("The offset in counts", self.offset)
         require_number("The read noise in photons", self.read_noise, least=0)
+
+    def recorded(
+        self, expected: npt.NDArray[np.floating[Any]], random: np.random.Generator
+    ) -> npt.NDArray[np.float64]:
+        """Return the counts where so many photons are expected, with the noise of both."""
+        caught = random.poisson(expected.astype(np.float64)).astype(np.float64)
+        if self.read_noise:
+            caught += random.normal(0, self.read_noise, caught.shape)
+        return self.offset + self.gain * caught
 
 
 def camera_of(image: npt.ArrayLike, read_noise: float = 1.0) -> Camera | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from .camera import Camera
 from .psf import Psf
 
 Float = npt.NDArray[np.float32]
@@ -83,6 +84,6 @@ def photographed(
     start = [n // 2 for n in psf.shape]
     inside = tuple(slice(s, s + n) for s, n in zip(start, truth.shape, strict=True))
     expected = blurred[inside] * (photons / blurred[inside].max()) + background
-    counts = rng.poisson(expected) + rng.normal(0, read_noise, expected.shape)
+    counts = Camera(read_noise=read_noise).recorded(expected, rng)
     digital: npt.NDArray[np.uint16] = np.clip(np.rint(counts), 0, 65535).astype(np.uint16)
     return digital

@@ -263,9 +263,9 @@ def simulated_pair(
     factor = peak / max(float(blurred.max()), 1e-6)
     background = float(random.uniform(light.background[0], light.background[1]))
     # Of the background, the camera's offset is no light and has no noise.
-    dark = max((background - light.offset) / light.gain, 0)
-    caught = random.poisson(blurred * factor + dark) + random.normal(0, light.read_noise, shape)
-    counts = (background + light.gain * (caught - dark)).astype(np.float32)
+    camera = Camera(light.gain, min(light.offset, background), light.read_noise)
+    dark = (background - camera.offset) / camera.gain
+    counts = camera.recorded(blurred * factor + dark, random).astype(np.float32)
     wanted = (truth[inside] * (factor * light.gain)).astype(np.float32)
     return Pair(counts, wanted, background, peak)
 

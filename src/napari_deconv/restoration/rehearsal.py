@@ -52,10 +52,7 @@ def imaged_again(seen: Observation, expected: Float, camera: Camera, seed: int =
     random = np.random.default_rng(seed)
     known = expected + missed[..., ::-1, ::-1]
     photons = np.maximum(known - camera.offset, 0) / camera.gain
-    caught = random.poisson(photons.astype(np.float64)).astype(np.float64)
-    if camera.read_noise:
-        caught += random.normal(0, camera.read_noise, caught.shape)
-    image = np.maximum(camera.offset + camera.gain * caught, 0).astype(np.float32)
+    image = np.maximum(camera.recorded(photons, random), 0).astype(np.float32)
     return replace(seen, image=image)
 
 
