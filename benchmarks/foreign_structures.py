@@ -35,6 +35,8 @@ from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 
 TRAINED = "as trained on"
 SHAPE, BACKGROUND = (40, 96, 96), 10.0
+#: Draws that nothing was chosen on.
+SEED = 97531
 Double = npt.NDArray[np.float64]
 
 
@@ -150,7 +152,7 @@ def main() -> None:
             found = []
             for number in range(options.volumes):
                 psf = model.psfs[number % len(model.psfs)]
-                random = np.random.default_rng((13579, int(photons), number))
+                random = np.random.default_rng((SEED, int(photons), number))
                 pair = (
                     imaged(FOREIGN[name](random), psf, photons, random)
                     if name in FOREIGN

@@ -13,6 +13,7 @@ from napari_deconv.imaging.camera import Camera
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.learned.calibration import EDGES, Calibration
 from napari_deconv.learned.caution import (
+    BELIEVED_SHARES,
     PHOTONS,
     SHARES,
     Leaning,
@@ -161,7 +162,7 @@ def test_what_misses_no_more_is_believed(chi: float, shares: tuple[float, ...]) 
 
 
 def test_it_leans_where_it_misses(psf: Psf) -> None:
-    """There no less than its share as a whole, and elsewhere not at all."""
+    """There no less than its share as a whole, elsewhere less."""
     right = np.ones((20, 60, 200), np.float32)
     ours = right.copy()
     ours[..., :50] = 2.0
@@ -169,13 +170,14 @@ def test_it_leans_where_it_misses(psf: Psf) -> None:
     shares = Leaning(1000.0, 1.25, 1.0, around).shares
     far = looks(psf)[-1] - psf.shape[-1] // 2
     assert shares[..., : 50 - far] == pytest.approx(SHARES[-1])
-    assert (shares[..., 50 + far :] == 1).all()
+    assert shares[..., 50 + far :] == pytest.approx(BELIEVED_SHARES[-1])
     assert (np.diff(shares[0, 0]) >= 0).all()
     image, usual = np.full_like(right, 3.0), right
     leaning = Leaning(1000.0, 1.25, 1.0, around)
-    assert leaning.mixed(image, usual)[..., -1] == pytest.approx(3.0)
+    assert leaning.mixed(image, usual)[..., -1] == pytest.approx(1 + 2 * BELIEVED_SHARES[-1])
     assert leaning.mixed(image, usual)[..., 0] == pytest.approx(1 + 2 * SHARES[-1])
-    assert leaning.widened(right, image, usual)[..., -1] == pytest.approx(1.0)
+    wider = 1 + 2 * (1 - BELIEVED_SHARES[-1])
+    assert leaning.widened(right, image, usual)[..., -1] == pytest.approx(wider)
     assert leaning.widened(right, image, usual)[..., 0] == pytest.approx(1 + 2 * (1 - SHARES[-1]))
 
 
@@ -191,5 +193,25 @@ def test_the_share_falls_with_the_light_and_with_what_is_missed() -> None:
     assert Leaning(1e6, 2.0, 1.0).share == SHARES[-1]
     shares = [Leaning(100.0, chi, 1.0).share for chi in (1.0, 1.01, 1.02, 1.03, 9.0)]
     assert shares == sorted(shares, reverse=True)
-    assert [Leaning(100.0, chi, 1.0).is_strange for chi in (1.1, 1.3)] == [False, True]
     assert Leaning(100.0, 0.0, 0.0).share == 1
+
+
+@pytest.mark.parametrize(
+    ("photons", "chi", "told"),
+    [
+        (20.0, 1.05, "20 photons do not tell"),
+        (20.0, 1.15, "outside its training"),
+        (100.0, 1.05, ""),
+        (100.0, 1.15, "outside its training"),
+        (1000.0, 1.45, ""),
+        (1000.0, 1.55, "outside its training"),
+    ],
+)
+def test_what_it_has_hardly_seen_is_told_or_that_nothing_tells_it(
+    photons: float, chi: float, told: str
+) -> None:
+    """The more light, the more does what is wrong by a part stand out."""
+    mixed, *more = Leaning(photons, chi, 1.0).told()
+    assert "of Richardson-Lucy mixed in" in mixed
+    assert len(more) == bool(told)
+    assert told in "".join(more)

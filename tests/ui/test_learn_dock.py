@@ -398,3 +398,4 @@ def test_advice_follows_light_doubt_and_misfit() -> None:
     )
     assert "the network leaves out or invents" in Judgement(bad, good, 40.0, False).advice
     assert "not of the kind the network has learned" in Judgement(good, good, 40.0, True).advice
+    assert "does not tell" in Judgement(good, good, 40.0, False, hidden=True).advice

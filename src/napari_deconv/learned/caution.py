@@ -28,11 +28,17 @@ Float = npt.NDArray[np.float32]
 #: between them along the logarithm.
 PHOTONS, SHARES = (20.0, 100.0, 1000.0), (0.75, 0.5, 0.25)
 #: By how much more than Richardson-Lucy, as a part of that, a network misses the data that is to be
-#: believed no more than its share; and one that has not seen the like.
-MISSES, STRANGE = 0.03, 0.2
+#: believed no more than its share.
+MISSES = 0.03
 #: The same around a voxel, by the same photons, as with little light the noise hides more: up to
-#: the first a network is believed, from the second on no more than its share.
-BELIEVED, DOUBTED = (-0.05, -0.05, 0.05), (0.02, 0.03, 0.3)
+#: the first a network is believed, from the second on no more than its share. And its share where
+#: it is believed, though as a whole it misses the data.
+BELIEVED, DOUBTED, BELIEVED_SHARES = (-0.05, -0.05, 0.05), (0.02, 0.03, 0.3), (1.0, 0.6, 0.5)
+#: By how much more it misses the data where it has hardly seen the like: at the least, and a
+#: photon, as what is wrong by a part stands out of the noise by how much light there is.
+STRANGE, STRANGE_A_PHOTON = 0.1, 5e-4
+#: Up to so many photons nothing of that shows.
+HIDDEN = 50.0
 #: How far around a voxel, in widths of the PSF's core.
 AROUND = 7.0
 #: No chi-squared is less: parts of it are taken.
@@ -84,7 +90,8 @@ class Leaning:
             return np.array(self.share, np.float32)
         believed, doubted = self._by_light(BELIEVED), self._by_light(DOUBTED)
         trust = np.clip((doubted - self.around) / (doubted - believed), 0, 1)
-        shares = np.maximum(self._least + (1 - self._least) * trust, self.share)
+        most = self._by_light(BELIEVED_SHARES)
+        shares = np.maximum(self._least + (most - self._least) * trust, self.share)
         result: Float = np.asarray(shares, np.float32)
         return result
 
@@ -95,8 +102,8 @@ class Leaning:
 
     @property
     def is_strange(self) -> bool:
-        """Whether the network has hardly seen the like."""
-        return self.excess > STRANGE
+        """Whether the network has hardly seen the like, as far as the data tell."""
+        return self.excess > max(STRANGE, STRANGE_A_PHOTON * self.photons)
 
     def mixed(self, image: Float, usual: Float) -> Float:
         """Return the result, of what either makes of the image."""
@@ -117,7 +124,14 @@ class Leaning:
         )
         part = 1 - float(self.shares.mean(dtype=np.float64))
         found = [f"{part:.0%} of Richardson-Lucy mixed in, as {why}"]
-        return found + ([f"outside its training: {why}"] if self.is_strange else [])
+        if self.is_strange:
+            found.append(f"outside its training: {why}")
+        elif self.photons <= HIDDEN:
+            found.append(
+                f"{self.photons:.0f} photons do not tell whether it has seen the like: hold the "
+                "result against Richardson-Lucy"
+            )
+        return found
 
 
 def squares_of(

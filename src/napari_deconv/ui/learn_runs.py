@@ -47,6 +47,8 @@ Float = npt.NDArray[np.float32]
 MUCH_LIGHT = 1000.0
 #: What a record says of a stack that is not of the kind that a network has learned.
 OUTSIDE = "outside its training"
+#: And where too little light hides whether it is.
+HIDDEN = "do not tell whether it has seen the like"
 #: A network whose result misses the data by so many times more than its twin is not to be believed.
 WORSE = 1.2
 
@@ -260,12 +262,15 @@ class Judgement:
         In the brightest voxels of the stack.
     doubt : bool
         Whether the stack lies outside of what the network has learned from.
+    hidden : bool
+        Whether there is too little light to tell.
     """
 
     network: Misfit
     twin: Misfit
     photons: float
     doubt: bool
+    hidden: bool = False
 
     def in_words(self) -> str:
         """Return both numbers and what follows from them."""
@@ -288,6 +293,12 @@ class Judgement:
         light = f"about {self.photons:.0f} photons in the brightest voxels"
         if self.photons > MUCH_LIGHT:
             return f"With {light} both are good; for numbers, prefer Richardson-Lucy."
+        if self.hidden:
+            return (
+                f"With {light}, noise is what limits: prefer the network where its interval is "
+                "narrow and Richardson-Lucy shows the same, as so little light does not tell "
+                "whether it has ever seen such structure."
+            )
         return (
             f"With {light}, noise is what limits: prefer the network where its interval is narrow."
         )
@@ -309,9 +320,9 @@ def judging(lesson: Lesson, network: Restored, twin: Restored) -> Generator[Step
         found.append(misfit_of(observation, estimate, camera, engine))
         yield Step(number, 2, "blurring the results again")
     low, high = told.light.photons
-    doubt = OUTSIDE in network.record.blocks[0].stop_reason
+    why = network.record.blocks[0].stop_reason
     ours, theirs = found
-    return Judgement(ours, theirs, math.sqrt(low * high), doubt)
+    return Judgement(ours, theirs, math.sqrt(low * high), OUTSIDE in why, HIDDEN in why)
 
 
 def tells_intervals(path: str) -> bool:
