@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -32,6 +34,22 @@ def test_the_forecast_follows_from_shapes_and_iterations() -> None:
     assert many.seconds == pytest.approx(6 * one.seconds)
     longer = plan(VOLUME, Recipe(PSF, LONG, engine="cpu")).forecast
     assert longer.seconds == pytest.approx(one.seconds * LONG.transforms / SHORT.transforms)
+
+
+@pytest.mark.parametrize(
+    ("shape", "least", "most"), [((5, 12, 14), 6, 8), ((64, 1200, 1200), 1, 1.1)]
+)
+def test_of_a_large_image_only_a_part_is_looked_at_before(
+    shape: tuple[int, ...], least: float, most: float
+) -> None:
+    stack = Stack(np.broadcast_to(np.float32(1), shape), "ZYX")
+    automatic = RichardsonLucy.automatic()
+    methods = automatic, replace(automatic, automatic_stop=False)
+    looking, plain = (
+        plan(stack, Recipe(PSF, method, engine="cpu"), memory_bytes=2**34).forecast.seconds
+        for method in methods
+    )
+    assert least * plain < looking < most * plain
 
 
 def test_less_memory_means_more_tiles_and_no_more_than_that() -> None:

@@ -23,10 +23,14 @@ from napari_deconv.imaging.value import Value, require
 from napari_deconv.methods import about_settled, restorer_of
 from napari_deconv.psf_sources import prepare_psfs
 from napari_deconv.restoration.engine import Engine
+from napari_deconv.restoration.looking import MOST_VOXELS
 from napari_deconv.restoration.restorer import Restorer, Step
 from napari_deconv.restoration.wiener_in_tiles import for_tiles
 from napari_deconv.tiles.plan import TilePlan
 from napari_deconv.tiling import Settled, Work, notes_on_seams, settling, work_of
+
+#: Voxels of the part that is looked at to find when to stop, with the padding.
+PART_VOXELS = 2 * MOST_VOXELS
 
 
 @dataclass(frozen=True)
@@ -125,9 +129,8 @@ def _forecast(
 ) -> Forecast:
     whole = work.work_shape(work.shape)
     voxels, blocks = math.prod(whole), len(list(stack.blocks()))
-    effort = voxels * math.log2(max(voxels, 2))
-    if tiles is not None:
-        effort *= tiles.work(work.work_shape)
+    effort = _effort(voxels) * (tiles.work(work.work_shape) if tiles is not None else 1.0)
+    look = getattr(method, "looks", 0) * _effort(min(voxels, PART_VOXELS))
     count = len(tiles) if tiles is not None else 1
     largest = tiles.tile(0).read.shape if tiles is not None else work.shape
     return Forecast(
@@ -135,10 +138,15 @@ def _forecast(
         blocks=blocks,
         memory_bytes=tiles.bytes if tiles is not None else work.whole_bytes,
         free_bytes=0,
-        seconds=blocks * method.transforms * effort * _seconds_per_work(engine),
+        seconds=blocks * (method.transforms * effort + look) * _seconds_per_work(engine),
         tiles=blocks * count,
         read_bytes=math.prod(stack.shape) * np.dtype(stack.data.dtype).itemsize,
     )
+
+
+def _effort(voxels: int) -> float:
+    """Return what a transform of so many voxels takes."""
+    return voxels * math.log2(max(voxels, 2))
 
 
 _TIMED: dict[str, float] = {}

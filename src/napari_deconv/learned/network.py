@@ -178,6 +178,11 @@ class Learned(Value):
         answers = self.card.members * (4 if self.mirrored else 1)
         return before + math.ceil(TRANSFORMS * (first / 12) ** 2 * answers)
 
+    @property
+    def looks(self) -> int:
+        """Most transforms of the part that is looked at to find where what it leans on stops."""
+        return self.leans_on.looks if self.leans_on is not None else 0
+
     def halo(self, psf: Psf, tolerance: float = SEAM_TOLERANCE) -> tuple[int, ...] | None:
         """Return how far the network and what goes before it look; None before it is settled."""
         if self.bright is None or (self.leans_on is not None and self.usual is None):

@@ -45,6 +45,8 @@ TAILS, TAILS_HOLD = 2.4, 0.9
 
 #: Volumes of the part that is looked at, with the PSF around it, for each of two runs.
 PART_VOLUMES = 24.0
+#: And the runs there: two on halves, and two rehearsals, of an object and of what is made of it.
+RUNS_OF_A_LOOK = 6
 #: Most iterations where a method stops by itself.
 AUTOMATIC_MOST = 80
 
@@ -183,8 +185,12 @@ class RichardsonLucy(Value):
 
         The start is flat, and the blur leaves that as it is.
         """
-        run = 4 * self.iterations - 1 + self.is_unmatched
-        return (3 if self.automatic_stop else 1) * run
+        return 4 * self.iterations - 1 + self.is_unmatched
+
+    @property
+    def looks(self) -> int:
+        """Most transforms, before that, of the part of an image that it looks at to stop."""
+        return RUNS_OF_A_LOOK * self.transforms if self.automatic_stop else 0
 
     @property
     def is_unmatched(self) -> bool:
@@ -194,15 +200,18 @@ class RichardsonLucy(Value):
     @property
     def is_steered(self) -> bool:
         """Whether sums over the whole image decide on the course of its iterations."""
-        looks = (self._weighs and not self.momentum) or (
-            self.is_unmatched and self.unmatched is None
-        )
-        return bool(self.stop_tolerance or self.automatic_stop or looks)
+        stops = self.stop_tolerance or self.automatic_stop
+        return bool(stops or self._weighs or self._leaves)
 
     @property
     def _weighs(self) -> bool:
         """Whether it finds the weights of its momentum from sums."""
-        return self.acceleration == "biggs-andrews"
+        return self.acceleration == "biggs-andrews" and not self.momentum
+
+    @property
+    def _leaves(self) -> bool:
+        """Whether it finds from sums when to leave its unmatched back projector."""
+        return self.is_unmatched and self.unmatched is None
 
     def halo(self, psf: Psf, tolerance: float = SEAM_TOLERANCE) -> tuple[int, ...] | None:
         """Return how far beyond a piece its restoration looks, None if at the whole image.
@@ -242,9 +251,9 @@ class RichardsonLucy(Value):
     def as_if_settled(self) -> RichardsonLucy:
         """Return the method with a course such as `settled` may find."""
         method = replace(self, stop_tolerance=0.0, automatic_stop=False)
-        if self._weighs and not self.momentum:
+        if self._weighs:
             return replace(method, momentum=(0.5,) * self.iterations)
-        if self.is_unmatched and self.unmatched is None:
+        if self._leaves:
             return replace(method, unmatched=MOST_UNMATCHED)
         return method
 
