@@ -26,7 +26,7 @@ Float = npt.NDArray[np.float32]
 
 #: The network's share of the result where it misses the data, by the photons of the brightness;
 #: between them along the logarithm.
-PHOTONS, SHARES = (20.0, 100.0, 1000.0), (0.75, 0.5, 0.25)
+PHOTONS, SHARES = (20.0, 100.0, 1000.0), (0.75, 0.5, 0.15)
 #: By how much more than Richardson-Lucy, as a part of that, a network misses the data that is to be
 #: believed no more than its share.
 MISSES = 0.03
@@ -71,7 +71,7 @@ class Leaning:
         Examples
         --------
         >>> [round(Leaning(300.0, chi, 1.0).share, 2) for chi in (0.99, 1.015, 1.5)]
-        [1.0, 0.69, 0.38]
+        [1.0, 0.67, 0.33]
         """
         trust = np.clip(1 - self.excess / MISSES, 0, 1)
         return float(self._least + (1 - self._least) * trust)
