@@ -1,9 +1,9 @@
 """How near to the best iteration Richardson-Lucy stops by itself, on simulated stacks.
 
-    python benchmarks/automatic_stop.py [--cases 50] [--seed 0]
+    python benchmarks/automatic_stop.py [--cases 50] [--seed 0] [--shape 256 256]
 
-Stacks of 32 x 96 x 96 voxels: widefield (NA 1.2), confocal (NA 1.4) and light sheet (NA 1.0) in
-turn, 15, 200 and 2000 photons in the brightest voxel over a background of 10, one to three kinds of
+Stacks of 32 x 96 x 96 voxels, or planes: widefield (NA 1.2), confocal (NA 1.4) and light sheet (NA
+1.0) in turn, 15, 200 and 2000 photons in the brightest voxel over a background of 10, one to three kinds of
 structure that cells are made of. PSNR against the truth after the best scale and offset, its range
 that of the truth. The best is that of all of up to 100 accelerated iterations, chosen with the
 truth. "Automatic" is `RichardsonLucy.automatic`; "0.1 %" stops when the likelihood changes by less
@@ -43,25 +43,26 @@ STOPS = {
     "0.1 %": RichardsonLucy(20, stop_tolerance=1e-3, edges=EDGES),
     "20": RichardsonLucy(20, edges=EDGES),
 }
-PLACES = {
-    "whole": tuple(slice(n) for n in SHAPE),
-    "inner": tuple(slice(n // 8, n - n // 8) for n in SHAPE),
-}
+#: What is looked at, and the part of a side that is cut off at both of its ends.
+PLACES = {"whole": 0, "inner": 8}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--cases", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--shape", type=int, nargs="+", default=SHAPE)
     options = parser.parse_args()
+    shape = tuple(options.shape)
     engine, names = open_engine("cpu"), list(OPTICS)
-    psfs = {n: compute_psf(o, Grid(spacing_um=SPACING), SIDES) for n, o in OPTICS.items()}
+    grid, sides = Grid(spacing_um=SPACING[-len(shape) :]), SIDES[-len(shape) :]
+    psfs = {name: compute_psf(optics, grid, sides) for name, optics in OPTICS.items()}
     losses = []
     for case in range(options.cases):
         name, photons = names[case % 3], PHOTONS[case // 3 % 3]
         light = Light((photons, photons), (10.0, 10.0), 1.0, OF_CELLS)
         random = np.random.default_rng((options.seed, 31415, case))
-        pair = simulated_pair(SHAPE, psfs[name], light, random, photons=photons)
+        pair = simulated_pair(shape, psfs[name], light, random, photons=photons)
         observation = observe(np.maximum(pair.counts, 0), psfs[name], pair.background)
         values = [
             qualities(step.estimate if step.estimate is not None else step.peek(), pair)
@@ -94,9 +95,12 @@ def main() -> None:
 
 def qualities(estimate: Any, pair: Pair) -> Any:
     """Return the PSNR in each of the places."""
-    return np.array(
-        [psnr(estimate[place], pair.truth[place], fit=True) for place in PLACES.values()]
-    )
+    found = []
+    for part in PLACES.values():
+        ends = [n // part if part else 0 for n in estimate.shape]
+        place = tuple(slice(end, n - end) for end, n in zip(ends, estimate.shape, strict=True))
+        found.append(psnr(estimate[place], pair.truth[place], fit=True))
+    return np.array(found)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ have been: it is rehearsed again with that.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,8 +21,8 @@ from .rehearsal import Likeness, imaged_again
 from .restorer import Observation, Step
 
 #: The object of a rehearsal is restored by so many times the iterations that are best as far as is
-#: known: it has less detail than the true one, as its image had noise.
-FURTHER = 1.27
+#: known, and by no fewer than these: it has less detail than the true one, as its image had noise.
+FURTHER, LEAST_KNOWN = 1.27, 2
 #: Rehearsals at the most, and by how many times numbers differ that are taken for the same.
 REHEARSALS, SAME = 4, 1.2
 
@@ -111,7 +110,7 @@ def _rehearsed(
 ) -> Generator[Step, None, int]:
     """Return the best iterations for an object like that which so many as are known restore."""
     run = runs(seen, None)
-    for iteration in range(math.ceil(FURTHER * known)):
+    for iteration in range(max(LEAST_KNOWN, round(FURTHER * known))):
         run.update()
         yield _step(most, f"restoring an object to rehearse with, {iteration + 1}")
     likeness = Likeness(run.estimate())
