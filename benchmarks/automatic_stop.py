@@ -3,13 +3,13 @@
     python benchmarks/automatic_stop.py [--cases 50] [--seed 0] [--shape 256 256]
 
 Stacks of 32 x 96 x 96 voxels, or planes: widefield (NA 1.2), confocal (NA 1.4) and light sheet (NA
-1.0) in turn, 15, 200 and 2000 photons in the brightest voxel over a background of 10, one to three kinds of
-structure that cells are made of. PSNR against the truth after the best scale and offset, its range
-that of the truth. The best is that of all of up to 100 accelerated iterations, chosen with the
-truth. "Automatic" is `RichardsonLucy.automatic`; "0.1 %" stops when the likelihood changes by less
-than that, after 20 iterations at the most; "20" runs 20; all with the edges of the first. Once of
-the whole volume, and once of what is left when an eighth of each side is cut off: structures go on
-beyond the volume, and light from there is restored less well near its borders.
+1.0) in turn, 15, 200 and 2000 photons in the brightest voxel over a background of 10, one to three
+kinds of structure that cells are made of. PSNR against the truth after the best scale and offset,
+its range that of the truth. The best is that of all of up to 100 accelerated iterations, chosen
+with the truth. "Automatic" is `RichardsonLucy.automatic`; "0.1 %" stops when the likelihood changes
+by less than that, after 20 iterations at the most; "20" runs 20; all with the edges of the first.
+Once of the whole volume, and once of what is left when an eighth of each side is cut off:
+structures go on beyond the volume, and light from there is restored less well near its borders.
 """
 
 from __future__ import annotations

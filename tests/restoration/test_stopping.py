@@ -254,7 +254,7 @@ def test_a_likeness_does_not_depend_on_scale_and_offset() -> None:
     noise = np.random.default_rng(1).random((5, 6, 7)).astype(np.float32)
     likeness = Likeness(known)
     for part in (1.0, 0.1, 0.5, 0.6, 0.7, 0.8):
-        likeness.look(3 * known + 3 * np.float32(part) * noise + 8)
+        likeness.look([3 * known + 3 * np.float32(part) * noise + 8])
     assert likeness.best == 2
     assert likeness.values[0] == pytest.approx(
         np.corrcoef((known + noise).ravel(), known.ravel())[0, 1], rel=1e-5

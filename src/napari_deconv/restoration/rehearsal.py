@@ -16,6 +16,7 @@ residuals; Davison and Hinkley 1997).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -68,11 +69,14 @@ class Likeness:
         self._known = centred(known)
         self.values: list[float] = []
 
-    def look(self, estimate: Float) -> None:
-        """Look at the estimate after one more iteration: its correlation with the object."""
+    def look(self, estimates: Sequence[Float]) -> None:
+        """Look at estimates after one more iteration: their mean correlation with the object."""
+        self.values.append(sum(map(self._of, estimates)) / len(estimates))
+
+    def _of(self, estimate: Float) -> float:
         found = centred(estimate)
         size = math.sqrt(float(found @ found) * float(self._known @ self._known))
-        self.values.append(float(found @ self._known) / size if size > 0 else 0.0)
+        return float(found @ self._known) / size if size > 0 else 0.0
 
     @property
     def best(self) -> int:

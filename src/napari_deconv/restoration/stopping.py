@@ -23,6 +23,9 @@ from .restorer import Observation, Step
 #: The object of a rehearsal is restored by so many times the iterations that are best as far as is
 #: known, and by no fewer than these: it has less detail than the true one, as its image had noise.
 FURTHER, LEAST_KNOWN = 1.27, 2
+#: The noise of a copy decides on a few iterations where there are few voxels: so many of those and
+#: fewer are rehearsed on several copies at once.
+SMALL, SMALL_DRAWS = 1 << 17, 3
 #: Rehearsals at the most, and by how many times numbers differ that are taken for the same.
 REHEARSALS, SAME = 4, 1.2
 
@@ -114,10 +117,14 @@ def _rehearsed(
         run.update()
         yield _step(most, f"restoring an object to rehearse with, {iteration + 1}")
     likeness = Likeness(run.estimate())
-    run = runs(imaged_again(seen, run.expected(), camera), None)
+    expected = run.expected()
+    del run
+    draws = SMALL_DRAWS if expected.size <= SMALL else 1
+    copies = [runs(imaged_again(seen, expected, camera, draw), None) for draw in range(draws)]
     while len(likeness.values) < most and not likeness.is_over:
-        run.update()
-        likeness.look(run.estimate())
+        for copy in copies:
+            copy.update()
+        likeness.look([copy.estimate() for copy in copies])
         done, alike = len(likeness.values), likeness.values[-1]
         yield _step(most, f"rehearsing, iteration {done}, {alike:.1%} alike")
     return likeness.best
