@@ -21,6 +21,7 @@ from napari_deconv.restoration.looking import brightest_part, camera_seen
 from napari_deconv.restoration.rehearsal import Likeness, imaged_again
 from napari_deconv.restoration.restorer import Observation, Step, observe
 from napari_deconv.restoration.richardson_lucy import AUTOMATIC_MOST, RichardsonLucy
+from napari_deconv.restoration.running import Run
 
 Double = npt.NDArray[np.float64]
 SHAPE, BACKGROUND = (12, 40, 44), 10.0
@@ -260,3 +261,30 @@ def test_a_likeness_does_not_depend_on_scale_and_offset() -> None:
         np.corrcoef((known + noise).ravel(), known.ravel())[0, 1], rel=1e-5
     )
     assert likeness.is_over
+
+
+def test_the_likeness_of_several_copies_is_their_mean() -> None:
+    known, noise = np.random.default_rng(0).random((2, 5, 6, 7)).astype(np.float32)
+    alone = []
+    for estimate in (known + noise, known - noise):
+        likeness = Likeness(known)
+        likeness.look([estimate])
+        alone.append(likeness.values[0])
+    both = Likeness(known)
+    both.look([known + noise, known - noise])
+    assert both.values == pytest.approx([np.mean(alone)])
+
+
+@pytest.mark.parametrize(("side", "copies"), [(24, 3), (200, 1)])
+def test_small_images_are_rehearsed_on_several_copies(side: int, copies: int) -> None:
+    _, observation = simulated("dots", 100, 7, shape=(4, side, side))
+    method, begun = RichardsonLucy(3), []
+
+    def runs(seen: Observation, other: np.ndarray | None) -> Run:
+        begun.append(seen.image)
+        return Run(method, seen, open_engine("cpu"), other)
+
+    list(stopping.stop_for(observation, 3, runs))
+    # Two halves of the photons; then an object and its copies, until a number is found again.
+    objects = [image for image in begun[2:] if np.array_equal(image, begun[2])]
+    assert len(begun) == 2 + len(objects) * (1 + copies)
