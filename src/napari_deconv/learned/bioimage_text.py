@@ -91,7 +91,8 @@ def channel_words(channel: str, card: Card) -> str:
     iterations = f"Richardson-Lucy after {number} iterations with `{PSF}`"
     start = (
         "from a flat start at the mean of the image, light from beyond the image allowed for "
-        "(Bertero and Boccacci 2005), the background in the model; divided by the brightness"
+        "(Bertero and Boccacci 2005; padded by a whole PSF along z, half of one along y and x), "
+        "the background in the model; divided by the brightness"
     )
     words = {
         IMAGE: "counts above the background, divided by the brightness",
