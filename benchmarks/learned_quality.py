@@ -50,8 +50,9 @@ from napari_deconv.restoration.restorer import ended, observe
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 
 SHAPE, PHOTONS = (40, 128, 128), (20.0, 100.0, 1000.0)
-#: Iterations at the most, how they are accelerated, those that are looked at, weights.
+#: Iterations at the most, how they are accelerated, those that are looked at, edges, weights.
 MOST, FAST, LOOKED_AT = 80, "heavy-ball", (3, 5, 8, 12, 18, 26, 36, 48, 64)
+EDGES = RichardsonLucy.automatic().edges
 WEIGHTS = (0.003, 0.01, 0.03, 0.1)
 NEVER_SEEN = ("gyroid", "star", "cell")
 
@@ -166,9 +167,10 @@ def measured(path: str, pair: Pair, psf: Psf, engine: Any) -> tuple[float, ...]:
     *_, ours = Learned(path).steps(observation, engine)
     *_, width = Learned(path, HALF_90).steps(observation, engine)
     *_, automatic = RichardsonLucy.automatic().steps(observation, engine)
-    best, alike = best_of(RichardsonLucy(MOST, FAST), pair, psf, engine)
+    best, alike = best_of(RichardsonLucy(MOST, FAST, edges=EDGES), pair, psf, engine)
     *_, cautious = Learned(path, cautious=True).steps(observation, engine)
-    smooth = [best_of(RichardsonLucy(MOST, FAST, tv_weight=w), pair, psf, engine) for w in WEIGHTS]
+    smoothed = [RichardsonLucy(MOST, FAST, tv_weight=w, edges=EDGES) for w in WEIGHTS]
+    smooth = [best_of(method, pair, psf, engine) for method in smoothed]
     return (
         psnr(pair.counts, pair.truth, fit=True),
         best,
