@@ -44,7 +44,7 @@ STOPS = {
     "20": RichardsonLucy(20, edges=EDGES),
 }
 #: What is looked at, and the part of a side that is cut off at both of its ends.
-PLACES = {"whole": 0, "inner": 8}
+PLACES = {"whole": 0.0, "inner": 1 / 8}
 
 
 def main() -> None:
@@ -97,8 +97,7 @@ def qualities(estimate: Any, pair: Pair) -> Any:
     """Return the PSNR in each of the places."""
     found = []
     for part in PLACES.values():
-        ends = [n // part if part else 0 for n in estimate.shape]
-        place = tuple(slice(end, n - end) for end, n in zip(ends, estimate.shape, strict=True))
+        place = tuple(slice(int(n * part), n - int(n * part)) for n in estimate.shape)
         found.append(psnr(estimate[place], pair.truth[place], fit=True))
     return np.array(found)
 

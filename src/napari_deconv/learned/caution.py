@@ -38,7 +38,10 @@ BELIEVED, DOUBTED, BELIEVED_SHARES = (-0.05, -0.05, 0.05), (0.02, 0.03, 0.3), (1
 #: photon, as what is wrong by a part stands out of the noise by how much light there is.
 STRANGE, STRANGE_A_PHOTON = 0.1, 5e-4
 #: Up to so many photons nothing of that shows.
-HIDDEN = 50.0
+LITTLE = 50.0
+#: What a record says of a stack that is not of the kind that a network has learned, and where too
+#: little light hides whether it is.
+OUTSIDE, HIDDEN = "outside its training", "do not tell whether it has seen the like"
 #: How far around a voxel, in widths of the PSF's core.
 AROUND = 7.0
 #: No chi-squared is less: parts of it are taken.
@@ -125,11 +128,10 @@ class Leaning:
         part = 1 - float(self.shares.mean(dtype=np.float64))
         found = [f"{part:.0%} of Richardson-Lucy mixed in, as {why}"]
         if self.is_strange:
-            found.append(f"outside its training: {why}")
-        elif self.photons <= HIDDEN:
+            found.append(f"{OUTSIDE}: {why}")
+        elif self.photons <= LITTLE:
             found.append(
-                f"{self.photons:.0f} photons do not tell whether it has seen the like: hold the "
-                "result against Richardson-Lucy"
+                f"{self.photons:.0f} photons {HIDDEN}: hold the result against Richardson-Lucy"
             )
         return found
 

@@ -92,12 +92,13 @@ def undoings(channels: Sequence[str]) -> list[Undoing]:
 
 
 def _richardson_lucy(kind: str, iterations: int) -> RichardsonLucy:
-    # As in the docks: light from above does not end up below.
-    edges = RichardsonLucy.automatic().edges
-    if kind.startswith(SMOOTH):
-        weight = _number(kind.strip())
-        return RichardsonLucy(iterations, "heavy-ball", tv_weight=weight, edges=edges)
-    return RichardsonLucy(iterations, "none" if kind == PLAIN else "heavy-ball", edges=edges)
+    return RichardsonLucy(
+        iterations,
+        "none" if kind == PLAIN else "heavy-ball",
+        tv_weight=_number(kind.strip()) if kind.startswith(SMOOTH) else 0.0,
+        # As in the docks: light from above does not end up below.
+        edges=RichardsonLucy.automatic().edges,
+    )
 
 
 def _iterations(channel: str) -> int:

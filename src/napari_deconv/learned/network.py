@@ -332,19 +332,19 @@ class Learned(Value):
         # An undone image is brighter than its counts: by a few times where it is thin.
         if not low / MARGIN <= photons <= high * MARGIN:
             found.append(
-                f"outside its training: a brightness of {photons:.3g} photons, it has seen "
+                f"{caution.OUTSIDE}: a brightness of {photons:.3g} photons, it has seen "
                 f"{low:.3g} to {high:.3g}"
             )
         known, here = card.spacing_um, psf.spacing_um
         if known and here and not np.allclose(known, here, rtol=0.05):
             sizes = [" x ".join(f"{step:.4g}" for step in steps) for steps in (here, known)]
-            found.append(f"outside its training: voxels of {sizes[0]} um, it has seen {sizes[1]}")
+            found.append(f"{caution.OUTSIDE}: voxels of {sizes[0]} um, it has seen {sizes[1]}")
         # One voxel stands for a PSF that is not known, in a model from elsewhere.
         known_psfs = [seen.samples for seen in self.model.psfs if seen.samples.size > 1]
         apart = min((psf_distance(psf.samples, seen) for seen in known_psfs), default=0.0)
         if apart > MOST_APART and not self.model.network.holds_blur:
             found.append(
-                f"outside its training: the PSF differs from the nearest it has seen by {apart:.0%}"
+                f"{caution.OUTSIDE}: the PSF differs from the nearest it has seen by {apart:.0%}"
             )
         return tuple(found)
 

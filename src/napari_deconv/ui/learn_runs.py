@@ -21,6 +21,7 @@ from napari_deconv.imaging.camera import Camera
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import require
+from napari_deconv.learned.caution import HIDDEN, OUTSIDE
 from napari_deconv.learned.pairs import Pair, Twin, pieces_of, twin_of
 from napari_deconv.learning import Told
 from napari_deconv.library import SUFFIX
@@ -45,10 +46,6 @@ Float = npt.NDArray[np.float32]
 
 #: Photons in the brightest voxels beyond which noise is not what limits Richardson-Lucy.
 MUCH_LIGHT = 1000.0
-#: What a record says of a stack that is not of the kind that a network has learned.
-OUTSIDE = "outside its training"
-#: And where too little light hides whether it is.
-HIDDEN = "do not tell whether it has seen the like"
 #: A network whose result misses the data by so many times more than its twin is not to be believed.
 WORSE = 1.2
 
