@@ -179,14 +179,20 @@ def ours(name: str, engine: str) -> Contender:
 # -- the plain loop ---------------------------------------------------------------------
 
 
-def plain_scipy(observation: Observation, most: int) -> Iterator[Moment]:
-    """Yield x <- x H^T(y / (H x + b)) / H^T M, on all cores and without any care for memory."""
+def plain_scipy(
+    observation: Observation, most: int, shape: tuple[int, ...] | None = None
+) -> Iterator[Moment]:
+    """Yield x <- x H^T(y / (H x + b)) / H^T M, on all cores and without any care for memory.
+
+    It works on the shape that is given, or on the next one that scipy calls fast: our own are a
+    little smaller, of which a plain loop knows nothing.
+    """
     from scipy.fft import irfftn, next_fast_len, rfftn
 
     image, psf = observation.image, observation.psf.samples
-    # Lengths that scipy calls fast; our own are a little less, of which a plain loop knows nothing.
-    sides = zip(image.shape, psf.shape, strict=True)
-    shape = tuple(next_fast_len(n + p // 2, real=True) if p > 1 else n for n, p in sides)
+    if shape is None:
+        sides = zip(image.shape, psf.shape, strict=True)
+        shape = tuple(next_fast_len(n + p // 2, real=True) if p > 1 else n for n, p in sides)
     otf = transfer_function(psf, shape)
 
     def filtered(x: Any, transfer: Any) -> Any:
