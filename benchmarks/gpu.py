@@ -34,7 +34,7 @@ import torch
 from napari_deconv.engines.cpu_engine import CpuEngine
 from napari_deconv.engines.torch_engine import TorchEngine, torch_devices
 from napari_deconv.imaging.psf import Psf
-from napari_deconv.restoration.momentum import LEAP, leap
+from napari_deconv.restoration.momentum import LEAP, UNSEEN, leap
 from napari_deconv.restoration.restorer import Observation, observe
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.running import Run
@@ -191,10 +191,10 @@ def steps(shape: Shape, kind: str, engine: TorchEngine, target: str) -> Iterable
     correction = run.blur.adjoint(engine.evaluate("1.0f * f", f=model))
     length, weight = leap(3)
     numbers = {"v": run.variance, "b": run.background, "least": run.least}
-    weights = {"o": length, "a": weight, "r": 1 - length + weight}
+    weights = {"o": length, "a": weight, "r": 1 - length + weight, "u": UNSEEN}
     works: dict[str, Work] = {
         "forward": lambda: run.blur.forward(x),
-        "total": lambda: run._varying(model, run.counts),
+        "total": lambda: run.varying(model, run.counts),
         "ratio": lambda: engine.evaluate(
             "(y + v) / fmax(f + b, least)", y=run.counts, f=model, **numbers
         ),

@@ -12,7 +12,7 @@ import pytest
 
 from napari_deconv.engines import self_test
 from napari_deconv.restoration import pieces
-from napari_deconv.restoration.blur import transfer_function
+from napari_deconv.restoration.blur import Share, transfer_function
 from napari_deconv.restoration.engine import Engine, Float
 from napari_deconv.restoration.pieces import Where
 
@@ -115,6 +115,49 @@ def test_held_values_are_read_as_arrays_are(engine: Engine) -> None:
 def test_engines_say_what_they_hold_more_than_the_cpu(engine: Engine) -> None:
     assert (engine.extra_volumes == 0) == (engine.name == "cpu")
     assert 0 <= engine.extra_volumes < 10
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("sides", [(3, 4, 5), (7, 20, 13)])
+def test_a_blur_is_the_filter_of_its_transfer_function(
+    engine: Engine,
+    asymmetric_psf: Callable[[tuple[int, ...]], Array],
+    shape: tuple[int, ...],
+    sides: tuple[int, ...],
+) -> None:
+    """Also by a PSF that reaches around the ends, and where it is its own mirror image."""
+    window = tuple(max(n - 2, 1) for n in shape)
+    comet = asymmetric_psf(sides[-len(shape) :]).astype(np.float32)
+    x = np.random.default_rng(4).random(shape, np.float32)
+    for psf in (comet, np.full([2 * (n // 2) + 1 for n in comet.shape], 1e-3, np.float32)):
+        expected = engine.filter(transfer_function(psf, shape), shape, window)
+        blur = engine.blur(psf, shape, window)
+        for filtered, size in (("forward", window), ("adjoint", shape)):
+            found, wanted = (
+                engine.pull(getattr(made, filtered)(engine.push(x, shape)), size)
+                for made in (blur, expected)
+            )
+            assert np.abs(found - wanted).max() < 1e-6 * max(1, wanted.max())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("side", [1, 3, 12])
+def test_a_share_is_held_as_it_is_made(engine: Engine, shape: tuple[int, ...], side: int) -> None:
+    psf = np.random.default_rng(5).random([side] * len(shape)).astype(np.float32)
+    padded = tuple(n + side // 2 + 1 for n in shape)
+    share = Share(psf / psf.sum(), shape, padded)
+    expected = share[tuple(slice(0, n) for n in padded)]
+    ones = engine.push(np.ones(padded, np.float32), padded)
+    found = engine.evaluate("x * s", x=ones, s=engine.hold(share))
+    assert np.array_equal(engine.pull(found, padded), expected)
+
+
+def test_one_number_is_pushed_as_a_volume_of_it(engine: Engine) -> None:
+    for shape in ((4, 5, 6), (6, 7, 8)):
+        pushed = engine.push(np.broadcast_to(np.float32(2.5), (4, 5, 6)), shape)
+        found = engine.pull(pushed, shape)
+        assert (found[:4, :5, :6] == 2.5).all()
+        assert found.sum() == 2.5 * 4 * 5 * 6
 
 
 def test_evaluate_may_write_into_an_operand(engine: Engine) -> None:

@@ -11,7 +11,8 @@ import pytest
 from napari_deconv.engines import open_engine
 from napari_deconv.engines.fourier_passes import radices
 from napari_deconv.engines.opencl_engine import OpenClEngine
-from napari_deconv.engines.opencl_filter import OpenClArray, OpenClFilter, Transform
+from napari_deconv.engines.opencl_filter import Transform
+from napari_deconv.engines.opencl_values import OpenClArray
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux has an OpenCL driver without a GPU"
@@ -51,7 +52,7 @@ def test_small_and_flat_shapes_are_filtered(opencl: OpenClEngine, shape: tuple[i
     rng = np.random.default_rng(0)
     x = rng.random(shape, np.float32)
     factors = np.fft.rfftn(rng.random(shape))
-    blur = OpenClFilter(opencl, factors.astype(np.complex64), shape, shape)
+    blur = opencl.filter(factors.astype(np.complex64), shape)
     pushed = opencl.push(x, shape)
     axes = tuple(range(len(shape)))
     for found, factor in ((blur.forward, factors), (blur.adjoint, factors.conj())):

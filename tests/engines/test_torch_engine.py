@@ -16,16 +16,15 @@ import pytest
 import torch
 from torch.cuda import jiterator
 
-from napari_deconv.engines import self_test, torch_engine
+from napari_deconv.engines import fused, self_test
 from napari_deconv.engines.cpu_engine import CpuEngine
 from napari_deconv.engines.expression import compiled
-from napari_deconv.engines.fused import MOST_ARRAYS, TIMES_CONJUGATE, kernel
+from napari_deconv.engines.fused import MOST_ARRAYS, TIMES_CONJUGATE, code_of
 from napari_deconv.engines.torch_engine import (
-    CudaFilter,
     TorchEngine,
-    TorchFilter,
     torch_devices,
 )
+from napari_deconv.engines.torch_filter import CudaFilter, TorchFilter
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.restoration.blur import transfer_function
 from napari_deconv.restoration.engine import Float
@@ -111,11 +110,11 @@ def stand_in(code: str, **defaults: float) -> Callable[..., torch.Tensor]:
 def fusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[TorchEngine]:
     """An engine on the CPU that works as on CUDA."""
     monkeypatch.setattr(jiterator, "_create_jit_fn", stand_in)
-    torch_engine._fused.cache_clear()
+    fused.kernel_of.cache_clear()
     engine = TorchEngine("cpu")
     engine._fuses = True
     yield engine
-    torch_engine._fused.cache_clear()
+    fused.kernel_of.cache_clear()
 
 
 @pytest.fixture(scope="module", params=torch_devices())
@@ -131,7 +130,7 @@ def test_a_kernel_takes_arrays_and_then_numbers() -> None:
     expected = (
         "template <typename T> T fused(T y, T f, T v, T least) { return (y + v) / fmax(f, least); }"
     )
-    assert kernel("(y + v) / fmax(f, least)", ("y", "f"), ("v", "least")) == expected
+    assert code_of("(y + v) / fmax(f, least)", ("y", "f"), ("v", "least")) == expected
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
@@ -256,7 +255,7 @@ def test_a_gpu_compiles_and_nothing_else(engine: TorchEngine) -> None:
 
 
 def test_it_is_tried_before(fusing: TorchEngine) -> None:
-    assert torch_engine._compiles.__wrapped__("cpu")
+    assert fused.compiles.__wrapped__("cpu")
 
 
 def absent(code: str, **numbers: float) -> Any:
@@ -275,7 +274,7 @@ def test_without_a_compiler_all_works_as_elsewhere(
         monkeypatch.delattr(jiterator, "_create_jit_fn")
     else:
         monkeypatch.setattr(jiterator, "_create_jit_fn", compiler)
-    assert not torch_engine._compiles.__wrapped__("cpu")
+    assert not fused.compiles.__wrapped__("cpu")
 
 
 # -- filters ---------------------------------------------------------------------------

@@ -127,4 +127,4 @@ def laid(rows: Rows) -> npt.NDArray[np.float32]:
 def test_the_share_of_a_small_psf_takes_little_memory() -> None:
     """Rows are kept for the planes and the lines near an edge, one for all others."""
     share = Share(np.full((5, 5, 5), 0.008, np.float32), (500, 500, 500), (504, 504, 504))
-    assert share._different.size < 504 * 10**2
+    assert share.different.size < 504 * 10**2

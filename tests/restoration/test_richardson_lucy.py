@@ -120,7 +120,13 @@ class Counting:
         return getattr(self._engine, name)
 
     def filter(self, *args: Any) -> Filter:
-        counted, made = self, self._engine.filter(*args)
+        return self._counted(self._engine.filter(*args))
+
+    def blur(self, *args: Any) -> Filter:
+        return self._counted(self._engine.blur(*args))
+
+    def _counted(self, made: Filter) -> Filter:
+        counted = self
         self.transforms += 1  # the transfer function's own
 
         class Counted:

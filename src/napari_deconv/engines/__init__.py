@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 
 from napari_deconv.imaging.value import InputError, first_line
-from napari_deconv.restoration.blur import transfer_function
 from napari_deconv.restoration.engine import Engine
 
 ENGINES = ("auto", "cpu", "opencl", "torch")
@@ -195,7 +194,7 @@ def self_test(engine: Engine) -> float:
     image = rng.random((5, 6, 7), dtype=np.float32)
     psf = rng.random((3, 3, 3), dtype=np.float32)
     psf /= psf.sum()
-    blur = engine.filter(transfer_function(psf, image.shape), image.shape)
+    blur = engine.blur(psf, image.shape)
     pushed = engine.push(image, image.shape)
     once = engine.evaluate("1.0f * a", a=blur.forward(pushed))
     both = engine.evaluate("a + 2.0f * b", a=once, b=blur.adjoint(pushed))

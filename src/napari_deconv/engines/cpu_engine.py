@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_deconv.restoration.blur import transfer_function
 from napari_deconv.restoration.engine import Complex, Float
 from napari_deconv.restoration.fourier import Leaving, left
 from napari_deconv.restoration.pieces import Cores, Values, Where, blocks
@@ -52,6 +53,12 @@ class CpuEngine:
     ) -> CpuFilter:
         """Return the filter with this transfer function."""
         return CpuFilter(self, transfer, shape, window or shape)
+
+    def blur(
+        self, psf: Float, shape: tuple[int, ...], window: tuple[int, ...] | None = None
+    ) -> CpuFilter:
+        """Return the blur by a PSF."""
+        return self.filter(transfer_function(psf, shape), shape, window)
 
     def evaluate(
         self, expression: str, /, *, out: Float | Leaving | None = None, **operands: Any

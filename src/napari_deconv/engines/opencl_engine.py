@@ -21,30 +21,19 @@ from typing import Any
 import numpy as np
 
 from napari_deconv.restoration.engine import Complex, Float, Values
-from napari_deconv.restoration.pieces import blocks
+from napari_deconv.restoration.pieces import Repeating, blocks
 
-from .opencl_filter import OpenClArray, OpenClFilter, in_3d
+from .opencl_filter import Layout, OpenClFilter, half_spectrum
+from .opencl_values import OpenClArray, filled, in_3d, kernel_of, move, repeated
 
-#: Work items of a sum, and the neighbouring voxels that each of them takes at a time: functions of
-#: several values are many times as fast on a CPU.
-PARTIALS, WIDE = 4096, 8
-#: Work items that run together: as wide as the devices are, and few enough for any.
-TOGETHER = 32
+#: Work items of a sum, as many as a device has at work at once, and the neighbouring voxels that
+#: each of them takes at a time: functions of several values are many times as fast on a CPU.
+PARTIALS, PARTIALS_OF_GPU, WIDE = 1 << 12, 1 << 16, 8
+#: Work items that run together: as wide as the devices are, and few enough for any; so many times
+#: that at the most. A GPU is slow at starting many small groups.
+TOGETHER, MOST_TIMES, MOST_TIMES_ON_GPU = 32, 2, 8
 #: Voxels brought to the device at a time.
 BLOCK = 1 << 22
-
-# What x, of (nz, ny, nx) values `from` floats apart, has in each place of o; else 0.
-_MOVE = """
-__kernel void moved(__global float* o, __global const float* x, int nz, int ny, int nx, int from,
-                    int oy, int ox, int to, int count) {
-  const size_t i = get_global_id(0);
-  if (i >= (uint)count) return;
-  const int k = i % ox, y = i / ox % oy, z = i / ox / oy;
-  const size_t at = ((size_t)z * ny + y) * nx + k;
-  o[i * to] = z < nz && y < ny && k < nx ? x[at * from] : 0.0f;
-  if (to == 2) o[i * 2 + 1] = 0.0f;
-}
-"""
 
 # The axes are (z, y, x) with steps a, b, c between voxels; a gradient leaving the image is 0,
 # and an axis of length 1 has none.
@@ -173,7 +162,10 @@ class OpenClEngine:
 
     def __init__(self, index: int = 0) -> None:
         self.handle = _cle().select_device(index)
-        self.device = _described(self.handle, index).describe()
+        device = _described(self.handle, index)
+        self.device = device.describe()
+        self._partials = PARTIALS_OF_GPU if device.is_gpu else PARTIALS
+        self._most_times = MOST_TIMES_ON_GPU if device.is_gpu else MOST_TIMES
 
     def create(self, shape: tuple[int, ...], values: Float | None = None) -> OpenClArray:
         """Return a new array on the device, holding `values` or nothing in particular."""
@@ -193,8 +185,8 @@ class OpenClEngine:
         There are more along x, as many as run together: the kernel has to leave those out.
         """
         row = -(-size[2] // TOGETHER)
-        # Twice as many together where that takes no more of them: some devices are that wide.
-        together = TOGETHER * (2 - row % 2)
+        # Several times as many together where that takes no more of them.
+        together = TOGETHER * math.gcd(row, self._most_times)
         _cle().native_execute(
             kernel_source=source,
             kernel_name=name,
@@ -207,42 +199,30 @@ class OpenClEngine:
     def launch(self, source: str, name: str, shape: tuple[int, ...], **parameters: Any) -> None:
         """Run a kernel for each voxel; their number is its last parameter, `count`."""
         count = math.prod(shape)
-        self.run(source, name, (1, 1, count), {**parameters, "count": count})
+        # There is no end of a row to be met: as many together as there can be.
+        together = TOGETHER * self._most_times
+        self.run(
+            source, name, (1, 1, -(-count // together) * together), {**parameters, "count": count}
+        )
 
     def push(self, array: Float, shape: tuple[int, ...]) -> OpenClArray:
         """Return a copy on the device, padded with zeros at the far end."""
-        padded = np.zeros(shape, np.float32)
-        padded[tuple(slice(n) for n in array.shape)] = array
-        return self.create(shape, padded)
+        if array.shape != shape:
+            return move(self, self.hold(array), self.create(shape))
+        # One number need not be brought there voxel by voxel.
+        is_flat = not any(array.strides)
+        return filled(self, shape, float(array.flat[0])) if is_flat else self.create(shape, array)
 
     def hold(self, values: Values) -> OpenClArray:
         """Return the values on the device."""
+        if isinstance(values, Repeating):
+            return repeated(self, values)
+        if isinstance(values, np.ndarray):
+            return self.create(values.shape, values)
         host = np.empty(values.shape, np.float32)
         for where in blocks(values.shape, BLOCK):
             host[where] = values[where]
         return self.create(values.shape, host)
-
-    def moved(
-        self,
-        array: OpenClArray,
-        to: OpenClArray,
-        *,
-        from_complex: bool = False,
-        to_complex: bool = False,
-    ) -> OpenClArray:
-        """Return `to`, holding the values of `array`, cropped or with zeros at the far end.
-
-        Of complex values, the real parts.
-        """
-        nz, ny, nx = in_3d(array.shape)
-        _, oy, ox = in_3d(to.shape)
-        parameters = {
-            "o": to.buffer, "x": array.buffer,
-            "nz": nz, "ny": ny, "nx": nx, "from": 1 + from_complex,
-            "oy": oy, "ox": ox, "to": 1 + to_complex,
-        }  # fmt: skip
-        self.launch(_MOVE, "moved", to.shape, **parameters)
-        return to
 
     def pull(self, array: OpenClArray, shape: tuple[int, ...]) -> Float:
         """Return the first `shape` voxels as a new numpy array."""
@@ -255,7 +235,17 @@ class OpenClEngine:
         self, transfer: Complex, shape: tuple[int, ...], window: tuple[int, ...] | None = None
     ) -> OpenClFilter:
         """Return the filter with this transfer function."""
-        return OpenClFilter(self, transfer, shape, window or shape)
+        row = Layout(shape).grid[2] // 2 + 1
+        half = transfer.reshape(*Layout(shape).grid[:2], -1)[..., :row]
+        floats = np.ascontiguousarray(half, np.complex64).view(np.float32)
+        return OpenClFilter(self, self.create(floats.shape, floats), shape, window or shape)
+
+    def blur(
+        self, psf: Float, shape: tuple[int, ...], window: tuple[int, ...] | None = None
+    ) -> OpenClFilter:
+        """Return the blur by a PSF, whose transfer function is made on the device."""
+        spectrum = half_spectrum(self, kernel_of(self, psf, shape))
+        return OpenClFilter(self, spectrum, shape, window or shape)
 
     def evaluate(
         self, expression: str, /, *, out: OpenClArray | None = None, **operands: Any
@@ -273,12 +263,11 @@ class OpenClEngine:
         Each work item adds with Kahan's compensation in float32, which any device has; the
         partial sums are added in float64 on the host.
         """
-        partial = self.create((PARTIALS,))
-        parameters = {"out": partial.buffer, **_arguments(operands)}
-        parameters["count"] = math.prod(_shape_of(operands))
-        source = _summed(expression, _types(operands))
-        self.run(source, "summed", (1, 1, PARTIALS), parameters)
-        return float(self.pull(partial, (PARTIALS,)).sum(dtype=np.float64))
+        count, partial = math.prod(_shape_of(operands)), self.create((self._partials,))
+        parameters = {"out": partial.buffer, **_arguments(operands), "count": count}
+        source = _summed(expression, _types(operands), self._partials)
+        self.run(source, "summed", (1, 1, self._partials), parameters)
+        return float(self.pull(partial, partial.shape).sum(dtype=np.float64))
 
     def curvature(self, x: OpenClArray, spacing: tuple[float, ...], epsilon: float) -> OpenClArray:
         """Return div(grad x / sqrt(|grad x|^2 + epsilon^2))."""
@@ -336,12 +325,12 @@ __kernel void fused({_declared(types)}) {{
 
 
 @cache
-def _summed(expression: str, types: tuple[tuple[str, bool], ...]) -> str:
+def _summed(expression: str, types: tuple[tuple[str, bool], ...], items: int) -> str:
     return f"""
 __kernel void summed({_declared(types)}) {{
   const uint item = get_global_id(0), whole = (uint)count / {WIDE};
   float{WIDE} sum = 0.0f, lost = 0.0f;
-  for (size_t i = item; i < whole; i += {PARTIALS}) {{
+  for (size_t i = item; i < whole; i += {items}) {{
     const float{WIDE} term = ({_indexed(expression, types, f"vload{WIDE}(i, {{0}})")}) - lost;
     const float{WIDE} next = sum + term;
     lost = (next - sum) - term;

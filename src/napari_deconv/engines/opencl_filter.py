@@ -11,31 +11,16 @@ and Welch, J. Sound Vib. 1970), in the same memory. An odd row is made complex.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_deconv.restoration.engine import Complex
-
 from .composed import Composed
 from .fourier_passes import TIMES, pass_source, radices
+from .opencl_values import OpenClArray, in_3d, move
 
 if TYPE_CHECKING:
     from .opencl_engine import OpenClEngine
-
-
-@dataclass(frozen=True)
-class OpenClArray:
-    """The values of a volume of this shape, the first in a buffer on the device."""
-
-    buffer: Any
-    shape: tuple[int, ...]
-
-
-def in_3d(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape with axes of length 1 before it."""
-    return (1,) * (3 - len(shape)) + shape
 
 
 _ARGUMENTS = (
@@ -132,6 +117,37 @@ def turns(n: int) -> Any:
     return np.exp(2j * np.pi * np.arange(n) / n).astype(np.complex64).view(np.float32)
 
 
+class Layout:
+    """How the values of a shape are transformed: axes of length 1 left out, rows packed.
+
+    Attributes
+    ----------
+    grid : tuple of int
+        Of the values, three axes.
+    packed : bool
+        Whether two neighbours are one complex value; of an odd row, each is one.
+    shape : tuple of int
+        Of the complex values.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.grid = in_3d(tuple(n for n in shape if n > 1))
+        row = self.grid[2]
+        # Two values are one complex one, which no pass would take to the filter's own memory.
+        self.packed = row % 2 == 0 and math.prod(self.grid) > 2
+        self.shape = (*self.grid[:2], row // 2 if self.packed else row)
+
+
+def half_spectrum(engine: OpenClEngine, values: OpenClArray) -> OpenClArray:
+    """Return the transform of real values as `numpy.fft.rfftn` does, real and imaginary in turn."""
+    nz, ny, nx = grid = Layout(values.shape).grid
+    transform = Transform(engine, grid)
+    whole = OpenClArray(transform.other(None), values.shape)
+    move(engine, values, whole, to_complex=True)
+    spectrum = OpenClArray(transform.there(whole.buffer), (nz, ny, 2 * nx))
+    return move(engine, spectrum, engine.create((nz, ny, 2 * (nx // 2 + 1))))
+
+
 class OpenClFilter(Composed):
     """A circular filter by transforms; see `restoration.engine.Filter`.
 
@@ -141,8 +157,8 @@ class OpenClFilter(Composed):
     ----------
     engine : OpenClEngine
         Where.
-    transfer : ndarray
-        Transfer function on the grid of `scipy.fft.rfftn`.
+    transfer : OpenClArray
+        Transfer function on the grid of `half_spectrum`; used up.
     shape, window : tuple of int
         See `restoration.engine.Engine.filter`.
     """
@@ -152,22 +168,19 @@ class OpenClFilter(Composed):
     def __init__(
         self,
         engine: OpenClEngine,
-        transfer: Complex,
+        transfer: OpenClArray,
         shape: tuple[int, ...],
         window: tuple[int, ...],
     ) -> None:
         self.engine, self._shape, self._window = engine, shape, window
-        self._grid = in_3d(tuple(n for n in shape if n > 1))
+        layout = Layout(shape)
+        self._grid, self._packed = layout.grid, layout.packed
+        self._transform = Transform(engine, layout.shape)
         row = self._grid[2]
-        # Two values are one complex one, which no pass would take to the filter's own memory.
-        self._packed = row % 2 == 0 and math.prod(self._grid) > 2
-        columns = row // 2 if self._packed else row
-        self._transform = Transform(engine, (*self._grid[:2], columns))
         self._turns = engine.create((2 * row,), turns(row)).buffer
         # The transforms leave the norm to the filter, where it costs nothing.
-        half = transfer.reshape(*self._grid[:2], -1)[..., : row // 2 + 1]
-        factors = (half / math.prod(self._transform.shape)).astype(np.complex64)
-        self._factors = engine.create((2 * factors.size,), factors.view(np.float32)).buffer
+        norm = 1 / math.prod(layout.shape)
+        self._factors = engine.evaluate("n * h", out=transfer, n=norm, h=transfer).buffer
 
     def forward(self, x: OpenClArray) -> OpenClArray:
         """Return the filtered `x` in the window."""
@@ -193,7 +206,7 @@ class OpenClFilter(Composed):
         if self._packed and x.shape == self._shape:
             return x
         whole = OpenClArray(self._transform.other(x.buffer), self._shape)
-        return self.engine.moved(x, whole, to_complex=not self._packed)
+        return move(self.engine, x, whole, to_complex=not self._packed)
 
     def _real(self, values: Any, shape: tuple[int, ...]) -> OpenClArray:
         """Return the values on the first `shape`."""
@@ -201,4 +214,4 @@ class OpenClFilter(Composed):
         if self._packed and shape == self._shape:
             return whole
         seen = OpenClArray(self._transform.other(values), shape)
-        return self.engine.moved(whole, seen, from_complex=not self._packed)
+        return move(self.engine, whole, seen, from_complex=not self._packed)

@@ -95,11 +95,23 @@ def transfer_function(psf: Float, shape: tuple[int, ...]) -> Complex:
     room = Room(shape, Cores())
     kernel = room.real
     kernel[...] = 0
-    turns = [list(_turns(p, n)) for p, n in zip(psf.shape, shape, strict=True)]
-    for places in product(*turns):
-        source, target = zip(*places, strict=True)
+    for source, target in placements(psf.shape, shape):
         kernel[target] += psf[source]
     return room.forward(kernel)
+
+
+def placements(psf_shape: tuple[int, ...], shape: tuple[int, ...]) -> Iterator[tuple[Where, Where]]:
+    """Yield the parts of a PSF, and where each is to be added on a grid with its centre at 0.
+
+    Examples
+    --------
+    >>> [(part[0].indices(3)[:2], at[0].indices(9)[:2]) for part, at in placements((3,), (9,))]
+    [((0, 1), (8, 9)), ((1, 3), (0, 2))]
+    """
+    turns = [list(_turns(p, n)) for p, n in zip(psf_shape, shape, strict=True)]
+    for places in product(*turns):
+        source, target = zip(*places, strict=True)
+        yield source, target
 
 
 def _turns(p: int, n: int) -> Iterator[tuple[slice, slice]]:
@@ -111,7 +123,7 @@ def _turns(p: int, n: int) -> Iterator[tuple[slice, slice]]:
 
 
 class Share:
-    """H^T M: the part of each voxel's light that falls on the image; see `pieces.Values`.
+    """H^T M: the part of each voxel's light that falls on the image; see `pieces.Repeating`.
 
     Along an axis a voxel's light lands on the image where the PSF lies over it, in one interval
     of the PSF or, around the end, in several; so the part is a sum of the PSF over boxes, which
@@ -129,38 +141,39 @@ class Share:
     def __init__(self, psf: Float, image_shape: tuple[int, ...], shape: tuple[int, ...]) -> None:
         self.shape = shape
         lengths = zip(psf.shape, image_shape, shape, strict=True)
-        intervals, self._places = zip(*(_intervals(*axis) for axis in lengths), strict=True)
+        intervals, self.places = zip(*(_intervals(*axis) for axis in lengths), strict=True)
         sizes = [sets.shape[-1] for sets in intervals]
-        self._different: Float = np.empty(sizes, np.float32)
+        self.different: Float = np.empty(sizes, np.float32)
         along_x = _from_zero(psf.astype(np.float64), -1)
         # Some columns at a time: a large PSF has nearly as many of these sums as there are voxels.
         for part in cut(sizes[-1], max(1, COLUMNS // prod(sizes[:-1]))):
             sums = _differences(along_x, intervals[-1][..., part], -1)
             for axis, sets in enumerate(intervals[:-1]):
                 sums = _differences(_from_zero(sums, axis), sets, axis)
-            self._different[..., part] = np.maximum(sums, 0)
+            self.different[..., part] = np.maximum(sums, 0)
         # Rows that are whole can be read where they lie.
         self._has_rows = prod(sizes[:-1]) * shape[-1] <= WHOLE_ROWS * prod(shape)
         if self._has_rows:
-            self._different = np.take(self._different, self._places[-1], -1)
+            self.different = np.take(self.different, self.places[-1], -1)
+            self.places = (*self.places[:-1], np.arange(shape[-1]))
 
     def __getitem__(self, where: Where) -> Float:
         """Return the values in a box."""
-        result = self._different[..., where[-1]] if self._has_rows else self._different
+        result = self.different[..., where[-1]] if self._has_rows else self.different
         last = [] if self._has_rows else [len(where) - 1]
         # The first axis gets shorter and the last one longer: that first would be more work.
         for axis in (0, *last, *range(1, len(where) - 1)):
-            result = np.take(result, self._places[axis][where[axis]], axis)
+            result = np.take(result, self.places[axis][where[axis]], axis)
         return result
 
     def rows(self, where: Where) -> Rows | None:
         """Return where the rows of a box lie in memory; None if they do not."""
         if not self._has_rows:
             return None
-        pitch, shape = self._different.shape[-1], tuple(part.stop - part.start for part in where)
-        starts = [self._places[axis][where[axis]] * pitch for axis in range(len(where) - 1)]
-        planes = starts[0] * self._different.shape[1] if len(where) == 3 else np.zeros(1, np.intp)
-        return Rows(self._different.reshape(-1), planes + where[-1].start, starts[-1], shape)
+        pitch, shape = self.different.shape[-1], tuple(part.stop - part.start for part in where)
+        starts = [self.places[axis][where[axis]] * pitch for axis in range(len(where) - 1)]
+        planes = starts[0] * self.different.shape[1] if len(where) == 3 else np.zeros(1, np.intp)
+        return Rows(self.different.reshape(-1), planes + where[-1].start, starts[-1], shape)
 
 
 def _intervals(p: int, n: int, padded: int) -> tuple[Indices, Indices]:
@@ -173,6 +186,8 @@ def _intervals(p: int, n: int, padded: int) -> tuple[Indices, Indices]:
     first, last = -(p // 2) // padded, (padded + p - 2 - p // 2) // padded
     starts = np.arange(first, last + 1)[:, None] * padded + p // 2 - place
     both = np.clip(np.stack([starts, starts + n], 1), 0, p)
+    # Most come around no end, and would be sums of nothing.
+    both = both[(both[:, 0] < both[:, 1]).any(-1)]
     changes = (np.diff(both) != 0).any((0, 1))
     return both[..., np.append(True, changes)], np.append(0, np.cumsum(changes))
 

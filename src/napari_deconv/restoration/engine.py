@@ -100,6 +100,12 @@ class Engine(Protocol):
         """
         ...
 
+    def blur(
+        self, psf: Float, shape: tuple[int, ...], window: tuple[int, ...] | None = None
+    ) -> Filter:
+        """Return the blur by `psf` (centre n//2), which is wrapped around where it is longer."""
+        ...
+
     def evaluate(self, expression: str, /, *, out: Array | None = None, **operands: Any) -> Array:
         """Return the element-wise `expression` of arrays and numbers, in `out` where given.
 

@@ -9,7 +9,7 @@ import numpy as np
 from napari_deconv.imaging.camera import Camera
 from napari_deconv.imaging.value import require
 
-from .blur import transfer_function, work_shape
+from .blur import work_shape
 from .engine import Engine, Float
 from .reach import core_sigmas
 from .restorer import Observation
@@ -87,7 +87,7 @@ def squared_misfit(
         f"The result has the shape {estimate.shape}, the image {image.shape}",
     )
     shape = work_shape(image.shape, psf.shape, "non-circulant")
-    blur = engine.filter(transfer_function(psf, shape), shape)
+    blur = engine.blur(psf, shape)
     blurred = engine.pull(blur.forward(engine.push(estimate, shape)), image.shape)
     blurred = blurred + np.float32(observation.background)
     lit = np.maximum(blurred - np.float32(camera.offset), 0)

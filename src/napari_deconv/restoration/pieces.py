@@ -53,6 +53,14 @@ class InRows(Protocol):
         ...
 
 
+@runtime_checkable
+class Repeating(Values, Protocol):
+    """Values of which few are different: which of those a voxel has is told along each axis."""
+
+    different: Float
+    places: tuple[Indices, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
     """A volume whose rows may lie anywhere in memory, the same one in many places.

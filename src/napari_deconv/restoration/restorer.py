@@ -197,18 +197,21 @@ def observe(
     )
     require_number("The background", background)
     array = array.astype(np.float32)
-    if not np.isfinite(array).all():
+    # One that is not finite shows in these as well; and so do few passes over a large image.
+    lowest, highest = float(array.min()), float(array.max())
+    if not math.isfinite(highest - lowest):
         bad = int(array.size - np.isfinite(array).sum())
         raise InputError(
             f"The image holds {bad} NaN or infinite values; replace them (for instance by the "
             "median of their neighbours) before restoring"
         )
-    negative = array < 0
-    count = int(np.count_nonzero(negative))
-    if count:
+    count = 0
+    if lowest < 0:
+        negative = array < 0
+        count = int(np.count_nonzero(negative))
         array[negative] = 0
     fitted = fitted_to(psf, array.ndim)
-    notes = notes_on_image(array.shape, fitted.shape, negative=count, dark=not array.any())
+    notes = notes_on_image(array.shape, fitted.shape, negative=count, dark=highest <= 0)
     return Observation(array, fitted, float(background), (*fitted.notes, *notes), whole_mean, start)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .blur import Share, transfer_function
+from .blur import Share
 from .engine import Array, Engine, Filter
 from .momentum import BiggsAndrews, Given, HeavyBall, NoMomentum, NuMethod
 from .pieces import Float
@@ -55,7 +55,7 @@ class Run:
         self.light = {"v": variance, "b": self.background, "least": self.least}
         self.shape, psf = shape, observation.psf.samples
         # From all voxels to those of the image, where the counts are.
-        self.blur: Filter = engine.filter(transfer_function(psf, shape), shape, self.image_shape)
+        self.blur: Filter = engine.blur(psf, shape, self.image_shape)
         self.counts = engine.hold(observation.image)
         self.entropy = engine.total(ENTROPY, y=self.counts, v=variance, least=self.least)
         # H^T M, the share of each voxel's light that is measured.
