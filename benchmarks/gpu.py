@@ -9,9 +9,11 @@ each of an iteration's steps reads its operands and writes its result once, as f
 does; a transform counts as one step, which none is. Memory is what torch has allocated at the
 most, in volumes of the work shape, beside what `volumes` and `extra_volumes` promise. Set-up and
 first iteration are single measurements; kernels are compiled in the latter, or read from torch's
-cache (`PYTORCH_KERNEL_CACHE_PATH`).
+cache (`PYTORCH_KERNEL_CACHE_PATH`). "A run" is the whole of 20 iterations, from the image in memory
+to the result in memory, the median of 5 after the first; that of the CPU engine is one.
 
-`--steps` times the steps of an iteration one by one, `--variants` ways to transform.
+`--steps` times the steps of an iteration one by one, `--variants` ways to transform, `--graphs` an
+iteration of steps that do not change, launched kernel by kernel and as one captured graph.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ from napari_deconv.imaging.psf import Psf
 from napari_deconv.restoration.momentum import LEAP, UNSEEN, leap
 from napari_deconv.restoration.restorer import Observation, observe
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
-from napari_deconv.restoration.running import Run
+from napari_deconv.restoration.running import RATIO, VARYING, Run
 
 SHAPES = ("32x128x128", "64x256x256", "128x512x512")
 PSF_SHAPE = (9, 17, 17)
@@ -106,12 +108,27 @@ class OnCpu:
 
     estimate: Any
     seconds: float
+    run_seconds: float
 
 
 def on_cpu(observation: Observation) -> OnCpu:
-    run, clock = Run(RichardsonLucy(), observation, CpuEngine()), Clock("cpu")
+    started, clock = time.perf_counter(), Clock("cpu")
+    run = Run(RichardsonLucy(), observation, CpuEngine())
     seconds = [clock.once(run.update) for _ in range(ITERATIONS)]
-    return OnCpu(run.result(), statistics.median(seconds))
+    result = run.result()
+    return OnCpu(result, statistics.median(seconds), time.perf_counter() - started)
+
+
+def whole_run(observation: Observation, engine: TorchEngine, clock: Clock) -> float:
+    """Return the seconds of a run that does as `on_cpu`."""
+
+    def work() -> None:
+        run = Run(RichardsonLucy(), observation, engine)
+        for _ in range(ITERATIONS):
+            run.update()
+        run.result()
+
+    return statistics.median([clock.once(work) for _ in range(6)][1:])
 
 
 def compared(shape: Shape, kind: str, engine: TorchEngine, target: str) -> dict[str, str]:
@@ -119,7 +136,7 @@ def compared(shape: Shape, kind: str, engine: TorchEngine, target: str) -> dict[
     clock, observation, method = Clock(target), observed(shape, kind), RichardsonLucy()
     found: dict[str, Any] = {}
 
-    def whole() -> None:
+    def counted() -> None:
         started = clock.wait()
         run = Run(method, observation, engine)
         found["set-up"] = clock.wait() - started
@@ -128,14 +145,14 @@ def compared(shape: Shape, kind: str, engine: TorchEngine, target: str) -> dict[
             run.update()
         found["estimate"] = run.result()
 
-    peak = clock.peak_bytes(whole)
+    peak = clock.peak_bytes(counted)
     run = Run(method, observation, engine)
     assert run.momentum.estimate().shape == shape
     iteration = clock.median(run.update)
     del run
     transforms, copy = 2 * pair_of_transforms(shape, clock, target), copied(shape, clock, target)
     bound = passes(shape, observation.image.shape, kind) * copy / 2
-    cpu = on_cpu(observation)
+    whole, cpu = whole_run(observation, engine, clock), on_cpu(observation)
     apart = np.abs(found["estimate"] - cpu.estimate).max() / cpu.estimate.max()
     volume = 4 * math.prod(shape)
     return {
@@ -149,6 +166,8 @@ def compared(shape: Shape, kind: str, engine: TorchEngine, target: str) -> dict[
         "iteration / bound": f"{iteration / bound:.2f}",
         "CPU engine, ms": f"{1e3 * cpu.seconds:.0f}",
         "times as fast": f"{cpu.seconds / iteration:.0f}",
+        "a run, ms": f"{1e3 * whole:.0f}",
+        "by the CPU engine": f"{1e3 * cpu.run_seconds:.0f}",
         "peak, volumes": "-" if peak is None else f"{peak / volume:.2f}",
         "promised": f"{method.volumes + engine.extra_volumes:.2f}",
         "apart from CPU": f"{apart:.1e}",
@@ -205,6 +224,39 @@ def steps(shape: Shape, kind: str, engine: TorchEngine, target: str) -> Iterable
         seconds = clock.median(work, 1 if name == "total" else CALLS)
         size = "x".join(map(str, shape))
         yield {"work volume": size, "step": name, "ms": f"{1e3 * seconds:.4f}"}
+
+
+def graphs(shape: Shape, kind: str, engine: TorchEngine) -> Iterable[dict[str, str]]:
+    """Yield how long an iteration takes in both ways; ten in a row, waited for at their end."""
+    clock, run = Clock("cuda"), Run(RichardsonLucy(), observed(shape, kind), engine)
+    run.update()
+    x, before, counts = run.momentum.x.clone(), run.momentum.p.clone(), run.counts  # type: ignore[attr-defined]
+    length, weight = leap(3)
+    weights = {"o": length, "a": weight, "r": 1 - length + weight, "u": UNSEEN}
+
+    def body() -> Any:
+        point = engine.evaluate(LEAP, x=x, q=before, c=x, w=run.seen, **weights)
+        operands = {"f": run.blur.forward(point), "y": counts, **run.light}
+        rows = engine.evaluate(VARYING, **operands).sum(dim=-1)
+        return run.blur.adjoint(engine.evaluate(RATIO, **operands)), rows
+
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        body()
+    clock.wait()
+    graph = torch.cuda.CUDAGraph()
+
+    def capture() -> None:
+        with torch.cuda.graph(graph):
+            body()
+
+    capturing = clock.once(capture)
+    times = {"kernel by kernel": body, "as a graph": graph.replay}
+    yield {
+        "work volume": "x".join(map(str, shape)),
+        **{f"{k}, ms": f"{1e3 * clock.median(work, CALLS):.3f}" for k, work in times.items()},
+        "captured in, ms": f"{1e3 * capturing:.1f}",
+    }
 
 
 @dataclass(frozen=True)
@@ -304,6 +356,7 @@ def main() -> None:
     parser.add_argument("--device", default=torch_devices()[0])
     parser.add_argument("--steps", action="store_true", help="also time each step")
     parser.add_argument("--variants", action="store_true", help="also time ways to transform")
+    parser.add_argument("--graphs", action="store_true", help="also capture an iteration (CUDA)")
     parser.add_argument("--no-runs", action="store_true", help="only what is asked for besides")
     options = parser.parse_args()
     shapes = [tuple(map(int, shape.split("x"))) for shape in options.shapes]
@@ -314,6 +367,8 @@ def main() -> None:
         print_table(compared(shape, kind, engine, target) for shape in shapes)
     if options.steps:
         print_table(row for shape in shapes for row in steps(shape, kind, engine, target))
+    if options.graphs:
+        print_table(row for shape in shapes for row in graphs(shape, kind, engine))
     if options.variants:
         print_table(row for shape in shapes for row in variant_rows(shape, target))
 

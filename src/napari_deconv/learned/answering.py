@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from itertools import chain, combinations, product
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,11 @@ from napari_deconv.imaging.psf import Psf
 from napari_deconv.restoration.restorer import Step
 
 from .blocks import Block, piece_of
-from .nets import Net, layout_of
+from .nets import Net, exact_convolutions, layout_of
 from .samples import symmetric_axes
 
 Float = npt.NDArray[np.float32]
+Found = TypeVar("Found")
 
 #: Volumes of an answer: the image, and the scale of its error; and those that several are put
 #: together in.
@@ -82,10 +83,20 @@ class Answering:
             axes = [axis + 2 for axis in turn]
             turned = torch.flip(piece, axes) if axes else piece
             answer = np.empty((1 + network.laplace, *piece.shape[2:]), np.float32)
-            for place, part in network.in_parts(turned, self.psf, self.settings):
+            for place, part in _exactly(network.in_parts(turned, self.psf, self.settings)):
                 answer[place[1:]] = part[0].cpu().numpy()
                 done += 1
                 yield Step(done, total, "network")
             back = np.flip(answer, tuple(axis + 1 for axis in turn))
             answers.append(back[(slice(None), *block.within)])
         return answers
+
+
+def _exactly(parts: Iterator[Found]) -> Iterator[Found]:
+    """Yield the parts, each made with convolutions that are exact."""
+    while True:
+        with exact_convolutions():
+            part = next(parts, None)
+        if part is None:
+            return
+        yield part

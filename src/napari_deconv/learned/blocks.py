@@ -20,8 +20,9 @@ from napari_deconv.restoration.restorer import SEAM_TOLERANCE, Observation
 from .blurring import inside
 from .nets import Net
 
-#: Bytes that are kept of a block at the most.
-BLOCK_BYTES = 512 << 20
+#: Bytes that are kept of a block at the most; and what a network keeps of it on CUDA, which is not
+#: memory of the program.
+BLOCK_BYTES, BYTES_ON_CUDA = 512 << 20, 2 << 30
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def _sides(whole: Sequence[int], around: Sequence[int], network: Net, volumes: i
 
     They are halved, the longest first: what is read around many small blocks is read in vain.
     """
-    strides = network.strides
+    strides, on_cuda = network.strides, network.device.type == "cuda"
 
     def cells(n: float, stride: int) -> int:
         return math.ceil(n / stride) * stride
@@ -79,7 +80,9 @@ def _sides(whole: Sequence[int], around: Sequence[int], network: Net, volumes: i
     sides = [cells(n, stride) for n, stride in zip(whole, strides, strict=True)]
     while sides != list(strides):
         read = [min(side + 2 * more, n) for side, more, n in zip(sides, around, whole, strict=True)]
-        if network.room(read) + 4 * volumes * math.prod(read) <= BLOCK_BYTES:
+        kept, room = 4 * volumes * math.prod(read), network.room(read)
+        here = kept if on_cuda else kept + room
+        if here <= BLOCK_BYTES and (room <= BYTES_ON_CUDA or not on_cuda):
             break
         axis = max(range(len(sides)), key=lambda axis: sides[axis])
         sides[axis] = cells(sides[axis] / 2, strides[axis])

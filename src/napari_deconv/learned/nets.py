@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 
 import torch
@@ -31,6 +32,11 @@ class Net(nn.Module):
     volumes: float = 0.0
 
     @property
+    def device(self) -> torch.device:
+        """Where its weights lie."""
+        return next((values.device for values in self.parameters()), torch.device("cpu"))
+
+    @property
     def strides(self) -> tuple[int, ...]:
         """Voxels along each axis that make one of the coarsest level: its grid must not move."""
         raise NotImplementedError
@@ -55,8 +61,7 @@ class Net(nn.Module):
 
         Nothing can be learned from it. What goes in need not be on the device of the network.
         """
-        device = next((values.device for values in self.parameters()), x.device)
-        yield (slice(None),) * x.ndim, self(x.to(device), psf, settings)
+        yield (slice(None),) * x.ndim, self(x.to(self.device), psf, settings)
 
     def parts(self, shape: Sequence[int]) -> int:
         """Return into how many parts `in_parts` takes an image at the most."""
@@ -65,6 +70,19 @@ class Net(nn.Module):
     def room(self, shape: Sequence[int]) -> int:
         """Return the bytes that `in_parts` keeps of an image of a shape, without its results."""
         return 0
+
+
+@contextmanager
+def exact_convolutions() -> Iterator[None]:
+    """Convolve on CUDA as elsewhere: in float32 to its last digit, added up in one order.
+
+    Left to itself, it takes numbers of 10 binary digits (TF32), so that tiles differ from the
+    whole, and sums in whatever order is fastest, so that a seed gives other weights each time.
+    """
+    cudnn = torch.backends.cudnn
+    chosen = {"enabled": cudnn.enabled, "benchmark": cudnn.benchmark}
+    with cudnn.flags(**chosen, deterministic=True, allow_tf32=False):
+        yield
 
 
 @lru_cache(maxsize=1)

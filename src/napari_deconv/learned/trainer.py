@@ -20,7 +20,7 @@ from napari_deconv.imaging.value import InputError, Value, require, require_numb
 from .blurring import Blur, grown, inside
 from .losses import LOSSES, loss_of, loss_of_blurred, loss_of_scale
 from .model_file import read_tensors, write_tensors
-from .nets import Net, half_precision, layout_of
+from .nets import Net, exact_convolutions, half_precision, layout_of
 from .samples import Batch, Sample, Shelf
 
 Float = npt.NDArray[np.float32]
@@ -125,6 +125,7 @@ class Trainer:
             for with_truth in (True, False)
         }
 
+    @exact_convolutions()
     def step(self) -> str:
         """Learn from one batch; return why to stop, or nothing."""
         for group in self.optimizer.param_groups:
@@ -177,6 +178,7 @@ class Trainer:
         parts = (inside(values, within) for values in (blurred, batch.truth, batch.variance))
         return BLURRED_SHARE * loss_of_blurred(*parts)
 
+    @exact_convolutions()
     def restored(self, channels: Float, psf: Float) -> Float:
         """Return what the network makes of channels now, its first output."""
         self.network.eval()

@@ -34,8 +34,8 @@ SAME = 1.25
 #: noise of the estimates.
 STABLE_UNIT, NOISES = 0.3, 4.0
 #: Bytes of the first level's channels of the rows that are taken at once: what is larger a CPU
-#: fetches from afar, and asks the system for anew each time.
-ROWS_BYTES = 8 << 20
+#: fetches from afar, and asks the system for anew each time. CUDA needs more to be at work.
+ROWS_BYTES, ROWS_BYTES_ON_CUDA = 8 << 20, 64 << 20
 #: So many times those rows, and so many times as far as a voxel looks, are kept at once; measured,
 #: with what is freed but not given back.
 ROWS_KEPT, HALOS_KEPT = 16, 2
@@ -183,18 +183,17 @@ class UNet(Net):
     ) -> Iterator[tuple[tuple[slice, ...], Tensor]]:
         """Yield the output by rows along the longest axis; nothing is computed twice."""
         axis, at_once = self._rows_at_once(x.shape[2:])
-        weights = next(self.parameters())
-        layout = layout_of(self, weights.device)
+        layout = layout_of(self, self.device)
         level, done, count = _Level(self, axis), 0, x.shape[axis]
         for start in range(0, count, at_once):
             rows = x.narrow(axis, start, min(at_once, count - start))
-            rows = rows.to(weights.device, memory_format=layout)
+            rows = rows.to(self.device, memory_format=layout)
             rows = _padded(self._seen(rows), self.strides)
             known = level(rows, start + at_once >= count)
             if known is None:
                 continue
             more = min(known.shape[axis], count - done)
-            part = x.narrow(axis, done, more).to(weights.device)
+            part = x.narrow(axis, done, more).to(self.device)
             place = [slice(None)] * x.ndim
             place[axis] = slice(done, done + more)
             yield tuple(place), self._answer(known, part)
@@ -215,7 +214,8 @@ class UNet(Net):
         """Return the axis along which rows are taken, and how many: whole cells of the grid."""
         longest = max(range(len(shape)), key=lambda axis: shape[axis])
         stride = self.strides[longest]
-        voxels = ROWS_BYTES // (4 * self.first)
+        at_once = ROWS_BYTES_ON_CUDA if self.device.type == "cuda" else ROWS_BYTES
+        voxels = at_once // (4 * self.first)
         cells = voxels * shape[longest] // (math.prod(shape) * stride)
         return 2 + longest, max(cells, 1) * stride
 

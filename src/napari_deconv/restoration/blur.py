@@ -200,6 +200,8 @@ def _from_zero(values: Double, axis: int) -> Double:
 
 def _differences(sums: Double, intervals: Indices, axis: int) -> Double:
     """Return what cumulative sums give for each set of intervals along an axis."""
-    differences = [sums.take(stops, axis) - sums.take(starts, axis) for starts, stops in intervals]
-    total: Double = np.sum(differences, 0)
+    total: Double = np.zeros(())
+    for starts, stops in intervals:
+        total = total + sums.take(stops, axis)
+        total -= sums.take(starts, axis)
     return total
