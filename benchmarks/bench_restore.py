@@ -29,6 +29,7 @@ from napari_deconv.engines import open_engine
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError
 from napari_deconv.restoration.blur import work_shape
+from napari_deconv.restoration.momentum import UNSEEN
 from napari_deconv.restoration.restorer import Restorer, observe
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Wiener
@@ -48,11 +49,11 @@ def observed(shape: tuple[int, ...] = SHAPE) -> Any:
     return observe(rng.poisson(dots).astype(np.float32), Psf(np.exp(-squares / 8)))
 
 
-def plain_loop(observation: Any) -> Float:
+def plain_loop(observation: Any, unseen: float | None = None) -> Float:
     """Return what as many iterations of a plain loop come to, on the volume that ours work on."""
     image_shape = observation.image.shape
     shape = work_shape(image_shape, observation.psf.shape, "non-circulant")
-    *_, last = plain_scipy(observation, ITERATIONS, shape)
+    *_, last = plain_scipy(observation, ITERATIONS, shape, unseen)
     return last.estimate()[tuple(slice(n) for n in image_shape)]
 
 
@@ -106,7 +107,7 @@ def test_engine(
 
     found = run()  # The first run also compiles on a device.
     if acceleration == "none":
-        expected = plain_loop(observation)
+        expected = plain_loop(observation, UNSEEN)
         assert np.abs(found - expected).max() < 1e-4 * expected.max()
     ratio = ratio_to_plain(benchmark, run, observation)
     report(capsys, benchmark, f"{engine.device}, {acceleration}", ratio, TIMES)

@@ -180,12 +180,16 @@ def ours(name: str, engine: str) -> Contender:
 
 
 def plain_scipy(
-    observation: Observation, most: int, shape: tuple[int, ...] | None = None
+    observation: Observation,
+    most: int,
+    shape: tuple[int, ...] | None = None,
+    unseen: float | None = None,
 ) -> Iterator[Moment]:
     """Yield x <- x H^T(y / (H x + b)) / H^T M, on all cores and without any care for memory.
 
     It works on the shape that is given, or on the next one that scipy calls fast: our own are a
-    little smaller, of which a plain loop knows nothing.
+    little smaller, of which a plain loop knows nothing. Nor does it know of the shorter steps
+    where less of the light than `unseen` is seen, unless that is given.
     """
     from scipy.fft import irfftn, next_fast_len, rfftn
 
@@ -201,12 +205,18 @@ def plain_scipy(
     inside = tuple(slice(n) for n in image.shape)
     y, mask = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     y[inside], mask[inside] = image, 1
-    seen = np.maximum(filtered(mask, otf.conj()), np.float32(LEAST_SEEN))
+    share = filtered(mask, otf.conj())
+    seen = np.maximum(share, np.float32(LEAST_SEEN))
     background = np.float32(observation.background)
     x = np.full(shape, max(float(image.mean()) - observation.background, 1e-6), np.float32)
     for iteration in range(1, most + 1):
         ratio = y / np.maximum(filtered(x, otf) + background, np.float32(1e-6))
-        x = np.maximum(x * filtered(ratio, otf.conj()) / seen, np.float32(0))
+        correction = filtered(ratio, otf.conj())
+        if unseen is None:
+            x = np.maximum(x * correction / seen, np.float32(0))
+        else:
+            step = (correction - share) / np.maximum(share, np.float32(unseen))
+            x = np.maximum(x * (1 + step), np.float32(0))
         yield Moment(iteration, partial(np.asarray, x))
 
 
