@@ -28,6 +28,16 @@ def test_gain_and_offset_are_found(gain: float, offset: float, photons: float) -
     assert found.offset == pytest.approx(offset, abs=1.5 * gain + 0.5)
 
 
+@pytest.mark.parametrize("gain", [0.5, 3.0])
+def test_the_gain_of_a_small_plane_is_found_roughly(gain: float) -> None:
+    light = np.outer(np.geomspace(2, 120, 64), np.ones(48))
+    for seed in range(8):
+        caught = np.random.default_rng(seed).poisson(light)
+        found = camera_of(gain * caught, read_noise=0)
+        assert found is not None
+        assert gain / 1.6 < found.gain < 1.6 * gain
+
+
 def test_read_noise_that_is_known_does_not_move_the_offset() -> None:
     image = counts(2.0, 100, 300, read_noise=3)
     found, naive = camera_of(image, read_noise=3), camera_of(image, read_noise=0)

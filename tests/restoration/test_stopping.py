@@ -187,6 +187,25 @@ def test_an_image_of_fractions_without_noise_is_taken_for_bright() -> None:
     assert np.abs(first.image - second.image).max() < 0.1
 
 
+@pytest.mark.parametrize("gain", [0.01, 1.0, 30.0])
+def test_all_noise_of_fractions_is_taken_for_that_of_photons(gain: float) -> None:
+    """Also where too few voxels tell of a line, or all are equally bright."""
+    random = np.random.default_rng(0)
+    for shape in ((30, 32), (12, 60, 64)):
+        image = gain * random.normal(40, np.sqrt(40), shape).astype(np.float32)
+        found = camera_seen(observe(image, Psf(np.ones((1, 1))), 0.0)).gain
+        assert found == pytest.approx(gain, rel=0.15)
+
+
+def test_a_small_image_whose_counts_may_be_photons_is_taken_for_one_of_them() -> None:
+    random = np.random.default_rng(3)
+    light = np.linspace(5, 200, 64) * np.ones((64, 1))
+    for gain, expected in ((1.0, 1.0), (1.4, 1.0), (5.0, 5.0)):
+        image = np.rint(gain * random.poisson(light)).astype(np.float32)
+        found = camera_seen(observe(image, Psf(np.ones((1, 1))), 0.0)).gain
+        assert found == pytest.approx(expected, rel=0.35 if expected > 1 else 1e-6)
+
+
 @pytest.mark.parametrize(("gain", "offset", "read"), [(1.0, 0.0, 0.0), (4.0, 90.0, 2.0)])
 def test_an_image_is_made_again_with_the_noise_of_its_camera(
     gain: float, offset: float, read: float

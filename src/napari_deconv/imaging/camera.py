@@ -14,6 +14,8 @@ from .value import Value, require_number
 
 #: Groups of like brightness that the noise is looked at in, and least squares of 3 x 3 in one.
 GROUPS, LEAST = 48, 400
+#: Groups of a small image, which has no more squares, and squares below which it tells nothing.
+FEW_GROUPS, FEWEST = 8, 400
 #: Rounds in which groups that hold structure beside noise come to weigh less.
 ROUNDS = 20
 #: The brightest group must be so many times noisier than the darkest to tell a gain.
@@ -108,18 +110,25 @@ def _groups(
     mean = _weighed(_weighed(planes, (1, 2, 1), -1), (1, 2, 1), -2).ravel() / 16
     # The squares of 1, -2, 1 sum up to 6, along each of two axes.
     detail = _weighed(_weighed(planes, (1, -2, 1), -1), (1, -2, 1), -2).ravel() / 6
-    if mean.size < 3 * LEAST:
+    if mean.size < FEWEST:
         return np.empty(0), np.empty(0), np.empty(0)
     order = np.argsort(mean, kind="stable")
-    # The bright squares are few: groups grow smaller towards them.
-    parts = 1 - np.geomspace(1, LEAST / mean.size, GROUPS)
-    edges = np.unique(np.append((parts * mean.size).astype(int), mean.size))
-    groups = [order[a:b] for a, b in pairwise(edges) if b - a >= LEAST / 2]
+    groups = _grouped(order)
     return (
         np.array([mean[group].mean() for group in groups]),
         np.array([np.square(detail[group]).mean() for group in groups]),
         np.array([float(len(group)) for group in groups]),
     )
+
+
+def _grouped(order: npt.NDArray[np.intp]) -> list[npt.NDArray[np.intp]]:
+    """Return squares, the darkest first, in groups."""
+    if len(order) < 3 * LEAST:
+        return np.array_split(order, FEW_GROUPS)
+    # The bright squares are few: groups grow smaller towards them.
+    parts = 1 - np.geomspace(1, LEAST / len(order), GROUPS)
+    edges = np.unique(np.append((parts * len(order)).astype(int), len(order)))
+    return [order[a:b] for a, b in pairwise(edges) if b - a >= LEAST / 2]
 
 
 def _weighed(

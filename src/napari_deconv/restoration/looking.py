@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from napari_deconv.imaging.camera import Camera, camera_of
+from napari_deconv.imaging.noise import noise_sigma
 
 from .engine import Float
 from .restorer import Observation
@@ -16,6 +17,8 @@ from .restorer import Observation
 MOST_VOXELS = 1 << 18
 #: Photons in the brightest voxel of an image that is none of counts, and shows no noise.
 MANY = 1000.0
+#: The noise of fewer voxels tells a gain to this factor: one that may be as supposed is.
+FEW_VOXELS, ALIKE = 5000, 2.0
 #: Iterations without anything better after which nothing is expected, as a part of those that led
 #: to the best.
 PATIENCE_PART = 0.4
@@ -24,18 +27,28 @@ PATIENCE_PART = 0.4
 def camera_seen(seen: Observation) -> Camera:
     """Return what a photon is in an image's counts, as its noise tells.
 
-    Where it does not, a count is taken for one; and where there are no counts, but fractions, the
-    brightest voxel for many.
+    Where it does not, or but roughly, a count is taken for one. Where there are no counts, but
+    fractions, all noise is taken for that of photons; and the brightest voxel for many of them,
+    where there is little.
     """
-    camera = camera_of(seen.image, read_noise=0.0) or _supposed(seen.image)
+    camera, supposed = camera_of(seen.image, read_noise=0.0), _supposed(seen.image)
+    if camera is None or (seen.image.size < FEW_VOXELS and _are_alike(camera, supposed)):
+        camera = supposed
     # Counts are not below 0, and neither is what is subtracted from them.
     return replace(camera, offset=min(max(camera.offset, 0.0), seen.background))
 
 
+def _are_alike(one: Camera, other: Camera) -> bool:
+    return max(one.gain, other.gain) < ALIKE * min(one.gain, other.gain)
+
+
 def _supposed(image: Float) -> Camera:
     """Return the camera that is supposed where noise tells of none."""
-    are_counts = bool((image == np.rint(image)).all()) or not image.any()
-    return Camera(1.0 if are_counts else float(image.max()) / MANY, 0.0, 0.0)
+    if bool((image == np.rint(image)).all()) or not image.any():
+        return Camera(1.0, 0.0, 0.0)
+    least = float(image.max()) / MANY
+    usual = max(float(np.median(image)), least)
+    return Camera(max(noise_sigma(image) ** 2 / usual, least), 0.0, 0.0)
 
 
 def is_passed(best: int, seen: int, least: int) -> bool:
