@@ -122,21 +122,27 @@ def _dense(radix: int, sign: int) -> str:
 
 
 def _written_out(radix: int, sign: int, *, first: bool) -> str:
-    lines = []
-    for m in range(radix):
-        point = f"x[from + {m} * step]"
-        if m and not first:
-            lines.append(f"const float2 w{m} = w[{m} * q * turn];")
-            point = f"times({point}, (float2)(w{m}.x, {sign} * w{m}.y))"
-        lines.append(f"const float2 a{m} = {point};")
-    code = _Code(sign)
+    points = [f"x[from + {m} * step]" for m in range(radix)]
+    lines = turned_points(points, sign, None if first else "q * turn")
+    code = Code(sign)
     results = code.transformed([f"a{m}" for m in range(radix)])
     lines += code.lines
     lines += [f"o[to + {k} * next] = {result};" for k, result in enumerate(results)]
     return "\n".join(f"  {line}" for line in lines)
 
 
-class _Code:
+def turned_points(points: list[str], sign: int, by: str | None) -> list[str]:
+    """Return statements that name points a0, a1, ..., the m-th turned by w[m * by]."""
+    lines = []
+    for m, point in enumerate(points):
+        if m and by is not None:
+            lines.append(f"const float2 w{m} = w[{m} * {by}];")
+            point = f"times({point}, (float2)(w{m}.x, {sign} * w{m}.y))"
+        lines.append(f"const float2 a{m} = {point};")
+    return lines
+
+
+class Code:
     """Statements of a small transform, each of which names a value.
 
     Parameters

@@ -23,7 +23,7 @@ import numpy as np
 from napari_deconv.restoration.engine import Complex, Float, Values
 from napari_deconv.restoration.pieces import Repeating, blocks
 
-from .opencl_filter import Layout, OpenClFilter, half_spectrum
+from .opencl_filter import Layout, OpenClFilter, groups_work, half_spectrum
 from .opencl_values import OpenClArray, filled, in_3d, kernel_of, move, repeated
 
 #: Work items of a sum, as many as a device has at work at once, and the neighbouring voxels that
@@ -71,6 +71,10 @@ __kernel void curvature(__global float* o, __global const float* x, int nz, int 
   o[i] = sum;
 }
 """
+
+
+#: Which devices work in groups, once it was tried.
+_GROUPED: dict[str, bool] = {}
 
 
 @dataclass(frozen=True)
@@ -165,6 +169,12 @@ class OpenClEngine:
         device = _described(self.handle, index)
         self.device = device.describe()
         self._partials = PARTIALS_OF_GPU if device.is_gpu else PARTIALS
+        #: Whether its work items transform in memory that they share.
+        self.has_groups = False
+        if device.is_gpu:
+            if self.device not in _GROUPED:
+                _GROUPED[self.device] = groups_work(self)
+            self.has_groups = _GROUPED[self.device]
         self._most_times = MOST_TIMES_ON_GPU if device.is_gpu else MOST_TIMES
 
     def create(self, shape: tuple[int, ...], values: Float | None = None) -> OpenClArray:
@@ -178,19 +188,25 @@ class OpenClEngine:
         return OpenClArray(buffer, shape)
 
     def run(
-        self, source: str, name: str, size: tuple[int, int, int], parameters: dict[str, Any]
+        self,
+        source: str,
+        name: str,
+        size: tuple[int, int, int],
+        parameters: dict[str, Any],
+        *,
+        together: int | None = None,
     ) -> None:
         """Run a kernel over at least so many work items (z, y, x).
 
         There are more along x, as many as run together: the kernel has to leave those out.
         """
-        row = -(-size[2] // TOGETHER)
-        # Several times as many together where that takes no more of them.
-        together = TOGETHER * math.gcd(row, self._most_times)
+        if together is None:
+            # Several times as many together where that takes no more of them.
+            together = TOGETHER * math.gcd(-(-size[2] // TOGETHER), self._most_times)
         _cle().native_execute(
             kernel_source=source,
             kernel_name=name,
-            global_size=(*size[:2], row * TOGETHER),
+            global_size=(*size[:2], -(-size[2] // together) * together),
             local_size=(1, 1, together),
             parameters=parameters,
             device=self.handle,
@@ -199,11 +215,8 @@ class OpenClEngine:
     def launch(self, source: str, name: str, shape: tuple[int, ...], **parameters: Any) -> None:
         """Run a kernel for each voxel; their number is its last parameter, `count`."""
         count = math.prod(shape)
-        # There is no end of a row to be met: as many together as there can be.
-        together = TOGETHER * self._most_times
-        self.run(
-            source, name, (1, 1, -(-count // together) * together), {**parameters, "count": count}
-        )
+        parameters["count"] = count
+        self.run(source, name, (1, 1, count), parameters, together=TOGETHER * self._most_times)
 
     def push(self, array: Float, shape: tuple[int, ...]) -> OpenClArray:
         """Return a copy on the device, padded with zeros at the far end."""
