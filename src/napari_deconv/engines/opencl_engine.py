@@ -239,10 +239,10 @@ class OpenClEngine:
 
     def pull(self, array: OpenClArray, shape: tuple[int, ...]) -> Float:
         """Return the first `shape` voxels as a new numpy array."""
-        values = np.asarray(_cle().pull(array.buffer), np.float32)
+        part = array if array.shape == shape else move(self, array, self.create(shape))
+        values = np.asarray(_cle().pull(part.buffer), np.float32)
         # A buffer of a filter may be larger than what it holds.
-        whole = values[: math.prod(array.shape)].reshape(array.shape)
-        return whole[tuple(slice(n) for n in shape)].copy()
+        return values[: math.prod(shape)].reshape(shape)
 
     def filter(
         self, transfer: Complex, shape: tuple[int, ...], window: tuple[int, ...] | None = None

@@ -38,11 +38,12 @@ class TorchEngine:
 
         self._torch = torch
         self._target = torch.device(target)
-        self._fuses = self._target.type == "cuda" and compiles(target)
+        self._is_cuda = self._target.type == "cuda"
+        self._fuses = self._is_cuda and compiles(target)
         self.device = describe_device(target)
         # H^T M, and what a transform holds: its result, the spectrum, and copies of it on the way.
         # Measured on torch's CPU: 5 to 7; on CUDA 3.4 to 3.9 (benchmarks/gpu.py).
-        self.extra_volumes = 4.5 if self._target.type == "cuda" else 7.0
+        self.extra_volumes = 4.5 if self._is_cuda else 7.0
         self._functions: dict[str, Any] = {
             "__builtins__": {},
             "fmax": self._pairwise(torch.fmax),
@@ -83,7 +84,8 @@ class TorchEngine:
             part = result[where]
             staged = self._staged(part)
             staged.numpy()[...] = values[where]
-            part.copy_(staged, non_blocking=True)
+            # Elsewhere than on CUDA what is still to be copied would be given up (torch 189690).
+            part.copy_(staged, non_blocking=self._is_cuda)
         return result
 
     def _staged(self, like: torch.Tensor) -> torch.Tensor:
@@ -92,8 +94,7 @@ class TorchEngine:
         Of pinned memory torch keeps what is given back, and gives it out again when no copy is
         under way any more.
         """
-        is_cuda = self._target.type == "cuda"
-        return self._torch.empty(like.shape, dtype=like.dtype, pin_memory=is_cuda)
+        return self._torch.empty(like.shape, dtype=like.dtype, pin_memory=self._is_cuda)
 
     def _repeated(self, values: Repeating) -> torch.Tensor:
         """Return values that the device repeats, for which the different ones are brought there."""
@@ -133,7 +134,7 @@ class TorchEngine:
     def _filter(
         self, transfer: torch.Tensor, shape: tuple[int, ...], window: tuple[int, ...]
     ) -> TorchFilter:
-        if self._target.type == "cuda":
+        if self._is_cuda:
             factors = real_where_it_is(transfer)
             return CudaFilter(self, factors, shape, window, fuses=self._fuses)
         # Elsewhere a product of complex and real numbers is no faster: torch converts first.
