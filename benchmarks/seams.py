@@ -62,6 +62,7 @@ def iterated(iterations: int) -> dict[str, Restorer]:
         f"heavy ball, total variation {TV_WEIGHT}": RichardsonLucy(iterations, tv_weight=TV_WEIGHT),
         "Biggs-Andrews, its momentum settled": RichardsonLucy(iterations, "biggs-andrews"),
         "Wiener-Butterworth": RichardsonLucy(iterations, "wiener-butterworth"),
+        "OTF-masked Wiener": RichardsonLucy(iterations, "otf-masked-wiener"),
     }
 
 

@@ -1,4 +1,4 @@
-"""Float64 references, written straight from the formulas with numpy alone.
+"""Float64 references, written straight from the formulas with numpy, and scipy's labels.
 
 How far an image is padded is no formula but a choice, and is asked for.
 """
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import label
 
 from napari_deconv.restoration.blur import work_shape
 from napari_deconv.restoration.reach import core_sigmas
@@ -91,9 +92,10 @@ def accelerated(
     seen = np.maximum(adjoint(mask), 0)
     mean = y.mean() - b
     x = np.full(counts.shape, mean)
-    unmatched = acceleration == "wiener-butterworth" and not tv_weight
+    unmatched = acceleration in BACK_PROJECTORS and not tv_weight
     leaps = acceleration == "nu-method" and not tv_weight
-    back = _wiener_butterworth(psf / psf.sum(), counts.shape)
+    make_back = BACK_PROJECTORS.get(acceleration, _wiener_butterworth)
+    back = make_back(psf / psf.sum(), counts.shape)
     before, weigh = x, _Weight(acceleration)
     divergences: list[float] = []
     p = earlier = x
@@ -138,6 +140,55 @@ def _wiener_butterworth(psf: Array, shape: tuple[int, ...]) -> Any:
     return otf.conj() / (np.abs(otf) ** 2 + 0.1) * 1.1 / np.sqrt(1 + 99 * squares**10)
 
 
+def _masked_wiener(psf: Array, shape: tuple[int, ...]) -> Any:
+    """Return conj(H) / (|H|^2 + 0.1) 1.1 w, w Hann's window towards the rim of what is passed.
+
+    The rim is that of the frequencies that make up 0.9 of the sum of |H| on the PSF's own grid and
+    hang together, half a frequency beyond them: the planes that touch them, in many directions,
+    even where their second moments are one.
+    """
+    strength = np.abs(np.fft.fftshift(np.fft.fftn(psf)))
+    ordered = np.sort(strength.ravel())[::-1]
+    enough = int(np.searchsorted(np.cumsum(ordered), 0.9 * ordered.sum()))
+    labels, _ = label(strength >= ordered[min(enough, ordered.size - 1)] * (1 - 1e-4))
+    sides = psf.shape
+    held = np.argwhere(labels == labels[tuple(n // 2 for n in sides)])
+    frequencies = (held - np.array(sides) // 2) / np.array(sides)
+    half = 0.5 / np.array(sides)
+    moments = sum(np.outer(k, k) for k in frequencies) / len(frequencies) + np.diag(half**2)
+    rounder = np.linalg.inv(np.linalg.cholesky(moments))
+    grid = np.stack(np.meshgrid(*map(np.fft.fftfreq, shape), indexing="ij"), -1)
+    # No sign at half a cycle: nothing is kept there.
+    extents = np.minimum(np.abs(frequencies).max(0) + half, 0.5)
+    far = np.max(np.abs(grid) / extents, -1)
+    for way in _ways(len(sides)):
+        line = way @ rounder
+        reach = np.abs(frequencies @ line).max() + (np.abs(line) * half).sum()
+        far = np.maximum(far, np.abs(grid @ line) / reach)
+    otf = np.fft.fftn(centred(psf, shape))
+    window = np.cos(np.pi / 2 * np.clip((far - 0.8) / 0.2, 0, 1)) ** 2
+    return otf.conj() / (np.abs(otf) ** 2 + 0.1) * 1.1 * window
+
+
+def _ways(axes: int) -> list[Array]:
+    """Return 16 directions in half a plane, or 60 on a spiral over half a sphere."""
+    if axes == 2:
+        angles = [np.pi * (k + 0.5) / 16 for k in range(16)]
+        return [np.array([np.cos(a), np.sin(a)]) for a in angles]
+    found, golden = [], np.pi * (3 - np.sqrt(5))
+    for k in range(60):
+        z, turn = (k + 0.5) / 60, golden * (k + 0.5)
+        ring = np.sqrt(1 - z**2)
+        found.append(np.array([z, ring * np.cos(turn), ring * np.sin(turn)]))
+    return found
+
+
+BACK_PROJECTORS = {
+    "wiener-butterworth": _wiener_butterworth,
+    "otf-masked-wiener": _masked_wiener,
+}
+
+
 def _leap(k: int, nu: float) -> tuple[float, float]:
     """Return omega_k and mu_k of the nu-method (Hanke 1991; Engl, Hanke, Neubauer 1996, 6.3)."""
     omega = 4 * (2 * k + 2 * nu - 1) * (k + nu - 1) / ((k + 2 * nu - 1) * (2 * k + 4 * nu - 1))
@@ -156,7 +207,7 @@ class _Weight:
     def next(self, *, restart: bool) -> float:
         self.k = 1 if restart else self.k + 1
         self.restarts += restart
-        if self.acceleration in ("heavy-ball", "nu-method", "wiener-butterworth"):
+        if self.acceleration in ("heavy-ball", "nu-method", *BACK_PROJECTORS):
             return (self.k - 1) / (self.k + 2)
         if self.acceleration == "none" or restart or len(self.steps) < 2:
             return 0.0

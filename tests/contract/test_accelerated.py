@@ -31,6 +31,7 @@ RUNS: list[dict[str, Any]] = [
     {"acceleration": "nu-method"},
     {"acceleration": "nu-method", "tv_weight": 0.002},
     {"acceleration": "wiener-butterworth"},
+    {"acceleration": "otf-masked-wiener"},
     {"acceleration": "heavy-ball"},
     {"acceleration": "biggs-andrews"},
     {"acceleration": "none", "tv_weight": 0.01},

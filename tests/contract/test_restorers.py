@@ -28,6 +28,7 @@ METHODS: list[Restorer] = [
     RichardsonLucy(12, acceleration="heavy-ball"),
     RichardsonLucy(12, acceleration="biggs-andrews"),
     RichardsonLucy(12, acceleration="wiener-butterworth"),
+    RichardsonLucy(12, acceleration="otf-masked-wiener"),
     RichardsonLucy(12, tv_weight=0.002),
     RichardsonLucy(12, edges="circular"),
     RichardsonLucy(12, read_noise=2.0),

@@ -10,11 +10,17 @@ from scipy.ndimage import gaussian_filter
 
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError
+from napari_deconv.restoration.back_projectors import (
+    directions,
+    masked_wiener,
+    rim_of,
+    wiener_butterworth,
+)
 from napari_deconv.restoration.blur import transfer_function
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.restorer import Observation, observe
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
-from napari_deconv.restoration.unmatched import MOST, UnmatchedRun, wiener_butterworth
+from napari_deconv.restoration.unmatched import MOST, UnmatchedRun
 
 SHAPE = (16, 40, 36)
 
@@ -113,6 +119,53 @@ def test_the_filter_undoes_the_blur_up_to_the_resolution() -> None:
     wiener = 1.1 * power / (power + 0.1)
     assert gain[0, 0, near] == pytest.approx(wiener[near], rel=1e-3)
     assert gain[0, 0, far] < 1e-3
+
+
+def sheet(tilt: float) -> Psf:
+    """Return a PSF that passes frequencies along a tilted line far, and little beside it."""
+    z, y, x = np.meshgrid(*(np.arange(n) - n // 2 for n in (21, 25, 27)), indexing="ij")
+    along, across = np.cos(tilt) * z + np.sin(tilt) * y, np.cos(tilt) * y - np.sin(tilt) * z
+    return Psf(np.exp(-((along / 1.0) ** 2 + (across / 3.0) ** 2 + (x / 2.0) ** 2) / 2))
+
+
+@pytest.mark.parametrize("tilt", [0.0, 0.6, -0.6])
+def test_the_mask_follows_what_is_passed(tilt: float) -> None:
+    """Also where that lies across the axes, which no widths along them tell."""
+    psf, shape = sheet(tilt).samples, (40, 48, 50)
+    transfer = masked_wiener(psf, shape)
+    assert transfer.flat[0] == pytest.approx(1, abs=1e-5)
+    z, y = np.meshgrid(np.fft.fftfreq(40), np.fft.fftfreq(48), indexing="ij")
+    along, across = np.cos(tilt) * z + np.sin(tilt) * y, np.cos(tilt) * y - np.sin(tilt) * z
+    kept = np.abs(transfer[..., 0]) > 0
+    # A Gaussian passes to the inverse of its width, so to three times as far along the line.
+    reach_along, reach_across = (np.abs(way[kept]).max() for way in (along, across))
+    assert reach_along > 2 * reach_across
+    assert kept[(np.abs(along) < 0.1) & (np.abs(across) < 0.03)].all()
+    assert not kept[np.abs(across) > 0.25].any()
+
+
+def test_the_mask_leaves_out_what_does_not_hang_together_with_it() -> None:
+    """A ripple is as strong as what the PSF passes, and far from it."""
+    ripple = 3e-4 * np.cos(2 * np.pi * 5 / 13 * np.arange(13)).astype(np.float32)
+    rippled = PSF.samples + ripple
+    strength = np.abs(np.fft.fftn(rippled))
+    assert strength[0, 0, 5] > np.quantile(strength, 0.95)
+    expected, faces = rim_of(PSF.samples)
+    found, _ = rim_of(rippled)
+    assert faces.shape == (63, 3)
+    assert found == pytest.approx(expected)
+
+
+def test_directions_are_spread_over_half_a_sphere() -> None:
+    for axes in (2, 3):
+        ways = directions(axes)
+        assert np.linalg.norm(ways, axis=1) == pytest.approx(1)
+        cosines = np.abs(ways @ ways.T) - np.eye(len(ways))
+        assert cosines.max() < np.cos(np.radians(8))
+        random = np.random.default_rng(0).normal(size=(500, axes))
+        random /= np.linalg.norm(random, axis=1)[:, None]
+        # Nowhere is the next one far.
+        assert np.abs(random @ ways.T).max(1).min() > np.cos(np.radians(20))
 
 
 @pytest.mark.parametrize("count", [-1, 1.5, "three"])

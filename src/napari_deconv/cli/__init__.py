@@ -111,7 +111,10 @@ def restore(
     ] = None,
     acceleration: Annotated[
         str | None,
-        typer.Option(help="nu-method, heavy-ball, biggs-andrews, wiener-butterworth or none."),
+        typer.Option(
+            help="nu-method, heavy-ball, biggs-andrews, wiener-butterworth, otf-masked-wiener or "
+            "none."
+        ),
     ] = None,
     tv_weight: Annotated[float | None, typer.Option(help="Total variation, 0 to 0.1.")] = None,
     edges: Annotated[str | None, typer.Option(help="non-circulant, two-sided or circular.")] = None,

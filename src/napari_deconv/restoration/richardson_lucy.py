@@ -17,6 +17,7 @@ import numpy as np
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import Value, require, require_number
 
+from .back_projectors import BACK_PROJECTORS
 from .blur import Edges, edges_of_a_part, require_edges, work_shape
 from .engine import Engine
 from .looking import MOST_VOXELS
@@ -28,7 +29,14 @@ from .stopping import stop_for
 from .unmatched import MOST as MOST_UNMATCHED
 from .unmatched import UnmatchedRun
 
-Acceleration = Literal["nu-method", "heavy-ball", "biggs-andrews", "wiener-butterworth", "none"]
+Acceleration = Literal[
+    "nu-method",
+    "heavy-ball",
+    "biggs-andrews",
+    "wiener-butterworth",
+    "otf-masked-wiener",
+    "none",
+]
 ACCELERATIONS: tuple[str, ...] = get_args(Acceleration)
 
 #: How far an error at a cut reaches until it is 1e-3 of the maximum, measured (docs/volumes.md):
@@ -40,6 +48,7 @@ REACH = {
     "biggs-andrews": 1.6,
     "nu-method": 2.0,
     "wiener-butterworth": 2.0,
+    "otf-masked-wiener": 2.0,
 }
 TAILS, TAILS_HOLD = 2.4, 0.9
 
@@ -59,7 +68,7 @@ class RichardsonLucy(Value):
     ----------
     iterations : int
         Most iterations to run.
-    acceleration : {"nu-method", "heavy-ball", "biggs-andrews", "wiener-butterworth", "none"}
+    acceleration : str
         Momentum: of the nu-method, whose steps grow to four times the plain ones; with weight
         (k-1)/(k+2); or with the weight of Biggs and Andrews from the last two updates. All
         restart when the likelihood falls, unless smoothed. Or an unmatched back projector in the
@@ -195,7 +204,7 @@ class RichardsonLucy(Value):
     @property
     def is_unmatched(self) -> bool:
         """Whether it begins with an unmatched back projector."""
-        return self.acceleration == "wiener-butterworth" and not self.tv_weight
+        return self.acceleration in BACK_PROJECTORS and not self.tv_weight
 
     @property
     def is_steered(self) -> bool:

@@ -144,12 +144,9 @@ class Run:
 def _momentum(method: RichardsonLucy, x: Array, engine: Engine) -> NoMomentum:
     if method.momentum:
         return Given(x, engine, method.momentum)
-    kinds = {
-        "none": NoMomentum,
-        "heavy-ball": HeavyBall,
-        "biggs-andrews": BiggsAndrews,
-        # Long steps would make smoothed neighbours swing.
-        "nu-method": HeavyBall if method.tv_weight else NuMethod,
-        "wiener-butterworth": HeavyBall if method.tv_weight else NoMomentum,
-    }
-    return kinds[method.acceleration](x, engine)
+    if method.is_unmatched:
+        return NoMomentum(x, engine)
+    kinds = {"none": NoMomentum, "biggs-andrews": BiggsAndrews, "nu-method": NuMethod}
+    # Long steps would make smoothed neighbours swing.
+    swings = method.tv_weight and method.acceleration == "nu-method"
+    return (HeavyBall if swings else kinds.get(method.acceleration, HeavyBall))(x, engine)

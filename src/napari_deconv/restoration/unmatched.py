@@ -1,9 +1,8 @@
 """Richardson-Lucy with a sharper back projector in its first iterations.
 
-Where H^T blurs the misfit once more before it corrects the estimate, the filter B of Wiener and
-Butterworth takes the blur out of it, up to the resolution of the PSF (Guo et al. 2020, doi
-10.1038/s41587-020-0560-x): the first iterations bring more detail. But no likelihood is maximised
-any more, and noise comes as early as detail. So it is used for a few iterations, and not once the
+Where H^T blurs the misfit once more before it corrects the estimate, a filter B (`back_projectors`)
+takes the blur out of it: the first iterations bring more detail. But no likelihood is maximised any
+more, and noise comes as early as detail. So it is used for a few iterations, and not once the
 likelihood has fallen; the nu-method goes on from there.
 """
 
@@ -11,22 +10,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from .blur import transfer_function
+from .back_projectors import BACK_PROJECTORS
 from .engine import Array, Filter
 from .momentum import UNSEEN, NuMethod
-from .pieces import Float, cut
-from .reach import core_widths
+from .pieces import Float
 from .running import RATIO, Run
-from .transforms import Complex
 
-#: Of Wiener's filter: the power of the noise over that of the object.
-NOISE = 0.1
-#: Of Butterworth's: what is left at the resolution, and how suddenly it falls off.
-AT_CUTOFF, ORDER = 0.1, 10
-#: Squares of the cutoff beyond which nothing is left, and powers would be too large for a float32.
-FAR = 1e3
 #: Iterations at the most.
 MOST = 5
 #: A voxel beyond the image is corrected as if so much of its light were seen: the filter swings
@@ -37,8 +26,6 @@ MISFIT = f"{RATIO} - 1.0f"
 #: The correction that multiplies a voxel with max(1 + c / max(w, s), 1/10); see `momentum.FACTOR`.
 #: One that reached 0 would stay there.
 CORRECTION = "w + fmax(w, u) * fmax(c / fmax(w, s), 0.1f - 1.0f)"
-#: Voxels of a spectrum that are worked on together.
-BLOCK = 1 << 18
 
 
 class UnmatchedRun(Run):
@@ -50,7 +37,7 @@ class UnmatchedRun(Run):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         psf = arguments[1].psf.samples
-        transfer = wiener_butterworth(psf, self.shape)
+        transfer = BACK_PROJECTORS[self.method.acceleration](psf, self.shape)
         self.back: Filter | None = self.engine.filter(transfer, self.shape, self.image_shape)
         self.done = 0
 
@@ -84,28 +71,3 @@ class UnmatchedRun(Run):
         self.back = None
         self.momentum = NuMethod(self.momentum.point, self.engine)
         self.momentum.begin()
-
-
-def wiener_butterworth(psf: Float, shape: tuple[int, ...]) -> Complex:
-    """Return the transfer function on the grid of `shape` whose conjugate is the filter's.
-
-    Parameters
-    ----------
-    psf : ndarray of float32
-        Centre n//2, of unit sum.
-    shape : tuple of int
-    """
-    transfer = transfer_function(psf, shape)
-    # Frequencies in parts of the cutoff, the inverse of the width at half maximum.
-    steps = [np.fft.fftfreq(n) for n in shape[:-1]] + [np.fft.rfftfreq(shape[-1])]
-    first, *others = (
-        (step * width) ** 2 for step, width in zip(steps, core_widths(psf), strict=True)
-    )
-    within = np.asarray(sum(np.ix_(*others)), np.float32)
-    for planes in cut(shape[0], max(1, BLOCK // within.size)):
-        part = transfer[planes]
-        beyond = within + first[planes].reshape(-1, *[1] * within.ndim).astype(np.float32)
-        fall_off = np.sqrt(1 + (1 / AT_CUTOFF**2 - 1) * np.minimum(beyond, FAR) ** ORDER)
-        power = part.real**2 + part.imag**2
-        part *= (1 + NOISE) / ((power + NOISE) * fall_off)
-    return transfer

@@ -37,6 +37,7 @@ METHODS: dict[str, str | None] = {
     "Richardson-Lucy (heavy ball)": "heavy-ball",
     "Richardson-Lucy (Biggs-Andrews)": "biggs-andrews",
     "Richardson-Lucy (unmatched)": "wiener-butterworth",
+    "Richardson-Lucy (OMW)": "otf-masked-wiener",
     "Richardson-Lucy (plain)": "none",
     WIENER: None,
     NETWORK: None,
