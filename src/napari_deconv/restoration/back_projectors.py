@@ -34,8 +34,8 @@ FAR = 1e3
 HELD, FALLS_FROM, ROUNDING = 0.9, 0.8, 1e-4
 #: Directions in which the rim of the mask is looked for, beside the axes: in a volume, in a plane.
 DIRECTIONS = {3: 60, 2: 16}
-#: Voxels of a spectrum that are worked on together.
-BLOCK = 1 << 18
+#: Voxels of a spectrum that are worked on together, and those that are held against all faces.
+BLOCK, TOGETHER = 1 << 18, 1 << 14
 
 
 def wiener_butterworth(psf: Float, shape: tuple[int, ...]) -> Complex:
@@ -77,13 +77,16 @@ def masked_wiener(psf: Float, shape: tuple[int, ...]) -> Complex:
     inside = np.ix_(*map(np.flatnonzero, within))
     near = [step[part] for step, part in zip(others, within, strict=True)]
     points = np.stack([axis.ravel() for axis in np.meshgrid(*near, indexing="ij")])
-    lateral = (faces[:, 1:] @ points).astype(np.float32)
+    along, across = faces[:, :1].astype(np.float32), faces[:, 1:].astype(np.float32)
     for number, height in enumerate(first):
         plane = transfer[number]
         window = np.zeros(plane.shape, np.float32)
         if abs(height) < extents[0]:
-            far = np.abs(lateral + (faces[:, :1] * height).astype(np.float32)).max(0)
-            window[inside] = hann(far).reshape(window[inside].shape)
+            kept = np.empty(points.shape[1], np.float32)
+            for part in cut(len(kept), TOGETHER):
+                far = across @ points[:, part].astype(np.float32) + along * np.float32(height)
+                kept[part] = hann(np.abs(far).max(0))
+            window[inside] = kept.reshape(window[inside].shape)
         _undo(plane, window)
     return transfer
 
