@@ -140,11 +140,11 @@ def estimate_of(step: Step, engine: Any) -> Float:
 
 
 def accelerated(
-    acceleration: Any, name: str, observation: Observation, most: int
+    method_of: Callable[[int], Restorer], name: str, observation: Observation, most: int
 ) -> Iterator[Moment]:
     engine = opened_engine(name)
     # One more than is asked for, and never done: only before it can the last be peeked at.
-    steps = RichardsonLucy(most + 1, acceleration=acceleration).steps(observation, engine)
+    steps = method_of(most + 1).steps(observation, engine)
     for step in islice(steps, most):
         finished(engine)
         yield Moment(step.done, partial(estimate_of, step, engine), step.divergence)
@@ -162,11 +162,23 @@ def at_once(
     yield Moment(step.done, partial(estimate_of, step, engine), step.divergence)
 
 
+#: Methods of ours beside the accelerations.
+SPECIAL = ("Wiener start", "automatic", "Wiener")
+
+
 def ours(name: str, engine: str) -> Contender:
-    """Return a method of ours: an acceleration, "automatic" or "Wiener"."""
-    if name in ACCELERATIONS:
+    """Return a method of ours: an acceleration, or one of `SPECIAL`."""
+    iterated: dict[str, Callable[[int], Restorer]] = {
+        acceleration: partial(RichardsonLucy, acceleration=acceleration)  # type: ignore[arg-type]
+        for acceleration in ACCELERATIONS
+    }
+    # The nu-method, from what Wiener's filter makes of the counts.
+    iterated["Wiener start"] = partial(
+        RichardsonLucy, acceleration="otf-masked-wiener", unmatched=1
+    )
+    if name in iterated:
         part = 1.0 if name == "none" else ACCELERATED
-        return Contender(name, engine, partial(accelerated, name, engine), part)
+        return Contender(name, engine, partial(accelerated, iterated[name], engine), part)
     kinds: dict[str, Callable[[int], Restorer]] = {
         # On the same padded volume as the others.
         "automatic": lambda most: RichardsonLucy.automatic(iterations=most, edges="non-circulant"),
@@ -349,8 +361,8 @@ def contenders(*, all_engines: bool) -> tuple[list[Contender], list[str]]:
             absent.append("the engine opencl and pyclesperanto: no GPU (--all-engines runs them)")
         else:
             opencl = opencl or engine == "opencl"
-            # What stops by itself, and Wiener, do no other work elsewhere: on the CPU and on GPUs.
-            once = ("automatic", "Wiener") if engine == "cpu" or has_gpu else ()
+            # These do no other work elsewhere: on the CPU and on GPUs.
+            once = SPECIAL if engine == "cpu" or has_gpu else ()
             found += [ours(name, engine) for name in (*ACCELERATIONS, *once)]
     for peer in PEERS.values():
         why = peer.absence()

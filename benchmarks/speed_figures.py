@@ -34,6 +34,7 @@ COLORS = {
     "biggs-andrews": "C2",
     "automatic": "C3",
     "Wiener": "C4",
+    "Wiener start": "#00a3a3",
     "scikit-image": "C5",
     "RedLionfish": "C6",
     "clij2-fft": "C7",
