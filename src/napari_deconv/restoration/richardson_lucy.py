@@ -69,11 +69,12 @@ class RichardsonLucy(Value):
     iterations : int
         Most iterations to run.
     acceleration : str
-        Momentum: of the nu-method, whose steps grow to four times the plain ones; with weight
-        (k-1)/(k+2); or with the weight of Biggs and Andrews from the last two updates. All
-        restart when the likelihood falls, unless smoothed. Or an unmatched back projector in the
-        first iterations, and the nu-method after them; see `restoration.unmatched`. With total
-        variation, which long steps would make swing, the first and the last are the heavy ball.
+        Momentum: "nu-method", whose steps grow to four times the plain ones; "heavy-ball", with
+        weight (k-1)/(k+2); "biggs-andrews", with a weight from the last two updates; or "none".
+        All restart when the likelihood falls, unless smoothed. Or "wiener-butterworth" and
+        "otf-masked-wiener": an unmatched back projector in the first iterations, and the
+        nu-method after them; see `restoration.unmatched`. With total variation, which long steps
+        would make swing, all but "biggs-andrews" and "none" are the heavy ball.
     tv_weight : float
         Weight of the total variation, 0 (none) to 0.1; 0.001 to 0.01 is usual.
     edges : {"non-circulant", "two-sided", "circular"}
