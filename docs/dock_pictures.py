@@ -75,7 +75,7 @@ def open_dock() -> tuple[napari.Viewer, DeconvolveDock]:
     viewer.reset_view()
     viewer.dims.set_point(0, 9.0)  # um: the bead beside it has finer steps
     dock.psf.setValue(PsfLayer(viewer.layers[0].name))
-    dock.method.setValue(Settings(RichardsonLucy(40, stop_tolerance=1e-3)))
+    dock.method.setValue(Settings(RichardsonLucy.automatic(iterations=40)))
     wait(lambda: "FWHM" in dock.psf.summary.text() and "GB" in dock.running.forecast.text())
     return viewer, dock
 
