@@ -162,6 +162,18 @@ def test_the_transforms_of_a_run_are_as_said(acceleration: Any, iterations: int)
     assert engine.transforms == method.transforms
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1.0])
+def test_smoothing_holds_for_counts_of_any_size(scale: float) -> None:
+    """Also where all lies below the background, and next to nothing is left of the object."""
+    counts = scale * np.random.default_rng(0).poisson(5, (6, 9, 8))
+    for background in (0.0, 100 * scale):
+        observation = observe(counts, Psf(np.ones((3, 3, 3))), background)
+        *_, last = RichardsonLucy(4, tv_weight=0.01).steps(observation, CpuEngine(1))
+        assert last.estimate is not None
+        assert np.isfinite(last.estimate).all()
+        assert (last.estimate >= 0).all()
+
+
 def test_momentum_and_smoothing_need_more_memory() -> None:
     volumes = [RichardsonLucy(acceleration=a).volumes for a in ("none", "heavy-ball")]
     assert volumes[0] < volumes[1] < RichardsonLucy(acceleration="biggs-andrews").volumes

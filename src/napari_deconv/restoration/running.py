@@ -22,6 +22,8 @@ ROUNDING = 1e-7
 #: weight times this for each axis. With less, strong smoothing overshoots where the image is
 #: flat: neighbours swing up and down for ever, and rounding decides which.
 FLAT, FLAT_PER_WEIGHT = 1e-2, 4.0
+#: The least gradient whose square a float32 holds.
+LEAST_SLOPE = 1e-18
 
 #: Counts over the model, and that part of the I-divergence between them that the model changes.
 RATIO = "(y + v) / fmax(f + b, least)"
@@ -106,7 +108,8 @@ class Run:
     def _smoothed(self, p: Array, correction: Array) -> Array:
         """Return the correction with the total variation's pull in it."""
         flat = max(FLAT, FLAT_PER_WEIGHT * len(self.image_shape) * self.method.tv_weight)
-        curvature = self.engine.curvature(p, self.spacing, flat * self.mean)
+        flat = max(flat * self.mean, LEAST_SLOPE)
+        curvature = self.engine.curvature(p, self.spacing, flat)
         weight = self.method.tv_weight
         return self.engine.evaluate(
             "c / fmax(1.0f - t * k, 0.1f)", out=correction, c=correction, t=weight, k=curvature
