@@ -221,3 +221,17 @@ def test_a_weak_filter_of_a_widefield_psf_has_no_end() -> None:
     assert not Wiener(0.2).reaches_beyond_tiles(psf)
     assert not Wiener(3e-4).reaches_beyond_tiles(gaussian_psf(1.5, 15, 3))
     assert not Wiener().reaches_beyond_tiles(psf)  # nothing is known of it yet
+
+
+@pytest.mark.parametrize("scale", [1e-15, 1e17])
+def test_the_weight_does_not_depend_on_the_size_of_counts(scale: float, cpu: Engine) -> None:
+    """Also where a float32 does not hold the squares of a spectrum."""
+    counts = np.random.default_rng(0).poisson(50, (8, 20, 24)).astype(float)
+    counts[3, 6:12, 5:15] += 400
+    kernel = np.exp(-((np.indices((5, 7, 7)) - [[[[2]]], [[[3]]], [[[3]]]]) ** 2).sum(0) / 4)
+    found, expected = (
+        list(Wiener().steps(observe(unit * counts, Psf(kernel)), cpu))[-1] for unit in (scale, 1.0)
+    )
+    assert found.estimate is not None
+    assert expected.estimate is not None
+    assert found.estimate / scale == pytest.approx(expected.estimate, rel=1e-3, abs=0.1)

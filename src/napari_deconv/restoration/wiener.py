@@ -231,11 +231,11 @@ class Sample:
     Parameters
     ----------
     power : ndarray of float32
-        Of each `step`-th frequency, per voxel.
+        Of each `step`-th frequency, per voxel, in any unit.
     step : int
         How many frequencies lie between them.
     sigma : float
-        Noise of the image.
+        Noise of the image, in that unit.
     """
 
     power: Float
@@ -304,9 +304,13 @@ class Transformed:
     def sample(self) -> Sample:
         """Power of some frequencies; the mean, kept whatever the weight, counts as 0."""
         step = max(self.spectrum.size // SAMPLE, 1)
-        power = _squared(self.spectrum.ravel()[::step]) / np.float32(math.prod(self.shape))
+        values = self.spectrum.ravel()[::step]
+        # A float32 does not hold the squares of all that it holds: in a unit of their size.
+        largest = max(float(np.abs(part).max()) for part in (values.real, values.imag))
+        unit = math.ldexp(1.0, math.frexp(largest)[1] - 1)
+        power = _squared(values / np.float32(unit)) / np.float32(math.prod(self.shape))
         power[0] = 0
-        return Sample(power, step, self.sigma)
+        return Sample(power, step, self.sigma / unit)
 
     def restored(self, otf: Complex, weight: float) -> Float:
         """Return the restored image for the optics `otf` and a regularization."""
