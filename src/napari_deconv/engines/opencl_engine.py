@@ -1,6 +1,6 @@
 """Engine on OpenCL through pyclesperanto: the only file that imports it.
 
-Only buffers and own kernels are used, compiled once for all sizes: `cle.fft.convolve` and
+Only buffers and own kernels are used, which are compiled once: `cle.fft.convolve` and
 `cle.fft.deconvolve` displace the image by a voxel for some shapes, and end the process on integer
 input; `cle.fft.fft` is planned anew at each call.
 """
