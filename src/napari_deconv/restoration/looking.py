@@ -31,9 +31,10 @@ def camera_seen(seen: Observation) -> Camera:
     fractions, all noise is taken for that of photons; and the brightest voxel for many of them,
     where there is little.
     """
-    camera, supposed = camera_of(seen.image, read_noise=0.0), _supposed(seen.image)
-    if camera is None or (seen.image.size < FEW_VOXELS and _are_alike(camera, supposed)):
-        camera = supposed
+    camera = camera_of(seen.image, read_noise=0.0)
+    if camera is None or seen.image.size < FEW_VOXELS:
+        supposed = _supposed(seen.image)
+        camera = supposed if camera is None or _are_alike(camera, supposed) else camera
     # Counts are not below 0, and neither is what is subtracted from them.
     return replace(camera, offset=min(max(camera.offset, 0.0), seen.background))
 
