@@ -248,8 +248,8 @@ class OpenClEngine:
         self, transfer: Complex, shape: tuple[int, ...], window: tuple[int, ...] | None = None
     ) -> OpenClFilter:
         """Return the filter with this transfer function."""
-        row = Layout(shape).grid[2] // 2 + 1
-        half = transfer.reshape(*Layout(shape).grid[:2], -1)[..., :row]
+        *others, row = Layout(shape).grid
+        half = transfer.reshape(*others, -1)[..., : row // 2 + 1]
         floats = np.ascontiguousarray(half, np.complex64).view(np.float32)
         return OpenClFilter(self, self.create(floats.shape, floats), shape, window or shape)
 

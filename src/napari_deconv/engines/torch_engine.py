@@ -193,7 +193,7 @@ class TorchEngine:
 
     def release(self) -> None:
         """Give cached blocks of a GPU back."""
-        if self._target.type == "cuda":
+        if self._is_cuda:
             self._torch.cuda.empty_cache()
         elif self._target.type == "mps":
             self._torch.mps.empty_cache()

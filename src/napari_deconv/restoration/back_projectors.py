@@ -61,14 +61,7 @@ def wiener_butterworth(psf: Float, shape: tuple[int, ...]) -> Complex:
 
 
 def masked_wiener(psf: Float, shape: tuple[int, ...]) -> Complex:
-    """Return the same of the filter that is masked.
-
-    Parameters
-    ----------
-    psf : ndarray of float32
-        Centre n//2, of unit sum.
-    shape : tuple of int
-    """
+    """Return the same of the filter that is masked; see `wiener_butterworth`."""
     transfer = transfer_function(psf, shape)
     extents, faces = rim_of(psf)
     first, *others = _steps(shape)
@@ -76,7 +69,9 @@ def masked_wiener(psf: Float, shape: tuple[int, ...]) -> Complex:
     within = [np.abs(step) < most for step, most in zip(others, extents[1:], strict=True)]
     inside = np.ix_(*map(np.flatnonzero, within))
     near = [step[part] for step, part in zip(others, within, strict=True)]
+    sides = [len(steps) for steps in near]
     points = np.stack([axis.ravel() for axis in np.meshgrid(*near, indexing="ij")])
+    points = points.astype(np.float32)
     along, across = faces[:, :1].astype(np.float32), faces[:, 1:].astype(np.float32)
     for number, height in enumerate(first):
         plane = transfer[number]
@@ -84,9 +79,9 @@ def masked_wiener(psf: Float, shape: tuple[int, ...]) -> Complex:
         if abs(height) < extents[0]:
             kept = np.empty(points.shape[1], np.float32)
             for part in cut(len(kept), TOGETHER):
-                far = across @ points[:, part].astype(np.float32) + along * np.float32(height)
+                far = across @ points[:, part] + along * np.float32(height)
                 kept[part] = hann(np.abs(far).max(0))
-            window[inside] = kept.reshape(window[inside].shape)
+            window[inside] = kept.reshape(sides)
         _undo(plane, window)
     return transfer
 
