@@ -17,13 +17,13 @@ from napari_deconv.imaging.psf import Psf, fitted_to
 from napari_deconv.imaging.region import Region
 from napari_deconv.imaging.value import Value, require, require_number
 from napari_deconv.restoration.lattice import Lattice
-from napari_deconv.restoration.restorer import Restorer, observe, require_intensities
+from napari_deconv.restoration.restorer import Restorer, observe, require_finite, require_intensities
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import LEAST, Wiener
 from napari_deconv.restoration.wiener_in_tiles import WienerInTiles, for_tiles
 from napari_deconv.tile_task import checked
 from napari_deconv.tiles.lazy import in_tiles
-from napari_deconv.tiling import Work, sample_regions
+from napari_deconv.tiling import Work, regions_of_background, sample_regions
 from napari_deconv.worker import ONE_AT_A_TIME, device_of, here
 
 Float = npt.NDArray[np.float32]
@@ -108,7 +108,7 @@ def restore_lazy(
     plan = work.plan(budget, seam_tolerance)
     tiled = len(plan) > 1
     samples = sample_regions(image.shape) if tiled and method.halo(given) is None else []
-    dark = _of_background(image.shape) if background == "auto" else []
+    dark = regions_of_background(image.shape) if background == "auto" else []
     through = farthest if tiled and isinstance(farthest, WienerInTiles) else None
     decide = partial(
         _decided,
@@ -160,12 +160,6 @@ def _farthest_looking(method: Restorer) -> Restorer:
     return method
 
 
-def _of_background(shape: tuple[int, ...]) -> list[Region]:
-    """Return what `tiling.background_of_block` looks at."""
-    small = math.prod(shape) <= SAMPLE
-    return [Region((0,) * len(shape), shape)] if small else sample_regions(shape)
-
-
 def _decided(
     mean: float,
     voxels: list[Voxels],
@@ -180,13 +174,9 @@ def _decided(
 ) -> Decided:
     """Decide what holds for all tiles; the first `dark` of the voxels are for the background."""
     mean = float(mean)
-    require(
-        math.isfinite(mean),
-        "The image holds NaN or infinite values; replace them (for instance by the median of "
-        "their neighbours) before restoring",
-    )
+    require_finite(mean)
     if background == "auto":
-        background = background_level(np.concatenate([block.ravel() for block in voxels[:dark]]))
+        background = background_level(np.concatenate(voxels[:dark]))
     level = float(background)
     samples = [observe(block, psf, level, whole_mean=mean) for block in voxels[dark:]]
     if samples:

@@ -36,7 +36,7 @@ from napari_deconv.restoration.restorer import Observation, Restorer, observe, r
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Transformed, Wiener, transformed
 from napari_deconv.tile_task import checked
-from napari_deconv.tiling import background_of
+from napari_deconv.tiling import background_of, facts_of
 
 Float = npt.NDArray[np.float32]
 Kind = Literal["wiener", "refining", "full"]
@@ -192,13 +192,9 @@ class Preview:
     @cached_property
     def mean(self) -> float:
         """Mean of the block, in counts, negative ones taken as 0; where a run starts."""
-        mean = float(np.maximum(self._stack.data[self._index], 0).mean(dtype=np.float64))
-        require(
-            math.isfinite(mean),
-            "The image holds NaN or infinite values; replace them (for instance by the median "
-            "of their neighbours) before restoring",
-        )
-        return mean
+        *_, facts = facts_of(self._stack, self._index)
+        assert facts is not None  # of the last piece
+        return facts.mean
 
     @cached_property
     def _engine(self) -> OpenedEngine:
@@ -219,7 +215,7 @@ class Preview:
         region : Region
             What is shown.
         psf : Psf
-            On the voxels of the stack; see `pipeline.prepare_psf`.
+            On the voxels of the stack; see `psf_sources.prepare_psf`.
         method : Restorer
             As in the recipe.
 

@@ -19,9 +19,9 @@ import numpy.typing as npt
 
 from napari_deconv.files.reading import read_voxels
 from napari_deconv.imaging.brightness import brightest_bins, merged
-from napari_deconv.imaging.noise import SAMPLE, background_level
+from napari_deconv.imaging.noise import SAMPLE, background_level, sampled
 from napari_deconv.imaging.psf import Psf
-from napari_deconv.imaging.region import Region
+from napari_deconv.imaging.region import Region, region_around
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError, Value, require
 from napari_deconv.restoration.engine import Engine
@@ -31,6 +31,7 @@ from napari_deconv.restoration.restorer import (
     Step,
     notes_on_image,
     observe,
+    require_finite,
 )
 from napari_deconv.restoration.wiener import Wiener
 from napari_deconv.restoration.wiener_in_tiles import WienerInTiles, for_tiles
@@ -62,11 +63,14 @@ class Facts(Value):
         Number of negative voxels.
     bright : float
         Brightness of the counts; see `imaging.brightness`.
+    brightest : tuple of int
+        The brightest voxel, (z, y, x) or (y, x).
     """
 
     mean: float
     negative: int
     bright: float
+    brightest: tuple[int, ...]
 
 
 def pieces(shape: tuple[int, ...], most: tuple[int, ...] = SURVEYED) -> Iterator[Region]:
@@ -85,19 +89,21 @@ def facts_of(stack: Stack, index: tuple[int, ...]) -> Iterator[Facts | None]:
     InputError
         If voxels cannot be read, or are NaN or infinite: said here, and not after hours.
     """
-    total, negative, brightest = 0.0, 0, np.empty(0)
+    total, negative, bins = 0.0, 0, np.empty(0)
+    most, brightest = -math.inf, (0,) * len(stack.spatial_shape)
     for region in pieces(stack.spatial_shape):
         counts = read(stack, (*index, *region.slices))
+        with np.errstate(invalid="ignore"):  # of infinities of both signs
+            require_finite(float(counts.sum(dtype=np.float64)))
         total += float(np.maximum(counts, 0).sum(dtype=np.float64))
-        require(
-            math.isfinite(total),
-            "The image holds NaN or infinite values; replace them (for instance by the median "
-            "of their neighbours) before restoring",
-        )
         negative += int((counts < 0).sum()) if counts.dtype.kind != "u" else 0
-        brightest = merged(brightest, brightest_bins(counts, stack.spatial_shape))
+        bins = merged(bins, brightest_bins(counts, stack.spatial_shape))
+        place = np.unravel_index(int(counts.argmax()), counts.shape)
+        if counts[place] > most:
+            most = float(counts[place])
+            brightest = tuple(int(p) + s for p, s in zip(place, region.start, strict=True))
         yield None
-    yield Facts(total / math.prod(stack.spatial_shape), negative, float(brightest[-1]))
+    yield Facts(total / math.prod(stack.spatial_shape), negative, float(bins[-1]), brightest)
 
 
 def read(stack: Stack, place: Place) -> npt.NDArray[Any]:
@@ -124,12 +130,18 @@ def background_of(stack: Stack, channel: int, background: float | str) -> float:
 
 
 def background_of_block(stack: Stack, index: tuple[int, ...]) -> float:
-    """Return the background of a block, from whole rows spread evenly over it."""
+    """Return the background of a block: where reading it takes long, from a few regions of it."""
     shape = stack.spatial_shape
-    if math.prod(shape) <= SAMPLE or isinstance(stack.data, np.ndarray):
-        return background_level(np.nan_to_num(read(stack, index)))
-    samples = [read(stack, (*index, *region.slices)).ravel() for region in sample_regions(shape)]
+    if isinstance(stack.data, np.ndarray):
+        return background_level(np.nan_to_num(sampled(read(stack, index))))
+    samples = [read(stack, (*index, *region.slices)) for region in regions_of_background(shape)]
     return background_level(np.nan_to_num(np.concatenate(samples)))
+
+
+def regions_of_background(shape: tuple[int, ...]) -> list[Region]:
+    """Return the regions, of one shape, that the background of a block is estimated from."""
+    small = math.prod(shape) <= SAMPLE
+    return [Region((0,) * len(shape), shape)] if small else sample_regions(shape)
 
 
 def sample_regions(shape: tuple[int, ...]) -> list[Region]:
@@ -151,12 +163,18 @@ def samples_of(
     stack: Stack, index: tuple[int, ...], psf: Psf, background: float, facts: Facts
 ) -> list[Observation]:
     """Return the samples by which a method settles what it decides by the data."""
-    regions = sample_regions(stack.spatial_shape)
-    samples = [
-        observe(read(stack, (*index, *region.slices)), psf, background, whole_mean=facts.mean)
-        for region in regions
-    ]
-    return [replace(sample, whole_bright=facts.bright) for sample in samples]
+    shape = stack.spatial_shape
+
+    def sample(region: Region) -> Observation:
+        counts = read(stack, (*index, *region.slices))
+        seen = observe(counts, psf, background, whole_mean=facts.mean)
+        return replace(seen, whole_bright=facts.bright)
+
+    samples = [sample(region) for region in sample_regions(shape)]
+    if any(found.image.any() for found in samples):
+        return samples
+    # Of a field that is empty where it was looked at, the part with light decides.
+    return [sample(region_around(facts.brightest, shape, SAMPLE_SHAPE))]
 
 
 @dataclass(frozen=True, eq=False)

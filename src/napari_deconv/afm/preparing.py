@@ -14,7 +14,7 @@ from typing import ClassVar, Literal, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
-from napari_deconv.imaging.noise import sampled_planes
+from napari_deconv.imaging.noise import sampled
 from napari_deconv.imaging.value import Value, require, require_number
 from napari_deconv.restoration.restorer import Step, ended
 
@@ -196,7 +196,7 @@ def noise_nm(heights: npt.ArrayLike) -> float:
     >>> round(noise_nm(rng.normal(100, 0.3, (64, 64))), 1)
     0.3
     """
-    values = sampled_planes(checked_heights(heights))
+    values = sampled(checked_heights(heights))
     if values.shape[-2:] == (1, 1):
         return 0.0
     for axis, most in ((-1, 2), (-2, 1)):

@@ -46,7 +46,7 @@ def as_command(recipe: Recipe, source: str, target: str = "restored.ome.tif") ->
     """Return the command line that restores the file `source` by `recipe` into `target`.
 
     What has no option of its own (a PSF given as samples, channels whose optics differ in more
-    than the wavelengths, a given course of iterations) is taken from `recipe.json`, as in
+    than the wavelengths, a trained network, a given course of iterations) is taken from `recipe.json`, as in
     `as_python`.
     """
     words = ["napari-deconv", "restore", source, "-o", target]
@@ -63,7 +63,9 @@ def as_command(recipe: Recipe, source: str, target: str = "restored.ome.tif") ->
 
 
 def _method_options(method: Method) -> list[str] | None:
-    """Return the options of the method; None where its course is given, which has none."""
+    """Return the options of the method; None where it is a network or its course is given."""
+    if isinstance(method, TrainedModel):
+        return None
     if isinstance(method, RichardsonLucy) and (method.momentum or method.unmatched is not None):
         return None
     kind = {"RichardsonLucy": "richardson-lucy", "Wiener": "wiener"}[type(method).__name__]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .noise import sampled_planes
+from .noise import sampled
 from .value import Value, require_number
 
 #: Groups of like brightness that the noise is looked at in, and least squares of 3 x 3 in one.
@@ -104,7 +104,7 @@ def _groups(
     image: npt.NDArray[np.generic],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return mean, variance of the noise and number of squares of groups, darkest first."""
-    planes = sampled_planes(image)
+    planes = sampled(image)
     if min(planes.shape[-2:]) < 3:
         return np.empty(0), np.empty(0), np.empty(0)
     mean = _weighed(_weighed(planes, (1, 2, 1), -1), (1, 2, 1), -2).ravel() / 16

@@ -160,6 +160,15 @@ def require_intensities(dtype: np.dtype[Any]) -> None:
     require(dtype.kind in "buif", f"The image is not made of numbers but of {dtype}")
 
 
+def require_finite(total: float) -> None:
+    """Raise `InputError` unless a sum or mean over an image tells that all of it is finite."""
+    require(
+        math.isfinite(total),
+        "The image holds NaN or infinite values; replace them (for instance by the median "
+        "of their neighbours) before restoring",
+    )
+
+
 def observe(
     image: npt.ArrayLike,
     psf: Psf,

@@ -250,9 +250,9 @@ class RichardsonLucy(Value):
         done = self.iterations
         for step in method._steps(brightest, engine, runs):
             done = step.done
+        if not runs:  # where there is no light, nothing decides
+            return method.as_if_settled()
         settled = replace(method, iterations=done, stop_tolerance=0.0, automatic_stop=False)
-        if not runs:
-            return settled.as_if_settled()
         run = runs[-1]
         if isinstance(run, UnmatchedRun):
             return replace(settled, unmatched=run.done)

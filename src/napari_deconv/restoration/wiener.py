@@ -119,7 +119,9 @@ class Wiener(Value):
         method = replace(self, edges=edges_of_a_part(self.edges))
         if self.regularization != "auto":
             return method
-        logs = [math.log(method._weight_of(sample)) for sample in samples]
+        # What is empty asks for the least weight, which would not be the others'.
+        lit = [sample for sample in samples if sample.image.any()] or samples
+        logs = [math.log(method._weight_of(sample)) for sample in lit]
         return replace(method, regularization=math.exp(sum(logs) / len(logs)))
 
     def _weight_of(self, observation: Observation) -> float:
