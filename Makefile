@@ -19,7 +19,7 @@ demo: ## restore the stack that comes with the package, write ./demo/, open it i
 
 test: ## run every test: the viewer's in Xvfb, OpenCL's on the CPU through PoCL
 	@scripts/setup.sh test
-	env -u WAYLAND_DISPLAY -u QT_QPA_PLATFORM $(bin)/python -m pytest
+	env -u WAYLAND_DISPLAY -u QT_QPA_PLATFORM $(bin)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 check: ## run the linters, the types, the import contracts, the plugin manifest
 	@scripts/setup.sh test

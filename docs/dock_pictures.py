@@ -8,7 +8,6 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import napari
@@ -20,8 +19,10 @@ from qtpy.QtWidgets import QApplication
 from napari_deconv.engines.memory import free_memory_bytes
 from napari_deconv.files.reading import read_stack
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.ui import deconvolve_dock
 from napari_deconv.ui.deconvolve_dock import DeconvolveDock
 from napari_deconv.ui.method_panel import Settings
+from napari_deconv.ui.preferences import Preferences
 from napari_deconv.ui.psf_panel import PsfLayer
 from napari_deconv.ui.samples import light_sheet_cell
 
@@ -98,9 +99,9 @@ def longest_waits(dock: DeconvolveDock) -> tuple[float, float]:
 
 def show_tiles(viewer: napari.Viewer, dock: DeconvolveDock) -> None:
     """Take a picture of a layer that fills, with too little memory for the whole; end the run."""
-    usual = dock.preferences
-    part = LITTLE_BYTES / free_memory_bytes()
-    dock.preferences = replace(usual, memory_fraction=part)
+    usual = deconvolve_dock.read_preferences
+    little = Preferences(memory_fraction=LITTLE_BYTES / free_memory_bytes())
+    deconvolve_dock.read_preferences = lambda: little
     dock._settings_changed()
     wait(lambda: " tiles" in dock.running.forecast.text())
     dock.running.run_button.click()
@@ -111,7 +112,7 @@ def show_tiles(viewer: napari.Viewer, dock: DeconvolveDock) -> None:
     wait(lambda: not dock.job.running)
     print(f"in tiles: {dock.running.state.text()!r}")
     viewer.layers.remove(viewer.layers[-1])
-    dock.preferences = usual
+    deconvolve_dock.read_preferences = usual
 
 
 def main() -> None:

@@ -12,12 +12,17 @@ import numpy.typing as npt
 
 from napari_deconv.engines import ENGINES, is_out_of_memory
 from napari_deconv.engines.memory import free_memory_bytes
-from napari_deconv.imaging.noise import SAMPLE, background_level
+from napari_deconv.imaging.noise import background_level
 from napari_deconv.imaging.psf import Psf, fitted_to
 from napari_deconv.imaging.region import Region
 from napari_deconv.imaging.value import Value, require, require_number
 from napari_deconv.restoration.lattice import Lattice
-from napari_deconv.restoration.restorer import Restorer, observe, require_finite, require_intensities
+from napari_deconv.restoration.restorer import (
+    Restorer,
+    observe,
+    require_finite,
+    require_intensities,
+)
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import LEAST, Wiener
 from napari_deconv.restoration.wiener_in_tiles import WienerInTiles, for_tiles
@@ -100,6 +105,11 @@ def restore_lazy(
     (dtype('float32'), 100.0)
     """
     _check(image, background, engine, seam_tolerance)
+    require(
+        isinstance(method, RichardsonLucy | Wiener),
+        f"restore_lazy restores by RichardsonLucy or Wiener, not by {type(method).__name__}; "
+        "restore_stack takes the others",
+    )
     given = fitted_to(psf if isinstance(psf, Psf) else Psf(np.asarray(psf)), image.ndim)
     extra = 0.0 if engine == "cpu" else MOST_EXTRA_VOLUMES
     farthest = for_tiles(_farthest_looking(method), given, image.shape, seam_tolerance)
@@ -115,6 +125,7 @@ def restore_lazy(
         background=background,
         method=method,
         through=through,
+        tiled=tiled,
         dark=len(dark),
         engine=engine,
     )
@@ -169,6 +180,7 @@ def _decided(
     background: float | str,
     method: Restorer,
     through: WienerInTiles | None,
+    tiled: bool,
     dark: int,
     engine: str,
 ) -> Decided:
@@ -179,7 +191,7 @@ def _decided(
         background = background_level(np.concatenate(voxels[:dark]))
     level = float(background)
     samples = [observe(block, psf, level, whole_mean=mean) for block in voxels[dark:]]
-    if samples:
+    if tiled:
         with ONE_AT_A_TIME:
             method = method.settled(samples, device_of(engine, here()).engine)
     if through is not None and gathered is not None and isinstance(method, Wiener):

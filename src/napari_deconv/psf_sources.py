@@ -35,10 +35,23 @@ def prepare_psf(source: PsfSource, stack: Stack) -> Psf:
         )
         return compute_psf(source, grid)  # type: ignore[arg-type]
     if isinstance(source, PsfFile):
-        return fitted_to(psf_of_file(source, grid), ndim)
-    if source.spacing_um is None or grid is None or _same(source.spacing_um, grid):
+        return _noted(fitted_to(psf_of_file(source, grid), ndim), grid)
+    if grid is None:
+        return _noted(fitted_to(source, ndim), grid)
+    if source.spacing_um is None or _same(source.spacing_um, grid):
         return fitted_to(source, ndim)
     return fitted_to(psf_from_image(source.samples, source.spacing_um, grid, background=0.0), ndim)
+
+
+def _noted(psf: Psf, grid: Grid | None) -> Psf:
+    """Return a PSF with a note where its voxel size is known, and that of the image is not."""
+    if grid is not None or psf.spacing_um is None:
+        return psf
+    size = " x ".join(f"{step:.4g}" for step in psf.spacing_um)
+    return psf.with_notes(
+        f"PSF: the voxel size of the image is unknown, taken to be the PSF's, {size} um; give it "
+        "where it is another"
+    )
 
 
 def prepare_psfs(recipe: Recipe, stack: Stack) -> tuple[Psf, ...]:

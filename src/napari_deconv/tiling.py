@@ -23,7 +23,7 @@ from napari_deconv.imaging.noise import SAMPLE, background_level, sampled
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.region import Region, region_around
 from napari_deconv.imaging.stack import Stack
-from napari_deconv.imaging.value import InputError, Value, require
+from napari_deconv.imaging.value import InputError, Value
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.restorer import (
     Observation,

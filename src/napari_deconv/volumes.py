@@ -16,10 +16,16 @@ import numpy as np
 
 from napari_deconv import pipeline
 from napari_deconv.engines.memory import free_memory_bytes
-from napari_deconv.files.export import TIFF_SUFFIXES, Written, check_writable, write_stack
+from napari_deconv.files.export import (
+    TIFF_SUFFIXES,
+    Written,
+    check_writable,
+    require_apart,
+    write_stack,
+)
 from napari_deconv.files.origin import Origin, origin_of
 from napari_deconv.files.reading import read_stack
-from napari_deconv.files.recipe import Recipe
+from napari_deconv.files.recipe import PsfFile, Recipe, TrainedModel
 from napari_deconv.files.tile_store import TileStore
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
@@ -85,6 +91,7 @@ def restoring_file(
     InputError
         In one sentence; finished tiles are kept, and a second run goes on from them.
     """
+    require_apart(output, *files_read(recipe), None if isinstance(source, Stack) else source)
     stack = source if isinstance(source, Stack) else read_stack(source)
     chosen = stack.selected(recipe.channels, recipe.times)
     TileStore.tidy(output)
@@ -100,6 +107,12 @@ def restoring_file(
     if scheduler is None and file.is_tiff and not _is_begun(output) and not large:
         return (yield from file.at_once())
     return (yield from file.tile_by_tile(scheduler))
+
+
+def files_read(recipe: Recipe) -> list[Path]:
+    """Return the files that a recipe reads."""
+    sources = (recipe.psf, *recipe.channel_psfs, recipe.method)
+    return [Path(source.path) for source in sources if isinstance(source, PsfFile | TrainedModel)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,6 +189,7 @@ class _File:
             },
             version=self.version if self.is_store else "0.5",
             overwrite=self.overwrite,
+            later=0 if self.is_store else math.prod(header.shape) * _size_from_store(self.dtype),
         )
 
     def _written(self, result: Stack, record: Record) -> Written:
@@ -199,6 +213,11 @@ def _run(scheduler: str | None) -> Callable[..., Generator[Step, None, pipeline.
     from napari_deconv.cluster import restoring_on
 
     return partial(restoring_on, scheduler)
+
+
+def _size_from_store(dtype: str) -> int:
+    """Return the bytes that a voxel takes while a file is made of a store: uint16 is spooled."""
+    return _size(dtype) + (_size("float32") if dtype == "uint16" else 0)
 
 
 def work_folder(output: Path) -> Path:

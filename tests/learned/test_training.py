@@ -348,7 +348,7 @@ def test_an_ensemble_that_was_ended_goes_on(
     while next(steps).done < SHORT.steps + 3:
         pass
     steps.close()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["c.2.safetensors", "c.safetensors"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["2.c.safetensors", "c.safetensors"]
     seen, resumed = followed(run(psf, engine, two, checkpoint=path))
     assert min(step.done for step in seen if step.done) == SHORT.steps + 3
     for one, other in zip(resumed.networks, whole.networks, strict=True):

@@ -155,6 +155,7 @@ def restore(
     as_json: AsJson = False,
 ) -> None:
     """Restore a stack and write it with its metadata and recipe."""
+    from napari_deconv.files.export import require_apart
     from napari_deconv.files.recipe import read_recipe
 
     base = read_recipe(recipe) if recipe is not None else None
@@ -184,6 +185,7 @@ def restore(
         seam_tolerance=seam,
     )
     require_written(dtype, ome_zarr_version)
+    require_apart(output, source)
     restore_file(
         stack,
         output,
@@ -219,7 +221,7 @@ def psf(
     overwrite: Overwrite = False,
 ) -> None:
     """Compute a PSF from optics, or prepare one from the image of a bead, and write it."""
-    from napari_deconv.files.export import write_stack
+    from napari_deconv.files.export import require_apart, write_stack
     from napari_deconv.files.recipe import PsfFile
     from napari_deconv.imaging.grid import Grid
     from napari_deconv.imaging.psf import Psf
@@ -253,6 +255,7 @@ def psf(
         )
         say(f"PSF: {described.describe()}")
     stack = Stack(made.samples, grid.axes, grid, "PSF", ("PSF",), known)
+    require_apart(output, image)
     write_stack(output, stack, overwrite=overwrite)
     for note in made.notes:
         say(note)

@@ -54,7 +54,7 @@ def prepare(
     from napari_deconv.files.heights import write_heights
     from napari_deconv.surfaces import prepared_heights
 
-    require_free(output, overwrite=overwrite)
+    require_free(output, source, overwrite=overwrite)
     raw, recipe = heights.read(source), making.recipe(heights)
     made = followed(prepared_heights(raw, recipe), STOPPED).heights
     text = recipe.to_json()
@@ -87,9 +87,9 @@ def reconstruct(
     from napari_deconv.files.heights import write_heights
     from napari_deconv.surfaces import reconstruction, write_surface, write_tip
 
-    for path in (output, certain, residual, save_tip):
-        if path is not None:
-            require_free(path, overwrite=overwrite)
+    written = [path for path in (output, certain, residual, save_tip) if path is not None]
+    for number, one in enumerate(written):
+        require_free(one, source, *written[:number], overwrite=overwrite)
     made = followed(reconstruction(heights.read(source), making.recipe(heights)), STOPPED)
     _say_tip(made.tip)
     for note in made.notes:
@@ -129,7 +129,7 @@ def tip(
     """
     from napari_deconv.surfaces import found_tip, prepared_heights, write_tip
 
-    require_free(output, overwrite=overwrite)
+    require_free(output, source, overwrite=overwrite)
     recipe = making.recipe(heights, tip="blind")
     flat = followed(prepared_heights(heights.read(source), recipe), STOPPED)
     say(f"Noise       {flat.noise_nm:.3g} nm")
@@ -158,7 +158,7 @@ def image(
     from napari_deconv.files.heights import write_heights
     from napari_deconv.surfaces import found_tip, prepared_heights
 
-    require_free(output, overwrite=overwrite)
+    require_free(output, source, overwrite=overwrite)
     recipe = making.recipe(heights)
     flat = followed(prepared_heights(heights.read(source), recipe), STOPPED)
     made = followed(found_tip(flat, recipe), STOPPED)
@@ -189,7 +189,7 @@ def measure(
     from napari_deconv.files.whole import write_whole
     from napari_deconv.surfaces import reconstruction
 
-    require_free(output, overwrite=overwrite)
+    require_free(output, source, overwrite=overwrite)
     made = followed(reconstruction(heights.read(source), making.recipe(heights)), STOPPED)
     if made.prepared.is_movie:
         raise InputError("Objects are measured in one image; save a frame as a file of its own")

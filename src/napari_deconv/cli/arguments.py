@@ -115,8 +115,11 @@ def require_written(dtype: str, ome_zarr_version: str) -> None:
         )
 
 
-def require_free(path: Path, *, overwrite: bool) -> None:
-    """Raise `InputError` where a small file could not be written later."""
+def require_free(path: Path, *others: Path | None, overwrite: bool) -> None:
+    """Raise `InputError` where a small file could not be written later, or is one of the others."""
+    from napari_deconv.files.export import require_apart
+
+    require_apart(path, *others)
     if path.exists() and not overwrite:
         raise InputError(f"{path.name} exists already; choose another name, or give --overwrite")
     if not path.parent.is_dir():

@@ -56,15 +56,17 @@ def beads(
 ) -> None:
     """Measure the PSF on a stack of beads, and compare it with theory where optics are given."""
     from napari_deconv.files.bead_report import write_bead_picture, write_bead_table
-    from napari_deconv.files.export import check_writable, write_stack
+    from napari_deconv.files.export import check_writable, require_apart, write_stack
     from napari_deconv.imaging.stack import Stack
 
     described = _described(optics)
     stack = read_image(source, voxel_size)
     check_writable(output, overwrite=overwrite, nbytes=0)
-    for path in (report, picture):
-        if path is not None:
-            require_free(path, overwrite=overwrite)
+    require_apart(output, source)
+    if report is not None:
+        require_free(report, source, output, picture, overwrite=overwrite)
+    if picture is not None:
+        require_free(picture, source, output, overwrite=overwrite)
     image = _channel(stack, channel)
     measured = _measured(
         image,

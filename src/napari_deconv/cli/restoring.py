@@ -46,10 +46,10 @@ def restore_file(
         As `volumes.restoring_file` takes them.
     """
     from napari_deconv.files.recipe import write_recipe
-    from napari_deconv.volumes import restoring_file
+    from napari_deconv.volumes import files_read, restoring_file
 
     if save_recipe is not None:
-        require_free(save_recipe, overwrite=overwrite)
+        require_free(save_recipe, output, source, *files_read(recipe), overwrite=overwrite)
     steps = restoring_file(source or stack, output, recipe, overwrite=overwrite, **how)
     finished = run(steps, output)
     if save_recipe is not None:

@@ -104,6 +104,19 @@ def check_writable(path: str | os.PathLike[str], *, overwrite: bool = False, nby
     require(free >= nbytes + _SPARE_BYTES, disk_full(folder, max(nbytes, _SPARE_BYTES), free))
 
 
+def require_apart(path: str | os.PathLike[str], *others: str | os.PathLike[str] | None) -> None:
+    """Raise `InputError` where writing `path` would replace any of the `others`, or lie in one."""
+    target = Path(path).expanduser().resolve()
+    for other in others:
+        known = target if other is None else Path(other).expanduser().resolve()
+        require(
+            other is None
+            or not (target == known or known in target.parents or target in known.parents),
+            f"{Path(path).name} would replace {Path(other or path).name}, or lie in it, which is "
+            "needed; choose another name for what is written",
+        )
+
+
 def write_stack(
     path: str | os.PathLike[str],
     stack: Stack,

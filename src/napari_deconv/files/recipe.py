@@ -101,6 +101,7 @@ class PsfFile(Value):
 
 def digest(path: Path) -> str | None:
     """Return the SHA-256 of a file, None for a folder or where there is none."""
+    path = path.expanduser()
     if not path.is_file():
         return None
     with path.open("rb") as file:

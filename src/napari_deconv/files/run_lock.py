@@ -112,7 +112,10 @@ def _is_running(pid: int, started: Any) -> bool:
     import psutil
 
     try:
-        return bool(abs(psutil.Process(pid).create_time() - float(started)) < _SAME_START_S)
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:  # it has ended; nobody has asked how
+            return False
+        return bool(abs(process.create_time() - float(started)) < _SAME_START_S)
     except psutil.NoSuchProcess:
         return False
     except (psutil.AccessDenied, TypeError, ValueError):

@@ -9,7 +9,7 @@ from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 
-from .recipe import Method, PsfFile, Recipe
+from .recipe import Method, PsfFile, Recipe, TrainedModel
 
 #: What says how iterations went elsewhere: no command line does.
 GIVEN = ("momentum", "unmatched")
@@ -46,8 +46,8 @@ def as_command(recipe: Recipe, source: str, target: str = "restored.ome.tif") ->
     """Return the command line that restores the file `source` by `recipe` into `target`.
 
     What has no option of its own (a PSF given as samples, channels whose optics differ in more
-    than the wavelengths, a trained network, a given course of iterations) is taken from `recipe.json`, as in
-    `as_python`.
+    than the wavelengths, a trained network, a given course of iterations) is taken from
+    `recipe.json`, as in `as_python`.
     """
     words = ["napari-deconv", "restore", source, "-o", target]
     psf_words, method_words = _psf_options(recipe), _method_options(recipe.method)

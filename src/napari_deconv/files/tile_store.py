@@ -73,6 +73,8 @@ class TileStore:
         Whether `finish` may replace an output that is there.
     known : dict
         What the stack knows beside its voxels, by the names of `Stack`'s fields.
+    later : int
+        Bytes that will be written beside the store in the end, while it is still there.
     """
 
     path: Path
@@ -83,6 +85,7 @@ class TileStore:
     version: str
     overwrite: bool = False
     known: dict[str, Any] = field(default_factory=dict)
+    later: int = 0
 
     @classmethod
     def opened(
@@ -95,6 +98,7 @@ class TileStore:
         dtype: str = "float32",
         version: str = "0.5",
         overwrite: bool = False,
+        later: int = 0,
     ) -> Self:
         """Begin a work folder beside `target`, or take up the one that is there.
 
@@ -116,6 +120,8 @@ class TileStore:
             Of OME-Zarr.
         overwrite : bool
             Whether `finish` may replace an output that is there.
+        later : int
+            Bytes that will be written beside the store, of a file that is made of it.
 
         Raises
         ------
@@ -127,7 +133,7 @@ class TileStore:
         known = {f.name: getattr(stack, f.name) for f in fields(stack) if f.name != "data"}
         chunks = tuple(min(side, n) for side, n in zip(chunks, stack.shape, strict=True))
         path = cls.folder_of(output)
-        store = cls(path, output, stack.shape, chunks, dtype, version, overwrite, known)
+        store = cls(path, output, stack.shape, chunks, dtype, version, overwrite, known, later)
         cls.tidy(output)
         check_writable(output, overwrite=overwrite, nbytes=0)
         with store._told(0):
@@ -383,7 +389,7 @@ class TileStore:
             math.prod(s.stop - s.start for s in place) for place, _ in self._marks.written()
         )
         voxels = math.prod(self.shape) - written
-        return int(self._level_bytes() + voxels * np.dtype(self.dtype).itemsize)
+        return int(self._level_bytes() + voxels * np.dtype(self.dtype).itemsize) + self.later
 
     @contextmanager
     def _told(self, nbytes: int) -> Iterator[None]:

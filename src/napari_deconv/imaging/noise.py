@@ -73,7 +73,7 @@ def background_level(image: npt.ArrayLike) -> float:
 
 
 def sampled(image: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
-    """Return an image, (N, Y, X), or of a large one about `SAMPLE` voxels, in boxes of a plane each.
+    """Return an image, (N, Y, X), or of a large one about `SAMPLE` voxels, in boxes of planes.
 
     The boxes are spread evenly over the planes and within them: the first planes of a stack are
     often dim, and its borders empty. Their places are the same each time (Kronecker's sequence of

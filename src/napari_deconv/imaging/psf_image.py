@@ -7,6 +7,7 @@ to the energy. What it did, and what looked odd, is said in `Psf.notes`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -76,7 +77,18 @@ def psf_from_image(
     notes += _contradictions(steps, target)
     notes += [*_cut_off(signal, centre), *_crowd(signal)]
     psf = Psf(_resampled(signal, centre, steps, target), target if spacing_um or grid else None)
-    return psf.cropped(energy).with_notes(*notes)
+    psf = psf.cropped(energy)
+    require(
+        psf.samples.size > 1 or np.count_nonzero(signal) == 1,
+        f"On the voxels of the image, {_in_words(target)} um, the PSF is a single voxel, as its "
+        f"own are {_in_words(steps)} um: nothing would be restored. Check both voxel sizes and "
+        "their units",
+    )
+    return psf.with_notes(*notes)
+
+
+def _in_words(steps: Sequence[float]) -> str:
+    return " x ".join(f"{step:.4g}" for step in steps)
 
 
 def without_background(

@@ -202,6 +202,7 @@ class Learned(Value):
 
     def settled(self, samples: Sequence[Observation], engine: Engine) -> Learned:
         """Return the method with what all tiles share, as the samples tell it."""
+        self._require_dimensions(samples[0])
         alone = replace(self, cautious=False)._settled(samples, engine)
         if self.leans_on is None:
             return replace(alone, cautious=self.cautious)
@@ -214,6 +215,15 @@ class Learned(Value):
         squares = caution.squares_of(brightest, image, other, self._camera(brightest), engine)
         told = caution.missed(squares, brightest.psf)
         return replace(alone, cautious=True, usual=usual, missed=told)
+
+    def _require_dimensions(self, observation: Observation) -> None:
+        """Raise `InputError` where the network is for volumes and the image a plane, or so."""
+        words, ndim = {2: "planes", 3: "volumes"}, len(self.model.network.strides)
+        require(
+            ndim == observation.image.ndim,
+            f"The network {self.card.name!r} restores {words[ndim]}, and the image is made of "
+            f"{words[observation.image.ndim]}; choose or train one for those",
+        )
 
     def _settled(self, samples: Sequence[Observation], engine: Engine) -> Learned:
         """Return the network with the brightness of the whole, and what it reads off the image."""
@@ -254,6 +264,7 @@ class Learned(Value):
 
     def steps(self, observation: Observation, engine: Engine) -> Iterator[Step]:
         """Yield a step an iteration and then one a block; the last holds the estimate."""
+        self._require_dimensions(observation)
         network, channels = self.model.network, self.card.design.channels
         leans_on = self.leans_on
         undone = sum(max(undoing.wanted) for undoing in self.undoings)

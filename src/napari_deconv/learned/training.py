@@ -172,6 +172,7 @@ def training(
         yield Step(0, total, "undoing the blur of the region that is shown")
         seen = _Seen.of(shown, design, engine, lessons.light.gain)
     trainers: list[Trainer] = []
+    checkpoints = checkpoints_of(checkpoint, schedule.members) if checkpoint else []
     digest = lessons.digest()
     note = ""
     while len(trainers) < schedule.members and not note:
@@ -184,7 +185,7 @@ def training(
             network.load_state_dict(weights)
         place = torch.device(device) if device is not None else best_device()
         trainers.append(Trainer(network, one, learned, left_out, place))
-        kept_at = _checkpoint_of(checkpoint, number)
+        kept_at = checkpoints[number] if checkpoints else None
         key = _Key(design, lessons.light, one, digest)
         note = yield from _run(trainers[-1], number, total, seen, kept_at, key)
     networks = tuple(trainer.best() for trainer in trainers)
@@ -320,11 +321,10 @@ def _run(
     return "stopped, the best is kept" if wish else ""
 
 
-def _checkpoint_of(checkpoint: Path | None, number: int) -> Path | None:
-    """Return where the state of one of several networks is kept."""
-    if checkpoint is None or number == 0:
-        return checkpoint
-    return checkpoint.with_name(f"{checkpoint.stem}.{number + 1}{checkpoint.suffix}")
+def checkpoints_of(checkpoint: Path, members: int) -> list[Path]:
+    """Return where the states of the networks are kept that answer together, one each."""
+    others = (checkpoint.with_name(f"{n}.{checkpoint.name}") for n in range(2, members + 1))
+    return [checkpoint, *others]
 
 
 @dataclass(frozen=True, eq=False)

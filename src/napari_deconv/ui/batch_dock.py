@@ -51,7 +51,6 @@ class BatchDock(Dock):
         super().__init__(parent)
         self.viewer = napari_viewer
         self.exchange = exchange_of(napari_viewer)
-        self.preferences = read_preferences()
         self.job, self.opening, self.looking = Job(self), Job(self), Stream(self)
         self.panel, self.table, self.running = BatchPanel(), BatchTable(), RunPanel()
         self._timer = QTimer(self)
@@ -147,7 +146,7 @@ class BatchDock(Dock):
         self.looking.stop()
         self.running.set_running(True)
         self.panel.setEnabled(False)
-        memory = int(self.preferences.memory_fraction * free_memory_bytes())
+        memory = int(read_preferences().memory_fraction * free_memory_bytes())
         self.job.start(partial(_running, choice, recipe, memory, self.table.value()))
 
     def cancel(self) -> None:

@@ -48,8 +48,8 @@ class DeconvolveDock(Dock):
         super().__init__(parent)
         self.viewer = napari_viewer
         self.exchange = exchange_of(napari_viewer)
-        self.preferences = read_preferences()
         self._recipe_psfs: tuple[PsfSource, ...] = ()
+        self._seam_tolerance = Recipe.seam_tolerance
         self._divergences: list[float] = []
         self.job = Job(self)
         self.latest, self.headers = Latest(FORECAST_DELAY_MS, self), Headers(napari_viewer, self)
@@ -61,7 +61,7 @@ class DeconvolveDock(Dock):
         self.filling, self._file = Filling(napari_viewer, self), ""
         self._lay_out()
         self._connect()
-        self.method.setValue(Settings(engine=self.preferences.engine))
+        self.method.setValue(Settings(engine=read_preferences().engine))
         self._layers_changed()
 
     # -- laying out -----------------------------------------------------------------------
@@ -185,7 +185,7 @@ class DeconvolveDock(Dock):
             self.latest.stop()
             self.running.forecast.setText(str(error))
             return
-        fraction = self.preferences.memory_fraction
+        fraction = read_preferences().memory_fraction
         self.latest.request(lambda: runs.promised(wanted, fraction))
         if self.preview.value():
             choice = self.image.value()
@@ -213,10 +213,10 @@ class DeconvolveDock(Dock):
             stack = replace(stack, channel_optics=self.channels.known)
         if self._recipe_psfs:
             first, own = self._recipe_psfs[0], self._recipe_psfs[1:]
-            return runs.Wanted(stack, first, settings, chosen, own)
+            return runs.Wanted(stack, first, settings, chosen, own, self._seam_tolerance)
         wish = self.psf.value()
         source = layers.psf_stack(self._layer(wish.name)) if isinstance(wish, PsfLayer) else wish
-        return runs.Wanted(stack, source, settings, chosen)
+        return runs.Wanted(stack, source, settings, chosen, (), self._seam_tolerance)
 
     def _show_plan(self, made: runs.Promise | InputError) -> None:
         if isinstance(made, InputError):
@@ -239,7 +239,7 @@ class DeconvolveDock(Dock):
             return
         self._divergences, self._file = [], path
         self.running.set_running(True)
-        fraction = self.preferences.memory_fraction
+        fraction = read_preferences().memory_fraction
         if path:
             canvas, work = runs.into_file(wanted, place, fraction, Path(path))
         else:
@@ -291,6 +291,7 @@ class DeconvolveDock(Dock):
 
     def show_recipe(self, recipe: Recipe) -> None:
         """Show a recipe in the panels."""
+        self._seam_tolerance = recipe.seam_tolerance
         self.method.setValue(Settings(recipe.method, recipe.background, recipe.engine))
         self.channels.setValue(Chosen(recipe.channels, recipe.times))
         if not isinstance(recipe.psf, Psf):

@@ -116,7 +116,6 @@ class LearnDock(Dock):
         super().__init__(parent)
         self.viewer = napari_viewer
         self.exchange = exchange_of(napari_viewer)
-        self.preferences = read_preferences()
         self.job, self.restoring, self.judging = self._jobs = Job(self), Job(self), Job(self)
         self._restoration: Restoration | None = None
         self.latest = Latest(PROMISE_DELAY_MS, self)
@@ -239,7 +238,7 @@ class LearnDock(Dock):
             source: runs.Source = layers.psf_stack(self.viewer.layers[wish.name])
         else:
             source = wish
-        wanted = runs.Wanted(stack, source, Settings(engine=self.preferences.engine))
+        wanted = runs.Wanted(stack, source, Settings(engine=read_preferences().engine))
         place = regions.shown_point(self.viewer, layer, choice.axes)
         at = tuple(p for p, axis in zip(place, choice.axes, strict=True) if axis in "ZYX")
         return Lesson(wanted, self.panel.value(), at)
@@ -350,7 +349,7 @@ class LearnDock(Dock):
             next(iter(self._restoration.waiting.values())),
             self._restoration.placement,
         )
-        canvas, work = runs.in_memory(wanted, placement, self.preferences.memory_fraction)
+        canvas, work = runs.in_memory(wanted, placement, read_preferences().memory_fraction)
         self.latest.stop()
         self.running.set_running(True)
         self.restore_button.setEnabled(False)

@@ -180,6 +180,7 @@ def learning_from(lesson: Lesson, stop: Event) -> Generator[Moment, None, Learnt
     yield Moment(Step(0, 1, "preparing the PSF"))
     learning.require_torch()
     from napari_deconv.learned.model_file import read_model, write_model
+    from napari_deconv.learned.training import checkpoints_of
 
     path = Path(lesson.choice.path).expanduser()
     start = _usual_start(lesson)
@@ -217,7 +218,8 @@ def learning_from(lesson: Lesson, stop: Event) -> Generator[Moment, None, Learnt
     finally:
         run.close()
     write_model(path, model)
-    checkpoint_of(path).unlink(missing_ok=True)
+    for kept in checkpoints_of(checkpoint_of(path), model.card.members):
+        kept.unlink(missing_ok=True)
     return Learnt(str(path), f"trained in {model.card.steps} steps; kept as {path.name}")
 
 

@@ -77,6 +77,7 @@ class MethodPanel(QWidget):
         # At which change of the likelihood a recipe stops, which the dock does not offer.
         self._tolerance = 0.0
         self._known: TrainedModel | None = None
+        self._loaded: tuple[Method | None, Method] = (None, Settings().method)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(form)
@@ -172,7 +173,10 @@ class MethodPanel(QWidget):
         """Return the settings; `InputError` where they are not usable."""
         automatic = self.automatic_background.isChecked()
         level: float | Literal["auto"] = "auto" if automatic else self.background.value()
-        return Settings(self._method(), level, self.engine.currentText())
+        method = self._method()
+        # Of a recipe, while it is shown unchanged: some of it has no field here, or fewer digits.
+        seen, loaded = self._loaded
+        return Settings(loaded if method == seen else method, level, self.engine.currentText())
 
     def _method(self) -> Method:
         chosen, edges = self.method.currentText(), self.edges.currentText()
@@ -226,6 +230,8 @@ class MethodPanel(QWidget):
         if value.background != "auto":
             self.background.setValue(value.background)
         self.engine.setCurrentText(value.engine)
+        is_network = isinstance(method, TrainedModel)  # which says itself what it is
+        self._loaded = (None if is_network else self._method(), method)
         self.blockSignals(False)
         self._changed()
 

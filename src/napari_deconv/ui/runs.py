@@ -54,6 +54,8 @@ class Wanted:
         Channels and times, and the optics of each channel.
     channel_psfs : tuple
         Of a recipe that was loaded, in place of what `chosen` says of the optics.
+    seam_tolerance : float
+        As in the recipe.
     """
 
     stack: Stack
@@ -61,6 +63,7 @@ class Wanted:
     settings: Settings
     chosen: Chosen = Chosen()  # noqa: RUF009 - a frozen value
     channel_psfs: tuple[Optics | PsfFile | Psf, ...] = ()
+    seam_tolerance: float = Recipe.seam_tolerance
 
     def recipe(self) -> Recipe:
         """Return the recipe; a bead in a layer becomes a PSF on the voxels of the image."""
@@ -79,6 +82,7 @@ class Wanted:
             channel_psfs=psfs,
             channels=self.chosen.channels,
             times=self.chosen.times,
+            seam_tolerance=self.seam_tolerance,
         )
 
     def signed(self) -> Recipe:
