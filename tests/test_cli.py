@@ -837,3 +837,42 @@ def test_the_demo_needs_a_folder_before_any_work(run: Run, here: Path) -> None:
     assert_refused(ended, "The folder psf.tif cannot be made: ")
     assert "Progress" not in ended.err
     assert listing(here) == before
+
+
+def test_what_is_read_is_never_replaced(run: Run, here: Path) -> None:
+    """Not even where outputs may be: the raw data would be gone."""
+    before = {path.name: path.read_bytes() for path in here.iterdir()}
+    for option, name, what in (
+        ("-o", "cell.ome.tif", "cell.ome.tif"),
+        ("-o", "psf.ome.tif", "psf.ome.tif"),
+        ("--save-recipe", "cell.ome.tif", "cell.ome.tif"),
+        ("--save-recipe", "out.ome.tif", "out.ome.tif"),
+    ):
+        for stem in ("cell", "psf"):
+            (here / f"{stem}.ome.tif").write_bytes(before[f"{stem}.tif"])
+        words = ["restore", "cell.ome.tif", "-o", "out.ome.tif", "--psf", "psf.ome.tif"]
+        ended = run(*words, "--iterations", 2, "--engine", "cpu", "--overwrite", option, name)
+        assert_refused(ended, f"{name} would replace {what}, or lie in it")
+        assert not (here / "out.ome.tif").exists()
+    for name, content in before.items():
+        assert (here / name).read_bytes() == content
+
+
+def test_a_result_does_not_go_into_the_image_that_is_read(run: Run, here: Path) -> None:
+    write_stack(here / "cell.ome.zarr", read_stack(here / "cell.tif"))
+    words = restoring_cell("-o", "cell.ome.zarr/0/x.ome.tif")
+    words[1] = "cell.ome.zarr"
+    assert_refused(run(*words), "x.ome.tif would replace cell.ome.zarr, or lie in it")
+
+
+def test_voxels_that_make_the_psf_one_voxel_are_refused(run: Run) -> None:
+    """Nanometres where micrometres are meant."""
+    ended = run(*restoring_cell("--voxel-size", "300,100,100"))
+    assert_refused(ended, "On the voxels of the image, 300 x 100 x 100 um, the PSF is a single")
+
+
+def test_a_voxel_size_that_only_the_psf_knows_is_noted(run: Run, here: Path) -> None:
+    save(here / "cell.tif", np.ones(SHAPE, np.uint16), None)
+    ended = run(*restoring_cell())
+    assert ended.code == 0
+    assert ended.said("the voxel size of the image is unknown, taken to be the PSF's, 0.3 x 0.1")

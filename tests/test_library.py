@@ -89,7 +89,12 @@ def test_what_cannot_be_read_is_listed_with_its_sentence(mine: Path) -> None:
 
 def test_what_is_no_model_is_not_listed(mine: Path) -> None:
     """Neither the state of a training, nor what was left of a copy, nor a folder."""
-    for name in ("run.checkpoint.safetensors", ".cell.safetensors.partial", "._a.safetensors"):
+    for name in (
+        "a.checkpoint.safetensors",
+        "2.a.checkpoint.safetensors",
+        ".cell.safetensors.partial",
+        "._a.safetensors",
+    ):
         (mine / name).write_bytes(b"x")
     (mine / "folder.safetensors").mkdir()
     (mine / "notes.txt").write_text("x")

@@ -133,9 +133,14 @@ def background_of_block(stack: Stack, index: tuple[int, ...]) -> float:
     """Return the background of a block: where reading it takes long, from a few regions of it."""
     shape = stack.spatial_shape
     if isinstance(stack.data, np.ndarray):
-        return background_level(np.nan_to_num(sampled(read(stack, index))))
+        return background_level(_finite(sampled(read(stack, index))))
     samples = [read(stack, (*index, *region.slices)) for region in regions_of_background(shape)]
-    return background_level(np.nan_to_num(np.concatenate(samples)))
+    return background_level(_finite(np.concatenate(samples)))
+
+
+def _finite(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return values without those that are not finite, which are refused later."""
+    return np.nan_to_num(values, posinf=0, neginf=0)
 
 
 def regions_of_background(shape: tuple[int, ...]) -> list[Region]:

@@ -14,7 +14,14 @@ import tifffile
 
 from napari_deconv.files.export import write_stack
 from napari_deconv.files.reading import read_stack
-from napari_deconv.files.recipe import PsfFile, PsfSource, Recipe, read_recipe, write_recipe
+from napari_deconv.files.recipe import (
+    PsfFile,
+    PsfSource,
+    Recipe,
+    TrainedModel,
+    read_recipe,
+    write_recipe,
+)
 from napari_deconv.files.script import as_command, as_python
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
@@ -165,3 +172,10 @@ def test_an_exported_image_is_a_recipe_too(folder: Path) -> None:
         assert read_recipe(name) == recipe
     with pytest.raises(InputError, match="holds no recipe"):
         read_recipe("cells.ome.tif")
+
+
+def test_the_command_of_a_network_reads_the_recipe() -> None:
+    recipe = Recipe(OPTICS, TrainedModel("widefield_inverse.safetensors"))
+    command = as_command(recipe, "cells.ome.tif")
+    assert shlex.split(command)[-2:] == ["--recipe", "recipe.json"]
+    assert "TrainedModel(path='widefield_inverse.safetensors'" in as_python(recipe, "cells.ome.tif")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from napari_deconv.files import pyramid, run_lock, tile_store, whole
@@ -456,6 +457,9 @@ def test_a_disk_that_is_too_full_is_noticed_before_any_work(
     large = header((2, 100, 2000, 2000))
     with pytest.raises(InputError, match=r"4,114 MB are needed and 1,000 MB are free"):
         opened(tmp_path / "a.zarr", stack=large, chunks=(1, 50, 500, 500))
+    small = header((2, 20, 2000, 2000))  # 0.8 GB with its pyramid, and a file made of it beside
+    with pytest.raises(InputError, match=r"1,4\d\d MB are needed and 1,000 MB are free"):
+        opened(tmp_path / "b.zarr", stack=small, chunks=(1, 20, 500, 500), later=640_000_000)
     with pytest.raises(InputError, match="There is no folder"):
         opened(tmp_path / "none" / "a.zarr")
 
@@ -467,3 +471,19 @@ def test_a_folder_that_went_away_is_not_made_again_by_a_tile(tmp_path: Path) -> 
         with pytest.raises(InputError, match="is not there any more"):
             fill(store)
         assert not store.path.exists()
+
+
+def test_the_lock_of_a_process_that_nobody_has_waited_for_is_left_over(tmp_path: Path) -> None:
+    """In a container without an init a killed run stays listed."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    lock, process = tmp_path / "lock", psutil.Process(child.pid)
+    owner = {"pid": child.pid, "host": platform.node(), "started": process.create_time()}
+    lock.write_text(json.dumps(owner))
+    with pytest.raises(InputError, match=f"another run \\(process {child.pid}\\)"):
+        run_lock.acquire(lock, "It")
+    child.kill()
+    while process.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    run_lock.acquire(lock, "It")
+    run_lock.release(lock)
+    child.wait()

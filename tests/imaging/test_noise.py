@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from scipy import ndimage
 
-from napari_deconv.imaging.noise import SAMPLE, background_level, noise_sigma
+from napari_deconv.imaging.noise import SAMPLE, background_level, noise_sigma, sampled
 
 Array = npt.NDArray[np.float64]
 
@@ -73,6 +73,28 @@ def test_a_large_image_is_sampled_plane_by_plane() -> None:
     image += 1000 * np.arange(40, dtype=np.float32)[:, None, None]
     assert image.size > 2 * SAMPLE
     assert noise_sigma(image) == pytest.approx(5, rel=0.02)
+
+
+def test_of_large_planes_all_are_looked_at() -> None:
+    """The first ones of a stack are dim: their noise is not that of the others."""
+    rng = np.random.default_rng(0)
+    image = rng.normal(0, 5, (6, 1100, 1100)).astype(np.float32)
+    image[0] /= 50
+    seen = sampled(image)
+    assert SAMPLE / 2 < seen.size <= SAMPLE
+    # The median of all: less than that of five planes alone.
+    assert noise_sigma(image) == pytest.approx(3.9, rel=0.05)
+    assert noise_sigma(image[::-1]) == pytest.approx(3.9, rel=0.05)
+
+
+def test_boxes_of_a_large_image_lie_all_over_it() -> None:
+    """Each octant has its share of them."""
+    image = np.arange(40 * 300 * 320).reshape(40, 300, 320)
+    z, y, x = np.unravel_index(sampled(image).astype(int)[:, 0, 0], image.shape)
+    octants = (z >= 20) * 4 + (y >= 118) * 2 + (x >= 128)
+    shares = np.bincount(octants, minlength=8) / len(octants)
+    assert 0.09 < shares.min() <= shares.max() < 0.16
+    assert set(range(40)) == set(z)
 
 
 # -- background ------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import torch
 
 from napari_deconv.imaging.brightness import brightness_of
 from napari_deconv.imaging.psf import Psf
+from napari_deconv.imaging.value import InputError
 from napari_deconv.learned import blocks
 from napari_deconv.learned.designs import DESIGNS, Design, UNetDesign, UnrolledDesign
 from napari_deconv.learned.inputs import ESTIMATES, INVERSE_CHANNELS, states
@@ -135,3 +136,10 @@ def test_an_image_of_zeros_and_one_plane(tmp_path: Path, psf: Psf, engine: Engin
     assert not estimate(method, observe(np.zeros((5, 9, 8)), psf), engine).any()
     thin = observe(np.random.default_rng(0).poisson(50, (1, 33, 35)).astype(np.float32), psf)
     assert estimate(method, thin, engine).shape == (1, 33, 35)
+
+
+def test_a_network_for_volumes_refuses_a_plane(tmp_path: Path, psf: Psf, engine: Engine) -> None:
+    method = written(tmp_path / "m.safetensors", psf, random=False)
+    plane = observe(np.ones((20, 20)), Psf(np.ones((3, 3))))
+    with pytest.raises(InputError, match="'test' restores volumes, and the image is made of pl"):
+        next(method.steps(plane, engine))

@@ -307,3 +307,11 @@ def test_small_images_are_rehearsed_on_several_copies(side: int, copies: int) ->
     # Two halves of the photons; then an object and its copies, until a number is found again.
     objects = [image for image in begun[2:] if np.array_equal(image, begun[2])]
     assert len(begun) == 2 + len(objects) * (1 + copies)
+
+
+@pytest.mark.parametrize("how", [{}, {"automatic_stop": False, "stop_tolerance": 1e-3}])
+def test_samples_without_light_decide_nothing(how: dict[str, Any]) -> None:
+    """Tiles elsewhere may have some: they are not to end after one iteration."""
+    method = RichardsonLucy.automatic(iterations=30, **how)
+    dark = observe(np.zeros((8, 32, 32)), Psf(np.ones((3, 3, 3))))
+    assert method.settled([dark], open_engine("cpu")).iterations == 30

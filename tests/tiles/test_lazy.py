@@ -7,8 +7,9 @@ import math
 import pickle
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import dask
 import dask.array as da
@@ -105,6 +106,22 @@ def test_tiles_are_those_of_the_pipeline_and_the_whole(
         assert missed <= 1e-3 * whole.max()
         if name != "Wiener, auto":  # whose weight is not known yet when the tiles are planned
             np.testing.assert_array_equal(restored, piped)
+
+
+def test_tiles_of_an_image_that_repeats_itself_do_not(counts: Any, psf: Psf) -> None:
+    method = RichardsonLucy(6, "none", edges="circular")
+    image = da.from_array(counts, chunks=(3, 40, 40))
+    lazy = tiled(image, psf, method=method)
+    assert lazy.npartitions > 1
+    found = lazy.compute(scheduler="synchronous")
+    whole = restore(counts, psf, method=replace(method, edges="non-circulant"), engine="cpu")
+    assert np.abs(inner(found) - inner(whole)).max() <= 1e-3 * whole.max()
+
+
+def test_what_is_neither_richardson_lucy_nor_wiener_is_refused(counts: Any, psf: Psf) -> None:
+    image, method = da.from_array(counts), cast(Any, object())
+    with pytest.raises(InputError, match="by RichardsonLucy or Wiener, not by object"):
+        restore_lazy(image, psf, method=method)
 
 
 def test_the_background_is_decided_once(counts: Any, psf: Psf) -> None:

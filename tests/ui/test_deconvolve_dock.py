@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from napari_deconv.imaging.stack import KnownOptics, Stack
 from napari_deconv.imaging.value import InputError
 from napari_deconv.library import resolve
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.restoration.wiener import Wiener
 from napari_deconv.ui import layers
 from napari_deconv.ui.deconvolve_dock import DeconvolveDock
 from napari_deconv.ui.method_panel import Settings
@@ -335,6 +337,17 @@ def test_recipes_go_out_and_come_back(dock: DeconvolveDock, qtbot: QtBot, tmp_pa
     dock.psf.setValue(Optics(na=0.5, emission_nm=700, immersion_index=1.0))
     dock.keeping.load_recipe(str(tmp_path / "recipe.json"))
     assert dock.recipe() == recipe
+    for method in (
+        RichardsonLucy(2, "biggs-andrews", momentum=(0.25, 0.5)),
+        RichardsonLucy(5, "wiener-butterworth", unmatched=2),
+        Wiener(0.0123456),
+    ):
+        # What has no field here, or not as many digits, is kept while it is not changed.
+        loaded = replace(recipe, method=method, seam_tolerance=1e-2)
+        dock.show_recipe(loaded)
+        assert dock.recipe() == loaded
+    dock.method.regularization.setValue(-3)
+    assert dock.recipe().method == Wiener(0.001)
     samples = Recipe(Psf(np.ones((3, 3, 3)), (0.3, 0.1, 0.1)), SHORT.method, 0.0, "cpu")
     dock.show_recipe(samples)
     assert run(dock, qtbot).metadata[layers.KEY]["recipe"] == samples.to_dict()

@@ -119,11 +119,11 @@ def require_free(path: Path, *others: Path | None, overwrite: bool) -> None:
     """Raise `InputError` where a small file could not be written later, or is one of the others."""
     from napari_deconv.files.export import require_apart
 
-    require_apart(path, *others)
     if path.exists() and not overwrite:
         raise InputError(f"{path.name} exists already; choose another name, or give --overwrite")
     if not path.parent.is_dir():
         raise InputError(f"There is no folder {path.parent}; create it, or choose another")
+    require_apart(path, *others)
 
 
 def number_or_auto(text: str | None, option: str) -> float | str | None:

@@ -107,13 +107,13 @@ def check_writable(path: str | os.PathLike[str], *, overwrite: bool = False, nby
 def require_apart(path: str | os.PathLike[str], *others: str | os.PathLike[str] | None) -> None:
     """Raise `InputError` where writing `path` would replace any of the `others`, or lie in one."""
     target = Path(path).expanduser().resolve()
-    for other in others:
-        known = target if other is None else Path(other).expanduser().resolve()
+    for other in filter(None, others):
+        known = Path(other).expanduser().resolve()
+        inside = known in target.parents and known.is_dir()
         require(
-            other is None
-            or not (target == known or known in target.parents or target in known.parents),
-            f"{Path(path).name} would replace {Path(other or path).name}, or lie in it, which is "
-            "needed; choose another name for what is written",
+            not (target == known or inside or target in known.parents),
+            f"{Path(path).name} would replace {Path(other).name}, or lie in it, which is needed; "
+            "choose another name for what is written",
         )
 
 

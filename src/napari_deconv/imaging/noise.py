@@ -85,7 +85,7 @@ def sampled(image: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
     sides = [min(n, BOX) for n in planes.shape[1:]]
     steps = 1.2207440846057596 ** -np.arange(1.0, 4.0)
     numbers = np.arange(1, SAMPLE // math.prod(sides) + 1)[:, None]
-    room = np.array(planes.shape) - [1, *(side - 1 for side in sides)]
+    room = np.array(planes.shape) - [0, *(side - 1 for side in sides)]
     starts = (np.modf(0.5 + numbers * steps)[0] * room).astype(int)
     boxes = [planes[z, y : y + sides[0], x : x + sides[1]] for z, y, x in starts.tolist()]
     return np.stack(boxes).astype(np.float64)
