@@ -28,7 +28,7 @@ def test_a_network_for_your_own_psf(
     assert len(blocks) == 4
     exec(compile("\n".join(blocks), "tutorial_learned.md", "exec"), {})
     said = capsys.readouterr().out
-    assert "1.02 counts a photon above an offset of 94.8" in said
+    assert "1.01 counts a photon above an offset of 94.6" in said
     assert "4 steps in " in said
     assert re.search(r"network: chi\^2 \d", said)
     assert re.search(r"Richardson-Lucy: chi\^2 \d", said)

@@ -140,7 +140,7 @@ def background_of_block(stack: Stack, index: tuple[int, ...]) -> float:
 
 def _finite(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return values without those that are not finite, which are refused later."""
-    return np.nan_to_num(values, posinf=0, neginf=0)
+    return np.asarray(np.nan_to_num(values, posinf=0, neginf=0))
 
 
 def regions_of_background(shape: tuple[int, ...]) -> list[Region]:

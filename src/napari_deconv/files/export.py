@@ -107,7 +107,7 @@ def check_writable(path: str | os.PathLike[str], *, overwrite: bool = False, nby
 def require_apart(path: str | os.PathLike[str], *others: str | os.PathLike[str] | None) -> None:
     """Raise `InputError` where writing `path` would replace any of the `others`, or lie in one."""
     target = Path(path).expanduser().resolve()
-    for other in filter(None, others):
+    for other in (one for one in others if one is not None):
         known = Path(other).expanduser().resolve()
         inside = known in target.parents and known.is_dir()
         require(
