@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -702,3 +703,27 @@ def test_too_little_memory_is_refused_before_it_is_taken(
         list(restoring(stack, recipe, memory_fraction=1e-6))
     with pytest.raises(InputError, match=r"^Tiles need at least 0\.\d\d GB of memory here"):
         list(restoring(stack, recipe, memory_bytes=2**20))
+
+
+def test_where_the_samples_are_dark_the_brightest_place_decides() -> None:
+    """A field that is empty but for a corner: its tiles are restored as that needs."""
+    image = np.zeros((1, 900, 900), np.float32)
+    image[0, 20:30, 860:870] = 50
+    (facts,) = [facts for facts in tiling.facts_of(Stack(image, "ZYX"), ()) if facts is not None]
+    assert facts.brightest == (0, 20, 860)
+    psf = Psf(np.ones((1, 3, 3)))
+    (sample,) = tiling.samples_of(Stack(image, "ZYX"), (), psf, 0.0, facts)
+    assert sample.image.sum() == image.sum()
+    method = Wiener("auto")
+    dark = replace(sample, image=np.zeros_like(sample.image))
+    cpu = engines.open_engine("cpu")
+    assert method.settled([dark, sample], cpu) == method.settled([sample], cpu)
+    assert RichardsonLucy.automatic().settled([sample], cpu).iterations > 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_voxel_that_is_not_finite_is_told_before_any_tile(value: float) -> None:
+    image = np.ones((2, 8, 9), np.float32)
+    image[1, 3, 4] = value
+    with pytest.raises(InputError, match="holds NaN or infinite values"):
+        list(tiling.facts_of(Stack(image, "ZYX"), ()))
