@@ -33,6 +33,7 @@ from napari_deconv.restoration.restorer import (
     observe,
     require_finite,
 )
+from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Wiener
 from napari_deconv.restoration.wiener_in_tiles import WienerInTiles, for_tiles
 from napari_deconv.tiles.plan import MOST_CHUNK, TilePlan, plan_tiles
@@ -381,8 +382,21 @@ def settling(
         samples = samples_of(stack, first, psf, backgrounds[channel], found[first])
         decided = method.settled(samples, engine)
         settled.append(for_tiles(decided, psf, stack.spatial_shape, seam_tolerance))
+        notes.append(_notes_on_stop(method, decided))
     told = tuple(dict.fromkeys(note for some in notes for note in some))
     return Settled(tuple(settled), backgrounds, means, told)
+
+
+def _notes_on_stop(method: Restorer, decided: Restorer) -> tuple[str, ...]:
+    """Return where tiles stop of a method that stops by itself: each tile is told a number."""
+    if not (isinstance(method, RichardsonLucy) and isinstance(decided, RichardsonLucy)):
+        return ()
+    if not (method.automatic_stop or method.stop_tolerance):
+        return ()
+    return (
+        f"All tiles stop after {decided.iterations} iterations, where the brightest of the regions "
+        "that were looked at before did",
+    )
 
 
 def looking_through(
