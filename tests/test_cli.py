@@ -858,6 +858,13 @@ def test_what_is_read_is_never_replaced(run: Run, here: Path) -> None:
         assert (here / name).read_bytes() == content
 
 
+def test_a_recipe_does_not_replace_an_image_whose_voxel_size_is_typed(run: Run, here: Path) -> None:
+    raw = (here / "cell.tif").read_bytes()
+    more = ("--voxel-size", "0.3,0.1,0.1", "--save-recipe", "cell.tif", "--overwrite")
+    assert_refused(run(*restoring_cell(*more)), "cell.tif would replace cell.tif, or lie in it")
+    assert (here / "cell.tif").read_bytes() == raw
+
+
 def test_a_result_does_not_go_into_the_image_that_is_read(run: Run, here: Path) -> None:
     write_stack(here / "cell.ome.zarr", read_stack(here / "cell.tif"))
     words = restoring_cell("-o", "cell.ome.zarr/0/x.ome.tif")

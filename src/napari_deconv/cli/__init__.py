@@ -155,7 +155,6 @@ def restore(
     as_json: AsJson = False,
 ) -> None:
     """Restore a stack and write it with its metadata and recipe."""
-    from napari_deconv.files.export import require_apart
     from napari_deconv.files.recipe import read_recipe
 
     base = read_recipe(recipe) if recipe is not None else None
@@ -185,12 +184,12 @@ def restore(
         seam_tolerance=seam,
     )
     require_written(dtype, ome_zarr_version)
-    require_apart(output, source)
     restore_file(
         stack,
         output,
         made,
-        source=source if voxel_size is None else None,
+        source=source,
+        is_header=voxel_size is None,
         save_recipe=save_recipe,
         as_json=as_json,
         memory_bytes=None if memory is None else bytes_of(memory),
@@ -230,6 +229,7 @@ def psf(
     from napari_deconv.imaging.stack import KnownOptics, Stack
     from napari_deconv.psf_sources import psf_of_file
 
+    require_apart(output, image)
     grid = Grid(spacing_um=numbers(voxel_size, "--voxel-size"))
     known: tuple[KnownOptics, ...] = ()
     made: Psf
@@ -255,7 +255,6 @@ def psf(
         )
         say(f"PSF: {described.describe()}")
     stack = Stack(made.samples, grid.axes, grid, "PSF", ("PSF",), known)
-    require_apart(output, image)
     write_stack(output, stack, overwrite=overwrite)
     for note in made.notes:
         say(note)

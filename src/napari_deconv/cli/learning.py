@@ -357,6 +357,7 @@ def predict(
         output,
         recipe,
         source=source,
+        is_header=True,
         as_json=as_json,
         memory_bytes=None if memory is None else bytes_of(memory),
         dtype=dtype,

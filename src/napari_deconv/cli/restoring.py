@@ -20,6 +20,7 @@ def restore_file(
     *,
     overwrite: bool,
     source: Path | None = None,
+    is_header: bool = False,
     save_recipe: Path | None = None,
     as_json: bool = False,
     **how: Any,
@@ -37,7 +38,9 @@ def restore_file(
     overwrite : bool
         Whether an existing output, and an existing recipe, may be replaced.
     source : Path, optional
-        The file to read in its place, where `stack` is its header alone.
+        The file that `stack` was read from.
+    is_header : bool
+        Whether `stack` is the header alone, and the voxels are to be read from the file.
     save_recipe : Path, optional
         Where to write the recipe after the run.
     as_json : bool
@@ -45,12 +48,15 @@ def restore_file(
     **how
         As `volumes.restoring_file` takes them.
     """
+    from napari_deconv.files.export import require_apart
     from napari_deconv.files.recipe import write_recipe
     from napari_deconv.volumes import files_read, restoring_file
 
     if save_recipe is not None:
         require_free(save_recipe, output, source, *files_read(recipe), overwrite=overwrite)
-    steps = restoring_file(source or stack, output, recipe, overwrite=overwrite, **how)
+    require_apart(output, source)
+    given = source if is_header and source is not None else stack
+    steps = restoring_file(given, output, recipe, overwrite=overwrite, **how)
     finished = run(steps, output)
     if save_recipe is not None:
         write_recipe(save_recipe, recipe)
