@@ -41,7 +41,8 @@ from napari_deconv.restoration.restorer import SEAM_TOLERANCE, Restorer, ended, 
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Wiener
 from napari_deconv.restoration.wiener_in_tiles import WienerInTiles, for_tiles
-from napari_deconv.tiling import background_of, looking_through
+from napari_deconv.surveying import background_of
+from napari_deconv.tiling import looking_through
 
 PARTS = (0.25, 0.5, 0.75, 1.0, 1.5)
 TV_WEIGHT = 0.002

@@ -32,7 +32,7 @@ from napari_deconv.psf_sources import prepare_psf
 from napari_deconv.restoration.misfit import misfit_of
 from napari_deconv.restoration.restorer import Restorer, observe
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
-from napari_deconv.tiling import background_of
+from napari_deconv.surveying import background_of
 
 IMAGES = Path(__file__).parent / "images"
 TITLES = ("raw", "Richardson-Lucy", "network")

@@ -16,7 +16,7 @@ import tifffile
 from scipy.signal import fftconvolve
 
 import napari_deconv
-from napari_deconv import engines, pipeline, tiling
+from napari_deconv import engines, pipeline, surveying, tiling
 from napari_deconv.engines import Device
 from napari_deconv.engines.composed import Composed
 from napari_deconv.engines.cpu_engine import CpuEngine
@@ -709,10 +709,10 @@ def test_where_the_samples_are_dark_the_brightest_place_decides() -> None:
     """A field that is empty but for a corner: its tiles are restored as that needs."""
     image = np.zeros((1, 900, 900), np.float32)
     image[0, 20:30, 860:870] = 50
-    (facts,) = [facts for facts in tiling.facts_of(Stack(image, "ZYX"), ()) if facts is not None]
+    (facts,) = [facts for facts in surveying.facts_of(Stack(image, "ZYX"), ()) if facts is not None]
     assert facts.brightest == (0, 20, 860)
     psf = Psf(np.ones((1, 3, 3)))
-    (sample,) = tiling.samples_of(Stack(image, "ZYX"), (), psf, 0.0, facts)
+    (sample,) = surveying.samples_of(Stack(image, "ZYX"), (), psf, 0.0, facts)
     assert sample.image.sum() == image.sum()
     method = Wiener("auto")
     dark = replace(sample, image=np.zeros_like(sample.image))
@@ -726,4 +726,4 @@ def test_a_voxel_that_is_not_finite_is_told_before_any_tile(value: float) -> Non
     image = np.ones((2, 8, 9), np.float32)
     image[1, 3, 4] = value
     with pytest.raises(InputError, match="holds NaN or infinite values"):
-        list(tiling.facts_of(Stack(image, "ZYX"), ()))
+        list(surveying.facts_of(Stack(image, "ZYX"), ()))

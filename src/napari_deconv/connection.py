@@ -18,8 +18,8 @@ import numpy as np
 from napari_deconv.engines.memory import free_memory_bytes
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError, first_line, require
+from napari_deconv.surveying import read
 from napari_deconv.tile_task import Sink
-from napari_deconv.tiling import read
 from napari_deconv.version import __version__
 from napari_deconv.worker import device_of, here
 

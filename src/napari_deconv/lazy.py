@@ -26,9 +26,10 @@ from napari_deconv.restoration.restorer import (
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import LEAST, Wiener
 from napari_deconv.restoration.wiener_in_tiles import WienerInTiles, for_tiles
+from napari_deconv.surveying import regions_of_background, sample_regions
 from napari_deconv.tile_task import checked
 from napari_deconv.tiles.lazy import in_tiles
-from napari_deconv.tiling import Work, regions_of_background, sample_regions
+from napari_deconv.tiling import Work
 from napari_deconv.worker import ONE_AT_A_TIME, device_of, here
 
 Float = npt.NDArray[np.float32]

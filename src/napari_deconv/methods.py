@@ -36,7 +36,7 @@ def restorer_of(method: Method) -> Restorer:
         ) from error
     made = Learned(method.path, method.shows, method.mirrored, method.cautious)
     require(
-        method.sha256 in (None, digest(Path(method.path).expanduser())),
+        method.sha256 in (None, digest(Path(method.path))),
         f"The model {Path(method.path).name} has changed since the recipe was written; take the "
         "model of that time, or write the recipe anew",
     )

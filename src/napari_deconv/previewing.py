@@ -35,8 +35,8 @@ from napari_deconv.restoration.continued import continued
 from napari_deconv.restoration.restorer import Observation, Restorer, observe, require_intensities
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Transformed, Wiener, transformed
+from napari_deconv.surveying import background_of, facts_of
 from napari_deconv.tile_task import checked
-from napari_deconv.tiling import background_of, facts_of
 
 Float = npt.NDArray[np.float32]
 Kind = Literal["wiener", "refining", "full"]
@@ -124,7 +124,7 @@ def needed_part(
     >>> needed_part(Region((8, 90, 0), (8, 20, 20)), (64, 200, 200), (10, 30, 30))
     Region(start=(0, 60, 0), shape=(64, 80, 200))
     """
-    everything = Region((0,) * len(block_shape), block_shape)
+    everything = Region.whole(block_shape)
     if halo is None:
         return everything
     grown = region.grown(halo, block_shape)

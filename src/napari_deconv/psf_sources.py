@@ -47,9 +47,9 @@ def _noted(psf: Psf, grid: Grid | None) -> Psf:
     """Return a PSF with a note where its voxel size is known, and that of the image is not."""
     if grid is not None or psf.spacing_um is None:
         return psf
-    size = " x ".join(f"{step:.4g}" for step in psf.spacing_um)
+    size = Grid(spacing_um=psf.spacing_um).describe()
     return psf.with_notes(
-        f"PSF: the voxel size of the image is unknown, taken to be the PSF's, {size} um; give it "
+        f"PSF: the voxel size of the image is unknown, taken to be the PSF's, {size}; give it "
         "where it is another"
     )
 

@@ -14,7 +14,7 @@ from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.thinning import thinned
 from napari_deconv.imaging.value import InputError, require
 from napari_deconv.learned.pairs import Pair, Twin, given_pair, twin_of
-from napari_deconv.tiling import background_of, background_of_block, read
+from napari_deconv.surveying import background_of, background_of_block, read
 
 Made = TypeVar("Made", Pair, Twin)
 

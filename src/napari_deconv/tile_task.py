@@ -25,8 +25,9 @@ from napari_deconv.imaging.value import InputError, Value, first_line
 from napari_deconv.methods import restorer_of
 from napari_deconv.restoration.restorer import Restorer, Step, observe
 from napari_deconv.restoration.wiener_in_tiles import WienerInTiles
+from napari_deconv.surveying import read
 from napari_deconv.tiles.plan import Tile, TilePlan, split
-from napari_deconv.tiling import Settled, looking_through, read, settling
+from napari_deconv.tiling import Settled, looking_through, settling
 
 Float = npt.NDArray[np.float32]
 

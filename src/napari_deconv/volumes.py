@@ -19,6 +19,7 @@ from napari_deconv.engines.memory import free_memory_bytes
 from napari_deconv.files.export import (
     TIFF_SUFFIXES,
     Written,
+    bytes_to_write,
     check_writable,
     require_apart,
     write_stack,
@@ -189,8 +190,12 @@ class _File:
             },
             version=self.version if self.is_store else "0.5",
             overwrite=self.overwrite,
-            later=0 if self.is_store else math.prod(header.shape) * _size_from_store(self.dtype),
+            later=0 if self.is_store else self._bytes_from_store(math.prod(header.shape)),
         )
+
+    def _bytes_from_store(self, voxels: int) -> int:
+        """Return what the output takes while it is made of the store, which is read lazily."""
+        return bytes_to_write(voxels, _size(self.dtype), spooled=self.dtype == "uint16")
 
     def _written(self, result: Stack, record: Record) -> Written:
         return write_stack(
@@ -213,11 +218,6 @@ def _run(scheduler: str | None) -> Callable[..., Generator[Step, None, pipeline.
     from napari_deconv.cluster import restoring_on
 
     return partial(restoring_on, scheduler)
-
-
-def _size_from_store(dtype: str) -> int:
-    """Return the bytes that a voxel takes while a file is made of a store: uint16 is spooled."""
-    return _size(dtype) + (_size("float32") if dtype == "uint16" else 0)
 
 
 def work_folder(output: Path) -> Path:

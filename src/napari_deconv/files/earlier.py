@@ -74,7 +74,7 @@ def signed(recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
     def now(psf: PsfSource) -> PsfSource:
         if not isinstance(psf, PsfFile):
             return psf
-        found = digest(Path(psf.path).expanduser()) or psf.sha256
+        found = digest(Path(psf.path)) or psf.sha256
         if psf.sha256 not in (None, found):
             notes.append(f"PSF: {Path(psf.path).name} has changed since the recipe was written")
         return replace(psf, sha256=found)

@@ -104,6 +104,11 @@ def check_writable(path: str | os.PathLike[str], *, overwrite: bool = False, nby
     require(free >= nbytes + _SPARE_BYTES, disk_full(folder, max(nbytes, _SPARE_BYTES), free))
 
 
+def bytes_to_write(voxels: int, itemsize: int, *, spooled: bool) -> int:
+    """Return what a file takes while it is written; see `_measured` for the spool, of float32."""
+    return voxels * (itemsize + 4 * spooled)
+
+
 def require_apart(path: str | os.PathLike[str], *others: str | os.PathLike[str] | None) -> None:
     """Raise `InputError` where writing `path` would replace any of the `others`, or lie in one."""
     target = Path(path).expanduser().resolve()
@@ -162,9 +167,8 @@ def write_stack(
     target, is_tiff = output_at(path)
     _require_known(stack, dtype, ome_zarr_version)
     voxels = math.prod(stack.shape) if is_tiff else voxels_of_levels(stack)
-    nbytes = voxels * np.dtype(dtype).itemsize
     spooling = dtype == "uint16" and _is_lazy(stack.data) and not _fits_uint16(stack.data.dtype)
-    nbytes = nbytes * 3 if spooling else nbytes  # the spool holds float32
+    nbytes = bytes_to_write(voxels, np.dtype(dtype).itemsize, spooled=spooling)
     check_writable(path, overwrite=overwrite, nbytes=nbytes)
     body = provenance(stack, recipe=recipe, record=record, dtype=dtype)
     try:

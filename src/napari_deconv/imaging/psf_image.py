@@ -7,7 +7,6 @@ to the energy. What it did, and what looked odd, is said in `Psf.notes`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +15,7 @@ from scipy import interpolate, ndimage
 
 from .grid import Grid
 from .psf import ENERGY_KEPT, Psf, with_light
-from .value import require, require_number
+from .value import InputError, require, require_number
 
 NO_POINT = "The PSF image shows no point above its background; check the image and its background"
 
@@ -78,17 +77,13 @@ def psf_from_image(
     notes += [*_cut_off(signal, centre), *_crowd(signal)]
     psf = Psf(_resampled(signal, centre, steps, target), target if spacing_um or grid else None)
     psf = psf.cropped(energy)
-    require(
-        psf.samples.size > 1 or np.count_nonzero(signal) == 1,
-        f"On the voxels of the image, {_in_words(target)} um, the PSF is a single voxel, as its "
-        f"own are {_in_words(steps)} um: nothing would be restored. Check both voxel sizes and "
-        "their units",
-    )
+    if psf.samples.size == 1 < np.count_nonzero(signal):
+        data, own = (Grid(spacing_um=sides).describe() for sides in (target, steps))
+        raise InputError(
+            f"On the voxels of the image, {data}, the PSF is a single voxel, as its own are {own}: "
+            "nothing would be restored. Check both voxel sizes and their units"
+        )
     return psf.with_notes(*notes)
-
-
-def _in_words(steps: Sequence[float]) -> str:
-    return " x ".join(f"{step:.4g}" for step in steps)
 
 
 def without_background(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -43,6 +44,11 @@ class Region(Value):
             f"A region is a first voxel and a shape of two or three whole numbers, "
             f"not {self.start} and {self.shape}",
         )
+
+    @classmethod
+    def whole(cls, shape: tuple[int, ...]) -> Self:
+        """Return all of a block."""
+        return cls((0,) * len(shape), shape)
 
     @property
     def slices(self) -> tuple[slice, ...]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_deconv.imaging.psf import Psf
+from napari_deconv.imaging.value import require
 
 
 class Net(nn.Module):
@@ -70,6 +71,16 @@ class Net(nn.Module):
     def room(self, shape: Sequence[int]) -> int:
         """Return the bytes that `in_parts` keeps of an image of a shape, without its results."""
         return 0
+
+
+def require_restores(network: Net, ndim: int, name: str) -> None:
+    """Raise `InputError` where a network is for volumes and the image is a plane, or so."""
+    words, own = {2: "planes", 3: "volumes"}, len(network.strides)
+    require(
+        own == ndim,
+        f"The network {name!r} restores {words[own]}, and the image is made of {words[ndim]}; "
+        "choose or train one for those",
+    )
 
 
 @contextmanager

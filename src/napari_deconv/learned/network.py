@@ -43,7 +43,7 @@ from .inputs import (
     undoings,
 )
 from .model_file import Card, Model, read_card, read_model
-from .nets import Net, best_device
+from .nets import Net, best_device, require_restores
 
 Float = npt.NDArray[np.float32]
 Found = TypeVar("Found")
@@ -202,7 +202,7 @@ class Learned(Value):
 
     def settled(self, samples: Sequence[Observation], engine: Engine) -> Learned:
         """Return the method with what all tiles share, as the samples tell it."""
-        self._require_dimensions(samples[0])
+        require_restores(self.model.network, samples[0].image.ndim, self.card.name)
         alone = replace(self, cautious=False)._settled(samples, engine)
         if self.leans_on is None:
             return replace(alone, cautious=self.cautious)
@@ -215,15 +215,6 @@ class Learned(Value):
         squares = caution.squares_of(brightest, image, other, self._camera(brightest), engine)
         told = caution.missed(squares, brightest.psf)
         return replace(alone, cautious=True, usual=usual, missed=told)
-
-    def _require_dimensions(self, observation: Observation) -> None:
-        """Raise `InputError` where the network is for volumes and the image a plane, or so."""
-        words, ndim = {2: "planes", 3: "volumes"}, len(self.model.network.strides)
-        require(
-            ndim == observation.image.ndim,
-            f"The network {self.card.name!r} restores {words[ndim]}, and the image is made of "
-            f"{words[observation.image.ndim]}; choose or train one for those",
-        )
 
     def _settled(self, samples: Sequence[Observation], engine: Engine) -> Learned:
         """Return the network with the brightness of the whole, and what it reads off the image."""
@@ -264,8 +255,8 @@ class Learned(Value):
 
     def steps(self, observation: Observation, engine: Engine) -> Iterator[Step]:
         """Yield a step an iteration and then one a block; the last holds the estimate."""
-        self._require_dimensions(observation)
         network, channels = self.model.network, self.card.design.channels
+        require_restores(network, observation.image.ndim, self.card.name)
         leans_on = self.leans_on
         undone = sum(max(undoing.wanted) for undoing in self.undoings)
         before = undone + (leans_on.iterations if leans_on is not None else 0)

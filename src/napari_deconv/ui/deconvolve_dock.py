@@ -209,14 +209,15 @@ class DeconvolveDock(Dock):
         choice: ImageChoice = self.image.value()
         stack = layers.stack_of_layer(self._layer(choice.name), choice.axes, choice.grid)
         chosen, settings = self.channels.value(), self.method.value()
+        seam = self._seam_tolerance
         if self.channels.known:
             stack = replace(stack, channel_optics=self.channels.known)
         if self._recipe_psfs:
             first, own = self._recipe_psfs[0], self._recipe_psfs[1:]
-            return runs.Wanted(stack, first, settings, chosen, own, self._seam_tolerance)
+            return runs.Wanted(stack, first, settings, chosen, own, seam_tolerance=seam)
         wish = self.psf.value()
         source = layers.psf_stack(self._layer(wish.name)) if isinstance(wish, PsfLayer) else wish
-        return runs.Wanted(stack, source, settings, chosen, (), self._seam_tolerance)
+        return runs.Wanted(stack, source, settings, chosen, seam_tolerance=seam)
 
     def _show_plan(self, made: runs.Promise | InputError) -> None:
         if isinstance(made, InputError):

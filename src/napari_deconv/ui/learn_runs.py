@@ -32,7 +32,7 @@ from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.misfit import Misfit, misfit_of
 from napari_deconv.restoration.restorer import Observation, Step, observe
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
-from napari_deconv.tiling import background_of, read
+from napari_deconv.surveying import background_of, read
 
 from .learn_panel import LearnChoice
 from .runs import Wanted

@@ -76,7 +76,6 @@ class MethodPanel(QWidget):
         self._form = form
         # At which change of the likelihood a recipe stops, which the dock does not offer.
         self._tolerance = 0.0
-        self._known: TrainedModel | None = None
         self._loaded: tuple[Method | None, Method] = (None, Settings().method)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -187,8 +186,9 @@ class MethodPanel(QWidget):
             )
             path = str(resolve(self.model.value()).absolute())
             # Of a recipe, while that is the one chosen: it knows its content, and what it shows.
-            known = self._known
-            model = known if known is not None and known.path == path else TrainedModel(path)
+            known, model = self._loaded[1], TrainedModel(path)
+            if isinstance(known, TrainedModel) and known.path == path:
+                model = known
             return replace(
                 model, mirrored=self.mirrored.isChecked(), cautious=self.cautious.isChecked()
             )
@@ -210,7 +210,6 @@ class MethodPanel(QWidget):
         """Show `value`."""
         self.blockSignals(True)
         method = value.method
-        self._known = method if isinstance(method, TrainedModel) else None
         if isinstance(method, RichardsonLucy):
             self._show_richardson_lucy(method)
         elif isinstance(method, Wiener):
@@ -223,7 +222,7 @@ class MethodPanel(QWidget):
             self.method.setCurrentText(NETWORK)
             self.model.setValue(method.path)
             self.mirrored.setChecked(method.mirrored)
-        self.cautious.setChecked(self._known is None or self._known.cautious)
+        self.cautious.setChecked(not isinstance(method, TrainedModel) or method.cautious)
         if not isinstance(method, TrainedModel):
             self.edges.setCurrentText(method.edges)
         self.automatic_background.setChecked(value.background == "auto")
