@@ -201,6 +201,44 @@ def test_the_microscope_that_the_file_knows_is_taken_and_said(run: Run, here: Pa
     assert ended.said("from the file: na, immersion_index, emission_nm, excitation_nm, modality")
 
 
+def test_what_the_file_tells_of_its_place_and_time_goes_into_the_result(
+    run: Run, here: Path
+) -> None:
+    known: dict[str, Any] = {
+        "channel_colours": ("FF00FF",),
+        "position": {"Z": (-5.0, "µm"), "Y": (1.5, "mm"), "X": (0.0, "reference frame")},
+        "acquired": "2026-11-27T12:30:00",
+    }
+    cell = replace(read_stack(here / "cell.tif"), **known)
+    write_stack(here / "cell.tif", cell, overwrite=True)
+    assert run(*restoring_cell()).code == 0
+    found = read_stack(here / "out.ome.tif")
+    assert {name: getattr(found, name) for name in known} == known
+
+
+def test_further_images_of_a_file_are_named_once(run: Run, here: Path) -> None:
+    with tifffile.TiffWriter(here / "two.ome.tif") as writer:
+        for _ in range(2):
+            writer.write(read_stack(here / "cell.tif").data, metadata={"axes": "ZYX"})
+    ended = run(
+        "restore", "two.ome.tif", "-o", "out.ome.tif", "--psf", "psf.tif", "--iterations", "2"
+    )
+    assert ended.code == 0
+    assert ended.err.count("two.ome.tif holds 2 images") == 1
+    made = read_provenance(here / "out.ome.tif")
+    assert made is not None
+    assert any("holds 2 images" in note for note in made["record"]["notes"])
+
+
+def test_why_a_voxel_size_is_unknown_is_said(run: Run, here: Path) -> None:
+    told = {"axes": "ZYX", "unit": "um"}
+    data = read_stack(here / "cell.tif").data
+    tifffile.imwrite(here / "flat.tif", data, imagej=True, resolution=(10, 10), metadata=told)
+    ended = run("restore", "flat.tif", "-o", "out.ome.tif", *OPTICS)
+    assert ended.code == 1
+    assert "tells the size of a voxel along Y (0.1 um) and X (0.1 um), and not along Z" in ended.err
+
+
 def test_the_voxel_size_may_be_given(run: Run) -> None:
     ended = run(*restoring_cell("--voxel-size", "0.5,0.2x0.2"))
     assert ended.code == 0

@@ -190,6 +190,8 @@ def test_the_automatic_background_is_one_for_each_channel(psf: Psf) -> None:
     ("data", "sentence"),
     [
         (np.zeros((5, 6, 7)), "The image is zero everywhere: there is nothing to restore. Check"),
+        (np.full((5, 6, 7), -3), "The image is nowhere above zero"),
+        (np.full((5, 6, 7), 1e200), "values up to"),
         (np.ones((5, 6, 7), complex), "The image is complex"),
         (np.full((5, 6, 7), "a"), "The image is not made of numbers but of <U1"),
         (np.full((5, 6, 7), np.nan), "The image holds 210 NaN or infinite values"),
@@ -198,6 +200,21 @@ def test_the_automatic_background_is_one_for_each_channel(psf: Psf) -> None:
 def test_stacks_that_cannot_be_restored_are_refused(data: Any, sentence: str, psf: Psf) -> None:
     with pytest.raises(InputError, match=sentence):
         restore_stack(Stack(data, "ZYX"), recipe_of(psf))
+
+
+@pytest.mark.parametrize("background", [7, 7.5])
+def test_a_background_above_all_of_the_image_is_refused(background: float, psf: Psf) -> None:
+    stack = Stack(np.full((5, 6, 7), 7, np.uint8), "ZYX")
+    with pytest.raises(InputError, match=r"is not below the brightest voxel, 7: nothing would be"):
+        restore_stack(stack, recipe_of(psf, background=background))
+
+
+def test_saturation_is_told_for_the_first_of_many_blocks(psf: Psf) -> None:
+    data = np.random.default_rng(0).poisson(9, (3, 5, 16, 17)).astype(np.uint8)
+    data[1, 2, 4] = data[2, 2, 4:6] = 255
+    (note,) = restore_stack(Stack(data, "TZYX"), recipe_of(psf, RichardsonLucy(2))).record.notes
+    assert note.startswith("17 voxels (1.2 % of the image) are at 255, the most that 8 bits hold")
+    assert note.endswith("(first at t 1)")
 
 
 def test_nothing_is_opened_for_a_stack_that_is_refused(
@@ -312,7 +329,8 @@ def test_the_record_says_all_that_happened(stack_of: Callable[..., Stack], psf: 
     assert 2**24 < record.peak_memory_bytes < 2**40
     assert record.psf_shape == psf.shape
     assert record.notes == (
-        "3 negative values (0.36 % of the image) were set to 0: photon counts are not negative",
+        "3 negative values (0.36 % of the image) were set to 0: photon counts are not negative "
+        "(first at c 1)",
     )
     for block in record.blocks:
         assert block.background == 2.0
@@ -636,6 +654,25 @@ def test_tiles_are_the_whole(method: Any, monkeypatch: pytest.MonkeyPatch) -> No
     worse = drained(restoring(stack, recipe, memory_bytes=budget), lambda step: None)
     missed = np.abs(worse.stack.data - whole.stack.data)[inner].max()
     assert missed > 1e-3 * whole.stack.data.max()
+
+
+def test_saturation_and_background_are_told_once_for_all_tiles(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tiling, "SPARE_BYTES", 0)
+    image = np.random.default_rng(0).poisson(20, (2, 64, 400)).astype(np.uint16)
+    image[:, ::4, ::40] = 4095
+    psf = Psf(np.outer([0.5, 1, 0.5], [0.5, 1, 0.5]))
+    budget = 4 * image.size + 400_000
+    lazy = Stack(da.from_array(image, (1, 32, 200)), "CYX")
+    for background, sentence in (
+        (0, "320 voxels (0.62 % of the image) are at 4095"),
+        (5000, "The background, 5000, is not below"),
+    ):
+        run = restoring(lazy, recipe_of(psf, background=background), memory_bytes=budget)
+        record = drained(run, lambda step: None).record
+        assert record.blocks[0].tiles > 1
+        assert sum(note.startswith(sentence) for note in record.notes) == 1
 
 
 def test_negative_values_are_told_once_for_all_tiles(monkeypatch: pytest.MonkeyPatch) -> None:

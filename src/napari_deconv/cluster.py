@@ -95,7 +95,7 @@ def restoring_on(
     """
     started = time.perf_counter()
     chosen = stack.selected(recipe.channels, recipe.times)
-    check_stack(chosen)
+    check_stack(chosen, recipe.background)
     yield Step(0, 1, f"asking the cluster at {address}")
     with connected(address) as client:
         require_same_version(client)
@@ -128,7 +128,9 @@ def restoring_on(
         peak_memory_bytes=heard.peak_bytes,
         psf_shape=psfs[0].shape,
         blocks=heard.blocks(),
-        notes=notes_of(psfs, settled.notes, heard.notes, notes_on_dark(setting, heard.done)),
+        notes=notes_of(
+            psfs, stack.remarks, settled.notes, heard.notes, notes_on_dark(setting, heard.done)
+        ),
         version=__version__,
         predicted_bytes=plan.bytes,
     )

@@ -31,7 +31,7 @@ from napari_deconv.files.origin import Origin
 from napari_deconv.files.recipe import Recipe
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
-from napari_deconv.imaging.value import Value, require
+from napari_deconv.imaging.value import InputError, Value
 from napari_deconv.planning import planning_tiles, require_room, require_room_for
 from napari_deconv.psf_sources import prepare_psfs
 from napari_deconv.restoration.restorer import Restorer, Step, observe, require_intensities
@@ -208,7 +208,7 @@ def restoring(
     started = time.perf_counter()
     return_freed_memory()
     chosen = stack.selected(recipe.channels, recipe.times)
-    check_stack(chosen)
+    check_stack(chosen, recipe.background)
     yield Step(0, 1, "preparing the PSF")
     psfs = prepare_psfs(recipe, stack)
     yield Step(0, 1, "opening the engine (the first use of a GPU compiles for some seconds)")
@@ -235,7 +235,7 @@ def restoring(
         run = TileRun(setting, device)
         done: list[TileDone] = []
         yield from _restoring_tiles(run, done)
-        told = (settled.notes, run.notes, notes_on_dark(setting, done), device.notes)
+        told = (stack.remarks, settled.notes, run.notes, notes_on_dark(setting, done), device.notes)
         record = Record(
             engine=device.engine.name,
             device=device.engine.device,
@@ -331,12 +331,21 @@ def export(
     )
 
 
-def check_stack(stack: Stack) -> None:
+def check_stack(stack: Stack, background: float | str) -> None:
     """Raise `InputError` where there is nothing in the stack to restore."""
     require_intensities(np.dtype(stack.data.dtype))
-    if isinstance(stack.data, np.ndarray):
-        require(
-            bool(stack.data.any()),
-            "The image is zero everywhere: there is nothing to restore. Check that the right "
-            "file, layer or channel was chosen",
+    if not isinstance(stack.data, np.ndarray):
+        return
+    highest = float(stack.data.max())
+    # Asked so that NaN passes, which is told when it is looked at closely.
+    if highest <= 0:
+        below = "nowhere above zero" if stack.data.any() else "zero everywhere"
+        raise InputError(
+            f"The image is {below}: there is nothing to restore. Check that the right "
+            "file, layer or channel was chosen"
+        )
+    if background != "auto" and highest <= float(background):
+        raise InputError(
+            f"The background, {float(background):g}, is not below the brightest voxel, "
+            f'{highest:g}: nothing would be left to restore. Give a lower one, or "auto"'
         )

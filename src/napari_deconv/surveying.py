@@ -22,7 +22,12 @@ from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.region import Region, region_around
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import Value
-from napari_deconv.restoration.restorer import Observation, observe, require_finite
+from napari_deconv.restoration.restorer import (
+    Observation,
+    observe,
+    require_finite,
+    require_small_enough,
+)
 
 Place = tuple[int | slice, ...]
 
@@ -47,12 +52,18 @@ class Facts(Value):
         Brightness of the counts; see `imaging.brightness`.
     brightest : tuple of int
         The brightest voxel, (z, y, x) or (y, x).
+    highest : float
+        Its count.
+    at_highest : int
+        How many voxels have it.
     """
 
     mean: float
     negative: int
     bright: float
     brightest: tuple[int, ...]
+    highest: float
+    at_highest: int
 
 
 def pieces(shape: tuple[int, ...], most: tuple[int, ...] = SURVEYED) -> Iterator[Region]:
@@ -69,10 +80,10 @@ def facts_of(stack: Stack, index: tuple[int, ...]) -> Iterator[Facts | None]:
     Raises
     ------
     InputError
-        If voxels cannot be read, or are NaN or infinite: said here, and not after hours.
+        If voxels cannot be read, are NaN, infinite or too large: said here, and not after hours.
     """
     total, negative, bins = 0.0, 0, np.empty(0)
-    most, brightest = -math.inf, (0,) * len(stack.spatial_shape)
+    highest, at_highest, brightest = -math.inf, 0, (0,) * len(stack.spatial_shape)
     for region in pieces(stack.spatial_shape):
         counts = read(stack, (*index, *region.slices))
         with np.errstate(invalid="ignore"):  # of infinities of both signs
@@ -81,11 +92,16 @@ def facts_of(stack: Stack, index: tuple[int, ...]) -> Iterator[Facts | None]:
         negative += int((counts < 0).sum()) if counts.dtype.kind != "u" else 0
         bins = merged(bins, brightest_bins(counts, stack.spatial_shape))
         place = np.unravel_index(int(counts.argmax()), counts.shape)
-        if counts[place] > most:
-            most = float(counts[place])
+        most = float(counts[place])
+        require_small_enough(most)
+        if most > highest:
+            highest, at_highest = most, 0
             brightest = tuple(int(p) + s for p, s in zip(place, region.start, strict=True))
+        if most == highest:
+            at_highest += int(np.count_nonzero(counts == counts[place]))
         yield None
-    yield Facts(total / math.prod(stack.spatial_shape), negative, float(bins[-1]), brightest)
+    mean = total / math.prod(stack.spatial_shape)
+    yield Facts(mean, negative, float(bins[-1]), brightest, highest, at_highest)
 
 
 def read(stack: Stack, place: Place) -> npt.NDArray[Any]:

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -184,6 +185,7 @@ class TileRun:
         return_freed_memory()
         self.setting, self.device = setting, device
         self.notes: list[str] = []
+        self._told: set[str] = set()
         self._settled = setting.settled
         self._pieces: list[Piece] = []
         self._of_block: tuple[tuple[int, ...], Restorer] | None = None
@@ -274,7 +276,7 @@ class TileRun:
         del counts
         dark = not observation.image.any()
         if not dark and not settled.means:  # else the block tells, which may be light elsewhere
-            self.notes += [n for n in observation.notes if n not in (*psf.notes, *self.notes)]
+            self._note(index, [note for note in observation.notes if note not in psf.notes])
         divergences: list[float] = []
         step = Step(0, 1)
         for step in self.device.steps(method, observation, may_cut=may_cut):
@@ -285,6 +287,16 @@ class TileRun:
         last = replace(step, estimate=None, peek=None)
         self._pieces.append(Piece(math.prod(tile.read.shape), last, tuple(divergences), dark))
         return checked(step)[tile.keep.within(tile.read)]
+
+    def _note(self, index: tuple[int, ...], notes: list[str]) -> None:
+        """Keep notes on a block; of several, those that differ in their numbers alone once."""
+        several = math.prod(self.setting.stack.shape[: len(index)]) > 1
+        for note in notes:
+            words = re.sub(r"[0-9.]+(e[+-]?[0-9]+)?", "", note)
+            if words not in self._told:
+                self._told.add(words)
+                where = f" (first at {_named(index, self.setting)})" if several else ""
+                self.notes.append(note + where)
 
 
 def checked(last: Step) -> Float:

@@ -18,7 +18,7 @@ from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError
 from napari_deconv.restoration.engine import Engine
-from napari_deconv.restoration.restorer import Restorer, Step, notes_on_image
+from napari_deconv.restoration.restorer import Restorer, Step, bits_of, notes_on_image
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Wiener
 from napari_deconv.restoration.wiener_in_tiles import WienerInTiles, for_tiles
@@ -219,11 +219,7 @@ def settling(
             if facts is not None:
                 found[index] = facts
     means = {index: facts.mean for index, facts in found.items()}
-    negative = sum(facts.negative for facts in found.values())
-    notes = [
-        notes_on_image(stack.spatial_shape, psf.shape, negative=negative, images=len(found))
-        for psf in psfs
-    ]
+    notes = [_notes_on_blocks(stack, psf, found, min(backgrounds)) for psf in psfs]
     yield Step(0, 1, "deciding what all tiles share")
     settled = []
     for channel, psf in enumerate(psfs):
@@ -234,6 +230,24 @@ def settling(
         notes.append(_notes_on_stop(method, decided))
     told = tuple(dict.fromkeys(note for some in notes for note in some))
     return Settled(tuple(settled), backgrounds, means, told)
+
+
+def _notes_on_blocks(
+    stack: Stack, psf: Psf, found: dict[tuple[int, ...], Facts], background: float
+) -> tuple[str, ...]:
+    """Return what is to be told of all blocks together."""
+    highest = max(facts.highest for facts in found.values())
+    bits = bits_of(highest, np.dtype(stack.data.dtype))
+    at_highest = sum(f.at_highest for f in found.values() if f.highest == highest)
+    return notes_on_image(
+        stack.spatial_shape,
+        psf.shape,
+        negative=sum(facts.negative for facts in found.values()),
+        highest=highest if highest > 0 else None,  # which blocks are dark is told at the end
+        background=background,
+        saturated=(at_highest, bits) if bits else None,
+        images=len(found),
+    )
 
 
 def _notes_on_stop(method: Restorer, decided: Restorer) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import errno
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +16,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -49,14 +50,32 @@ def stack_of(axes: str, **changes: Any) -> Stack:
         "channel_names": ("DAPI", "GFP <é & µ>")[:channels],
         "channel_optics": optics[:channels],
         "time_step_s": 2.5 if "T" in axes else None,
+        "channel_colours": ("0000FF", "FF8000")[:channels],
+        "position": {a: (n, "µm") for a, n in (("Z", -12.5), ("Y", 0.0), ("X", 1e4)) if a in axes},
+        "acquired": "2026-11-27T12:30:00",
     }
     return Stack(**{**fields, **changes})
 
 
 def assert_same(found: Stack, wanted: Stack) -> None:
     np.testing.assert_array_equal(np.asarray(found.data), np.asarray(wanted.data))
-    for name in ("axes", "grid", "channel_names", "channel_optics", "time_step_s"):
+    for name in (
+        "axes",
+        "grid",
+        "channel_names",
+        "channel_optics",
+        "time_step_s",
+        "channel_colours",
+        "acquired",
+    ):
         assert getattr(found, name) == getattr(wanted, name), name
+    assert in_um(found.position) == in_um(wanted.position)
+
+
+def in_um(position: Mapping[str, tuple[float, str]]) -> dict[str, Any]:
+    """Return a position in micrometres, however its unit is spelled."""
+    spelled = {"micrometer": "µm"}
+    return {axis: (place, spelled.get(unit, unit)) for axis, (place, unit) in position.items()}
 
 
 # -- round trips -----------------------------------------------------------------------
@@ -79,6 +98,35 @@ def test_what_was_written_is_read(tmp_path: Path, axes: str, name: str, version:
 def test_what_is_not_known_stays_unknown(tmp_path: Path, name: str, version: str) -> None:
     stack = Stack(stack_of("TCZYX").data, "TCZYX")
     assert_same(read_stack(write_stack(tmp_path / name, stack, ome_zarr_version=version)), stack)
+
+
+@pytest.mark.parametrize(("name", "version"), OUTPUTS)
+def test_a_position_in_the_units_of_the_stage_is_kept_as_it_is(
+    tmp_path: Path, name: str, version: str
+) -> None:
+    stack = stack_of("ZYX", position={"Y": (7.5, "reference frame"), "X": (-3.0, "mm")})
+    found = read_stack(write_stack(tmp_path / name, stack, ome_zarr_version=version)).position
+    assert found.get("X") in ((-3.0, "mm"), (-3000.0, "micrometer"))
+    if name.endswith((".tif", ".tiff")):
+        assert found["Y"] == (7.5, "reference frame")
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_each_level_of_a_pyramid_lies_at_the_centre_of_its_means(
+    tmp_path: Path, version: str
+) -> None:
+    data = np.ones((4, 1100, 1100), np.float32)
+    stack = Stack(data, "ZYX", Grid(spacing_um=(1.0, 0.5, 0.5)), position={"X": (3.0, "mm")})
+    write_stack(tmp_path / "a.zarr", stack, ome_zarr_version=version)
+    attrs = dict(zarr.open_group(str(tmp_path / "a.zarr"), mode="r").attrs)
+    image: Any = attrs.get("ome", attrs)
+    (multiscale,) = image["multiscales"]
+    first, second = (
+        {c["type"]: c[c["type"]] for c in level["coordinateTransformations"]}
+        for level in multiscale["datasets"][:2]
+    )
+    assert first == {"scale": [1.0, 0.5, 0.5], "translation": [0.0, 0.0, 3000.0]}
+    assert second == {"scale": [1.0, 1.0, 1.0], "translation": [0.0, 0.25, 3000.25]}
 
 
 @pytest.mark.parametrize(("name", "version"), OUTPUTS)
@@ -273,9 +321,12 @@ def test_the_ome_xml_is_what_the_schema_asks_for(tmp_path: Path) -> None:
     image = root.find(f"{NAMESPACE}Image")
     assert image is not None
     order = [child.tag.removeprefix(NAMESPACE) for child in image]
-    assert order == ["InstrumentRef", "ObjectiveSettings", "Pixels", "AnnotationRef"]
+    references = ["InstrumentRef", "ObjectiveSettings", "Pixels", "AnnotationRef"]
+    assert order == ["AcquisitionDate", *references]
     pixels = image.find(f"{NAMESPACE}Pixels")
     assert pixels is not None
+    inside = [child.tag.removeprefix(NAMESPACE) for child in pixels]
+    assert inside == ["Channel", "Channel", "TiffData", "Plane"]
     told = {
         "Type": "float",
         "DimensionOrder": "XYZCT",
@@ -328,7 +379,8 @@ def test_ome_zarr_0_5_as_specified(tmp_path: Path) -> None:
         {"name": "x", "type": "space", "unit": "micrometer"},
     ]
     scale = {"type": "scale", "scale": [2.5, 1.0, 0.3, 0.11, 0.1015]}
-    assert multiscale["datasets"] == [{"path": "0", "coordinateTransformations": [scale]}]
+    place = {"type": "translation", "translation": [0.0, 0.0, -12.5, 0.0, 10000.0]}
+    assert multiscale["datasets"] == [{"path": "0", "coordinateTransformations": [scale, place]}]
     labels = [channel["label"] for channel in ome["omero"]["channels"]]
     assert labels == ["DAPI", "GFP <é & µ>"]
     assert set(ome["omero"]["channels"][0]["window"]) == {"min", "max", "start", "end"}

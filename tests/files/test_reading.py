@@ -108,7 +108,10 @@ def test_an_incomplete_imagej_scale_is_no_voxel_size(
     tifffile.imwrite(
         path, voxels("ZYX"), imagej=True, resolution=resolution, metadata={"axes": "ZYX", **told}
     )
-    assert read_stack(path).grid is None
+    stack = read_stack(path)
+    assert stack.grid is None
+    # Where the file says something of it, the user is told why it does not suffice.
+    assert bool(stack.unknown_grid) == (told.get("unit") in ("inch", "cm", "um"))
 
 
 def test_imagej_labels_of_channels_are_their_names(tmp_path: Path) -> None:
@@ -116,6 +119,16 @@ def test_imagej_labels_of_channels_are_their_names(tmp_path: Path) -> None:
     told = {"axes": "CYX", "Labels": ["DAPI", "GFP"]}
     tifffile.imwrite(path, voxels("CYX"), imagej=True, metadata=told)
     assert read_stack(path).channel_names == ("DAPI", "GFP")
+
+
+def test_the_colours_of_imagej_are_those_of_its_lookup_tables(tmp_path: Path) -> None:
+    ramp = np.arange(256, dtype=np.uint8)
+    tables = [np.stack([ramp, 0 * ramp, ramp]), np.stack([0 * ramp, ramp, 0 * ramp])]
+    for mode, colours in (("composite", ("FF00FF", "00FF00")), ("grayscale", ())):
+        path = tmp_path / f"{mode}.tif"
+        told = {"axes": "CYX", "LUTs": tables, "mode": mode}
+        tifffile.imwrite(path, voxels("CYX"), imagej=True, metadata=told)
+        assert read_stack(path).channel_colours == colours
 
 
 @pytest.mark.parametrize("unit", ["INCH", "CENTIMETER"])
@@ -242,6 +255,48 @@ def test_several_files_of_one_image_are_joined(tmp_path: Path) -> None:
     stack = read_stack(two_files(tmp_path)[0])
     assert stack.axes == "CZYX"
     np.testing.assert_array_equal(stack.data, voxels("CZYX"))
+
+
+def two_positions(folder: Path) -> tuple[Path, Path]:
+    """Write two files of one set, each with one image, and both described in both."""
+    paths = folder / "pos0.ome.tif", folder / "pos1.ome.tif"
+    ids = [f"urn:uuid:{n}2222222-2222-2222-2222-222222222222" for n in (1, 2)]
+    images = "".join(
+        f'<Image ID="Image:{n}"><AcquisitionDate>2026-11-2{n}</AcquisitionDate>'
+        f'<Pixels ID="Pixels:{n}" DimensionOrder="XYZCT" Type="uint16" SizeX="7" SizeY="6" '
+        f'SizeZ="5" SizeC="1" SizeT="1" PhysicalSizeX="0.{n + 1}" PhysicalSizeY="0.2" '
+        f'PhysicalSizeZ="0.3"><Channel ID="Channel:{n}:0" Color="-16776961"/><TiffData IFD="0" '
+        f'PlaneCount="5"><UUID FileName="{paths[n].name}">{ids[n]}</UUID></TiffData>'
+        f'<Plane TheZ="1" TheC="0" TheT="0" PositionX="5"/><Plane TheZ="0" TheC="0" TheT="0" '
+        f'PositionX="{n}" PositionY="-2.5" PositionYUnit="mm"/></Pixels></Image>'
+        for n in (0, 1)
+    )
+    for path, own, data in zip(paths, ids, voxels("CZYX"), strict=True):
+        tifffile.imwrite(
+            path,
+            data,
+            photometric="minisblack",
+            description=f'<OME xmlns="{OME}" UUID="{own}">{images}</OME>',
+            metadata=None,
+            ome=False,
+        )
+    return paths
+
+
+@pytest.mark.parametrize("mapped_from", [2**30, 0])
+def test_a_file_of_a_set_of_positions_is_read_for_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mapped_from: int
+) -> None:
+    monkeypatch.setattr(tiff, "MAPPED_FROM_BYTES", mapped_from)
+    for number, path in enumerate(two_positions(tmp_path)):
+        stack = read_stack(path)
+        np.testing.assert_array_equal(np.asarray(stack.data), voxels("CZYX")[number])
+        assert stack.grid == Grid(spacing_um=(0.3, 0.2, (0.1, 0.2)[number]))
+        assert stack.position == {"X": (float(number), "reference frame"), "Y": (-2.5, "mm")}
+        assert stack.acquired == f"2026-11-2{number}"
+        assert stack.channel_colours == ("FF0000",)
+        (remark,) = stack.remarks
+        assert f"{path.name} holds 2 images" in remark
 
 
 def test_a_missing_file_of_several_is_no_black_channel(tmp_path: Path) -> None:
@@ -426,7 +481,8 @@ def test_a_large_ome_zarr_is_lazy(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_bioformats2raw_puts_images_in_numbered_groups(tmp_path: Path) -> None:
     root = zarr.open_group(str(tmp_path / "a.zarr"), mode="w", zarr_format=3)
     root.attrs["ome"] = {"version": "0.5", "bioformats2raw.layout": 3}
-    ome_group(tmp_path / "a.zarr" / "0", space("z", "y", "x"), [300, 100, 100])
+    for number in "01":
+        ome_group(tmp_path / "a.zarr" / number, space("z", "y", "x"), [300, 100, 100])
     (tmp_path / "a.zarr" / "OME").mkdir()
     (tmp_path / "a.zarr" / "OME" / "METADATA.ome.xml").write_text(
         f'<OME xmlns="{OME}"><Image ID="Image:0"><Pixels ID="Pixels:0"><Channel '
@@ -435,6 +491,8 @@ def test_bioformats2raw_puts_images_in_numbered_groups(tmp_path: Path) -> None:
     stack = read_stack(tmp_path / "a.zarr")
     assert stack.grid == Grid(spacing_um=(0.3, 0.1, 0.1))
     assert stack.channel_optics == (KnownOptics(emission_nm=520),)
+    (remark,) = stack.remarks
+    assert "a.zarr holds 2 images" in remark
 
 
 def test_zarr_that_is_no_image_is_refused(tmp_path: Path) -> None:

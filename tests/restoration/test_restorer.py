@@ -25,10 +25,12 @@ DELTA = Psf(np.ones((1, 1, 1)))
         (np.ones((0, 4)), r"not the shape \(0, 4\)"),
         (5.0, r"not the shape \(\)"),
         (np.array([[np.nan, np.inf, -np.inf, 1]]), "The image holds 3 NaN or infinite values; rep"),
-        (np.array([[1e39, 1]]), "The image holds 1 NaN or infinite values"),
+        (
+            np.array([[1e39, 1]]),
+            "The image holds values up to 1e\\+39, more than can be worked with",
+        ),
     ],
 )
-@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 def test_what_cannot_be_restored_is_refused(image: Any, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         observe(image, DELTA)
@@ -75,6 +77,34 @@ def test_what_looks_odd_is_said() -> None:
         in (observe(np.ones((3, 4, 5)), Psf(np.ones((1, 9, 1)))).notes[-1])
     )
     assert observe(np.ones((3, 4, 5)), Psf(np.ones((3, 3, 3)))).notes == ()
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_saturated_voxels_are_counted_and_said(bits: int) -> None:
+    image = np.full((4, 5, 10), 3, np.uint16)
+    image[0, 0, :9] = 2**bits - 1
+    assert observe(image, DELTA).notes == ()  # so few may have come about by themselves
+    image[1, 0, 0] = 2**bits - 1
+    (note,) = observe(image, DELTA).notes
+    assert note.startswith(
+        f"10 voxels (5 % of the image) are at {2**bits - 1}, the most that {bits}"
+    )
+    assert observe(image.astype(np.float32), DELTA).notes == ()  # values that no camera wrote
+    image[2, 0, 0] = 2**bits - 2
+    image[image == 2**bits - 1] -= 2
+    assert observe(image, DELTA).notes == ()
+
+
+def test_a_background_above_the_image_is_said() -> None:
+    (note,) = observe(np.full((3, 30, 40), 7), DELTA, 7.5).notes
+    assert note.startswith("The background, 7.5, is not below the brightest voxel, 7:")
+    assert observe(np.full((3, 30, 40), 8), DELTA, 7.5).notes == ()
+
+
+@pytest.mark.parametrize("highest", [2e18, 1e38, 1e300])
+def test_values_too_large_to_work_with_are_refused(highest: float) -> None:
+    with pytest.raises(InputError, match="more than can be worked with"):
+        observe(np.full((3, 4), highest), DELTA)
 
 
 def test_the_psf_is_fitted_to_the_image() -> None:

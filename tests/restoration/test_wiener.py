@@ -223,7 +223,7 @@ def test_a_weak_filter_of_a_widefield_psf_has_no_end() -> None:
     assert not Wiener().reaches_beyond_tiles(psf)  # nothing is known of it yet
 
 
-@pytest.mark.parametrize("scale", [1e-15, 1e17])
+@pytest.mark.parametrize("scale", [1e-15, 1e15])
 def test_the_weight_does_not_depend_on_the_size_of_counts(scale: float, cpu: Engine) -> None:
     """Also where a float32 does not hold the squares of a spectrum."""
     counts = np.random.default_rng(0).poisson(50, (8, 20, 24)).astype(float)

@@ -292,7 +292,11 @@ def test_what_the_file_knows_is_filled_in_where_its_reader_did_not(
     data = np.random.default_rng(0).poisson(9, (2, 3, 5, 16, 17)).astype(np.uint16)
     grid = Grid(spacing_um=(0.4, 0.2, 0.2))
     known = (KnownOptics(na=0.9, immersion_index=1.0, emission_nm=600),) * 3
-    write_stack(path, Stack(data, "TCZYX", grid, channel_optics=known), dtype="uint16")
+    position, colours = {"Y": (2.5, "mm"), "X": (-1.0, "mm")}, ("FF0000", "00FF00", "0000FF")
+    stack = Stack(
+        data, "TCZYX", grid, channel_optics=known, position=position, channel_colours=colours
+    )
+    write_stack(path, stack, dtype="uint16")
     with qtbot.waitSignal(dock.headers.found, timeout=60_000):
         dock.viewer.open(path, plugin="napari")
         dock.image.layer.setCurrentText(dock.viewer.layers[-1].name)
@@ -312,7 +316,8 @@ def test_what_the_file_knows_is_filled_in_where_its_reader_did_not(
     assert result.data.shape == data.shape
     assert result.scale.tolist() == [1] * 5
     assert dock.keeping.restored is not None
-    assert dock.keeping.restored.stack.grid == grid
+    kept = dock.keeping.restored.stack
+    assert (kept.grid, kept.position, kept.channel_colours) == (grid, position, colours)
 
 
 def test_without_layers_nothing_can_be_run(viewer: Any, qtbot: QtBot) -> None:

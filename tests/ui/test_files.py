@@ -70,6 +70,37 @@ def test_the_writer_keeps_voxels_voxel_size_and_recipe(tmp_path: Path) -> None:
     assert again(str(path))[0][1]["metadata"][layers.KEY]["recipe"] == recipe
 
 
+@pytest.mark.parametrize("name", ["cell.ome.tif", "cell.ome.zarr"])
+def test_colours_position_and_date_go_through_the_viewer(tmp_path: Path, name: str) -> None:
+    position = {"Z": (-5.0, "µm"), "Y": (0.0, "µm"), "X": (2000.0, "µm")}
+    stack = Stack(
+        np.ones((2, 3, 4, 5), np.float32),
+        "CZYX",
+        Grid(spacing_um=(0.3, 0.1, 0.1)),
+        channel_names=("a", "b"),
+        channel_colours=("FF00FF", "00FF80"),
+        position=position,
+        acquired="2026-11-27T12:30:00",
+    )
+    path = str(write_stack(tmp_path / name, stack).path)
+    read = get_reader(path)
+    assert read is not None
+    for (data, state, _), colour in zip(read(path), ("FF00FF", "00FF80"), strict=True):
+        layer = Image(data, **state)
+        # A TIFF lies where other readers show it, an OME-Zarr where it was taken.
+        shown = [-5.0, 0.0, 2000.0] if name.endswith("zarr") else [0.0, 0.0, 0.0]
+        assert layer.translate.tolist() == shown
+        assert layer.blending == "additive"
+        out = tmp_path / f"{colour}.ome.tif"
+        write_image(str(out), *layer.as_layer_data_tuple()[:2])
+        back = read_stack(out)
+        assert back.channel_colours == (colour,)
+        assert {axis: place for axis, (place, _) in back.position.items()} == {
+            axis: place for axis, (place, _) in position.items()
+        }
+        assert back.acquired == stack.acquired
+
+
 @pytest.fixture
 def pyramid_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return an OME-Zarr of two channels and four levels: ramps, odd in y."""

@@ -34,6 +34,10 @@ def read_image(source: Path, voxel_size: str | None, *, voxels: bool = True) -> 
         where = "as given"
     grid = stack.grid.describe() if stack.grid else "voxel size"
     say(f"Image       {source.name}: {stack.axes} {stack.shape}, {grid} ({where})")
+    for remark in stack.remarks:
+        say(f"Note        {remark}")
+    if stack.grid is None and stack.unknown_grid:
+        say(f"Note        {stack.unknown_grid}: the voxel size counts as unknown")
     return stack
 
 

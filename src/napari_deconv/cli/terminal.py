@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -74,20 +75,22 @@ def _progress() -> Iterator[Callable[[Step], None]]:
     """Yield a function that shows a step: one moving line on a terminal, few lines elsewhere."""
     moving = sys.stderr.isatty()
     clock = _Clock()
-    last = -1
+    last: tuple[int, str] | None = None
 
     def show(step: Step) -> None:
         nonlocal last
         tenth = 10 * step.done // step.total
+        # While nothing is done yet, what is being prepared is news, its numbers are not.
+        news = tenth, re.sub("[0-9.]+", "", step.note) if step.done == 0 else ""
         text = f"{step.done}/{step.total}{clock.left(step)} {step.note}"
         if moving:
             filled = 20 * step.done // step.total
             line = f"[{'#' * filled}{'-' * (20 - filled)}] {text}"
             columns = shutil.get_terminal_size().columns - 1
             print(f"\r{line:{columns}.{columns}}", end="", file=sys.stderr, flush=True)
-        elif tenth != last or step.done == 0:
+        elif news != last:
             say(f"Progress    {text}")
-        last = tenth
+        last = news
 
     try:
         yield show
@@ -133,7 +136,8 @@ def report(finished: Finished, stack: Stack, output: Path, *, as_json: bool) -> 
     """Say what was done to (a part of) `stack`, and print it as JSON where asked."""
     record, recipe = finished.record, finished.recipe
     for note in (*finished.written.notes, *record.notes):
-        say(f"Note        {note}")
+        if note not in stack.remarks:  # said when it was read
+            say(f"Note        {note}")
     sources = (psf.to_dict() for psf in recipe.channel_psfs or (recipe.psf,))
     names = dict.fromkeys(Path(source.get("path") or "computed").name for source in sources)
     say(f"Engine      {record.device}")

@@ -72,6 +72,16 @@ class Description:
         Seconds between two time points.
     z_is_axis : bool
         Whether a Z axis of length one was meant as an axis.
+    channel_colours : tuple of str
+        One "RRGGBB" a channel, "" where a channel has none.
+    position : mapping of str to (float, str)
+        For each of "Z", "Y", "X" that the file knows: where the stage stood, and the unit.
+    acquired : str
+        When the image was taken.
+    remarks : tuple of str
+        What is to be known of how the file was read, in sentences.
+    unknown_grid : str
+        Why its sizes are none of a voxel, in a sentence.
     """
 
     spacing: Mapping[str, tuple[float, str]] = field(default_factory=dict)
@@ -79,6 +89,11 @@ class Description:
     channel_optics: tuple[KnownOptics, ...] = ()
     time_step_s: float | None = None
     z_is_axis: bool = False
+    channel_colours: tuple[str, ...] = ()
+    position: Mapping[str, tuple[float, str]] = field(default_factory=dict)
+    acquired: str = ""
+    remarks: tuple[str, ...] = ()
+    unknown_grid: str = ""
 
 
 def stack_of(data: Any, axes: str, description: Description, name: str) -> Stack:
@@ -115,14 +130,22 @@ def stack_of(data: Any, axes: str, description: Description, name: str) -> Stack
         data, ordered = data[..., None, :, :], ordered.replace("YX", "ZYX")
     channels = data.shape[ordered.index("C")] if "C" in ordered else 1
     names, optics = description.channel_names, description.channel_optics
+    colours, spatial = description.channel_colours, "ZYX" if "Z" in ordered else "YX"
+    grid = _grid(description.spacing, spatial)
+    half = description.unknown_grid or _half_known(description.spacing, spatial, name)
     return Stack(
         data,
         ordered,
-        grid=_grid(description.spacing, "ZYX" if "Z" in ordered else "YX"),
+        grid=grid,
         name=name,
         channel_names=names if len(names) == channels and any(names) else (),
         channel_optics=optics if len(optics) == channels and _says_something(optics) else (),
         time_step_s=description.time_step_s if "T" in ordered else None,
+        channel_colours=colours if len(colours) == channels and any(colours) else (),
+        position={a: place for a, place in description.position.items() if a in spatial},
+        acquired=description.acquired,
+        remarks=description.remarks,
+        unknown_grid=half if grid is None else "",
     )
 
 
@@ -177,6 +200,25 @@ def _grid(spacing: Mapping[str, tuple[float, str]], spatial_axes: str) -> Grid |
         return None
 
 
+def several_images(name: str, count: int) -> tuple[str, ...]:
+    """Return the remark on a file of `count` images, where there is more than one."""
+    if count < 2:
+        return ()
+    return (
+        f"{name} holds {count} images, and one of them is read; save each as a file of its own",
+    )
+
+
+def _half_known(spacing: Mapping[str, tuple[float, str]], spatial_axes: str, name: str) -> str:
+    """Return the sentence on a voxel size that the file tells of some axes alone, or nothing."""
+    known = [a for a in spatial_axes if a in spacing and length_unit(spacing[a][1]) in MICROMETRES]
+    missing = [axis for axis in spatial_axes if axis not in known]
+    if not known or not missing:
+        return ""
+    sizes = " and ".join(f"{axis} ({spacing[axis][0]:g} {spacing[axis][1]})" for axis in known)
+    return f"{name} tells the size of a voxel along {sizes}, and not along {' and '.join(missing)}"
+
+
 def _says_something(optics: tuple[KnownOptics, ...]) -> bool:
     return any(entry != KnownOptics() for entry in optics)
 
@@ -227,11 +269,23 @@ def positive(text: object) -> float | None:
     >>> positive("1.4"), positive("0"), positive("n/a"), positive(None)
     (1.4, None, None, None)
     """
+    number = finite(text)
+    return number if number is not None and number > 0 else None
+
+
+def finite(text: object) -> float | None:
+    """Return a finite number from what a file wrote, else None.
+
+    Examples
+    --------
+    >>> finite("-1.5e3"), finite("nan"), finite(None)
+    (-1500.0, None, None)
+    """
     try:
         number = float(text)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return None
-    return number if math.isfinite(number) and number > 0 else None
+    return number if math.isfinite(number) else None
 
 
 def shadow(shape: tuple[int, ...], dtype: Any) -> Any:

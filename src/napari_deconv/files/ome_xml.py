@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 from napari_deconv.imaging.stack import KnownOptics, Stack
 from napari_deconv.imaging.value import Plain
 
-from .metadata import IMMERSION_INDEX, Description, nanometres, positive, seconds
+from .metadata import IMMERSION_INDEX, Description, finite, nanometres, positive, seconds
 from .provenance import SOFTWARE, stored_axes, stored_optics
 
 Element = ElementTree.Element
@@ -44,7 +44,7 @@ def build(stack: Stack, *, dtype: str, provenance: Plain) -> bytes:
     Parameters
     ----------
     stack : Stack
-        Axes, voxel size, channels, optics and time step are taken from it.
+        All but its voxels is taken from it.
     dtype : {"float32", "uint16"}
         Type of the stored voxels.
     provenance : dict
@@ -69,7 +69,9 @@ def build(stack: Stack, *, dtype: str, provenance: Plain) -> bytes:
     if first.na is not None or first.immersion_index is not None:
         _add_instrument(root, first)
     image = _child(root, "Image", ID="Image:0", Name=_text(stack.name) or "image")
-    if len(root) > 1:
+    if stack.acquired:
+        _child(image, "AcquisitionDate").text = _text(stack.acquired)
+    if root.find("Instrument") is not None:
         _child(image, "InstrumentRef", ID="Instrument:0")
         settings = _child(image, "ObjectiveSettings", ID="Objective:0:0")
         if first.immersion_index is not None:
@@ -112,12 +114,20 @@ def _add_pixels(image: Element, stack: Stack, dtype: str) -> None:
         channel = _child(pixels, "Channel", ID=f"Channel:0:{index}", SamplesPerPixel="1")
         if index < len(stack.channel_names):
             channel.set("Name", _text(stack.channel_names[index]))
+        for colour in stack.channel_colours[index : index + 1]:
+            if colour:
+                channel.set("Color", str(_signed_rgba(colour)))
         for optics in stack.channel_optics[index : index + 1]:
             _add_light(channel, optics)
     planes = 1
     for axis in "ZCT":
         planes *= sizes.get(axis, 1)
     _child(pixels, "TiffData", IFD="0", PlaneCount=str(planes))
+    if stack.position:
+        first = _child(pixels, "Plane", TheZ="0", TheC="0", TheT="0")
+        for axis, (place, unit) in stack.position.items():
+            first.set(f"Position{axis}", repr(float(place)))
+            first.set(f"Position{axis}Unit", unit)
 
 
 def _add_light(channel: Element, optics: KnownOptics) -> None:
@@ -132,14 +142,15 @@ def _add_light(channel: Element, optics: KnownOptics) -> None:
         channel.set("AcquisitionMode", modes[optics.modality])
 
 
-def parse(xml: str | bytes) -> Description:
-    """Return what an OME-XML text says of its first image; nothing where it is no XML.
+def parse(xml: str | bytes, index: int = 0) -> Description:
+    """Return what an OME-XML text says of an image, counted from 0; nothing where it is no XML.
 
     Where napari-deconv wrote the file, its own annotation adds what OME has no place for:
     whether Z is an axis of length one, and optics that differ between channels.
     """
     root = _root(xml)
-    image = root.find("Image") if root is not None else None
+    images = root.findall("Image") if root is not None else []
+    image = images[index] if index < len(images) else None
     pixels = image.find("Pixels") if image is not None else None
     if root is None or image is None or pixels is None:
         return Description()
@@ -154,6 +165,9 @@ def parse(xml: str | bytes) -> Description:
         channel_optics=optics,
         time_step_s=_time_step(pixels),
         z_is_axis="Z" in stored_axes(own),
+        channel_colours=tuple(_colour(channel) for channel in channels),
+        position=_position(pixels),
+        acquired=(image.findtext("AcquisitionDate") or "").strip(),
     )
 
 
@@ -183,6 +197,34 @@ def _spacing(pixels: Element) -> dict[str, tuple[float, str]]:
         if step is not None:
             spacing[axis] = (step, pixels.get(f"PhysicalSize{axis}Unit", "µm"))
     return spacing
+
+
+def _position(pixels: Element) -> dict[str, tuple[float, str]]:
+    """Return where the stage stood for the first plane; without a unit it is the stage's own."""
+    planes = pixels.findall("Plane")
+    first = [p for p in planes if {p.get(f"The{axis}", "0") for axis in "ZCT"} == {"0"}]
+    found = {}
+    for plane in (*first, *planes)[:1]:
+        for axis in "ZYX":
+            place = finite(plane.get(f"Position{axis}"))
+            if place is not None:
+                found[axis] = (place, plane.get(f"Position{axis}Unit", "reference frame"))
+    return found
+
+
+def _colour(channel: Element) -> str:
+    """Return the colour of a channel as "RRGGBB", "" where it has none."""
+    try:
+        rgba = int(channel.get("Color", "")) & 0xFFFFFFFF
+    except ValueError:
+        return ""
+    return f"{rgba >> 8:06X}"
+
+
+def _signed_rgba(colour: str) -> int:
+    """Return an opaque "RRGGBB" as OME writes it: one number of 32 bits with a sign."""
+    rgba = int(f"{colour}FF", 16)
+    return rgba - 2**32 if rgba >= 2**31 else rgba
 
 
 def _time_step(pixels: Element) -> float | None:

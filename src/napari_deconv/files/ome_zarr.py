@@ -21,14 +21,16 @@ from . import ome_xml
 from .metadata import (
     Description,
     arranged_like,
+    finite,
     length_unit,
     positive,
     seconds,
+    several_images,
     shadow,
     stack_of,
     stem,
 )
-from .provenance import stored_axes, stored_optics
+from .provenance import stored_axes, stored_date, stored_optics, stored_position
 from .stored import StoredArray
 
 VERSIONS = ("0.4", "0.5")
@@ -83,6 +85,7 @@ def _levels(source: Path, *, voxels: bool = True, smaller: bool = False) -> tupl
     array = _level(group, multiscale["datasets"][0], source.name)
     axes = "".join(_axes(multiscale, array.ndim, source.name))
     description = _description(attrs, multiscale, list(axes), xml)
+    description = replace(description, remarks=_remarks(source, group))
     data = _voxels(source, array, axes) if voxels else shadow(array.shape, array.dtype)
     stacks = [stack_of(data, axes, description, stem(source))]
     for index, entry in enumerate(multiscale["datasets"][1:] if smaller else (), start=1):
@@ -231,7 +234,9 @@ def _description(
     }
     time_step_s = seconds(steps[axes.index("T")], units["T"]) if "T" in axes else None
     omero = _mapping({**attrs, **_mapping(attrs.get("ome"))}.get("omero"))
-    labels = tuple(str(_mapping(c).get("label", "")) for c in omero.get("channels", ()))
+    channels = [_mapping(channel) for channel in omero.get("channels", ())]
+    labels = tuple(str(channel.get("label", "")) for channel in channels)
+    colours = tuple(_colour(channel.get("color")) for channel in channels)
     beside = ome_xml.parse(xml) if xml else Description()
     own = _mapping(attrs.get(KEY))
     return Description(
@@ -240,19 +245,59 @@ def _description(
         channel_optics=stored_optics(own) or beside.channel_optics,
         time_step_s=time_step_s or beside.time_step_s,
         z_is_axis="Z" in spacing or "Z" in stored_axes(own),
+        channel_colours=colours if any(colours) else beside.channel_colours,
+        position=_position(multiscale, axes, units) or stored_position(own) or beside.position,
+        acquired=stored_date(own) or beside.acquired,
     )
 
 
 def _steps(multiscale: Plain, ndim: int, index: int = 0) -> list[float]:
-    """Return the size of a voxel of a level on each axis: all its scales, multiplied."""
+    """Return the size of a voxel of a level on each axis."""
+    return [size for size, _ in _transforms(multiscale, ndim, index)]
+
+
+def _position(
+    multiscale: Plain, axes: list[str], units: dict[str, str]
+) -> dict[str, tuple[float, str]]:
+    """Return where the first voxel lies, of the axes with a unit; nothing where it is at 0."""
+    shifts = [shift for _, shift in _transforms(multiscale, len(axes))]
+    found = {
+        axis: (float(f"{shift:.15g}"), units[axis])
+        for axis, shift in zip(axes, shifts, strict=True)
+        if axis in "ZYX" and units[axis] and math.isfinite(shift)
+    }
+    return found if any(place for place, _ in found.values()) else {}
+
+
+def _transforms(multiscale: Plain, ndim: int, index: int = 0) -> list[tuple[float, float]]:
+    """Return scale and translation of a level on each axis: all its steps, one after the other."""
     level = multiscale["datasets"][index]
-    steps = [1.0] * ndim
+    found = [(1.0, 0.0)] * ndim
     for holder in (level, multiscale):
         for change in holder.get("coordinateTransformations") or ():
-            if change.get("type") == "scale" and len(change.get("scale", ())) == ndim:
-                factors = [positive(factor) or math.nan for factor in change["scale"]]
-                steps = [step * factor for step, factor in zip(steps, factors, strict=True)]
-    return steps
+            kind = change.get("type")
+            numbers = change.get(kind) if kind in ("scale", "translation") else None
+            if not isinstance(numbers, list) or len(numbers) != ndim:
+                continue
+            if kind == "scale":
+                factors = [positive(number) or math.nan for number in numbers]
+                found = [(s * f, t * f) for (s, t), f in zip(found, factors, strict=True)]
+            else:
+                shifts = [finite(number) or 0.0 for number in numbers]
+                found = [(s, t + shift) for (s, t), shift in zip(found, shifts, strict=True)]
+    return found
+
+
+def _colour(text: object) -> str:
+    """Return a colour as "RRGGBB", "" where the file gives none that can be understood."""
+    found = re.fullmatch("#?([0-9a-fA-F]{6})", str(text))
+    return found[1].upper() if found else ""
+
+
+def _remarks(source: Path, group: Any) -> tuple[str, ...]:
+    """Return what is to be said of the images of a folder of images, of which "0" is read."""
+    count = sum(inside.name.isdigit() for inside in source.iterdir()) if group.path else 1
+    return several_images(source.name, count)
 
 
 def _voxels(source: Path, array: Any, axes: str) -> Any:

@@ -17,6 +17,7 @@ from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import Plain
 
 from .intensities import Range
+from .metadata import nanometres
 from .ome_zarr import KEY
 from .pyramid import fill, level_factors, level_shape
 
@@ -119,7 +120,7 @@ def attributes(
     Parameters
     ----------
     stack : Stack
-        Axes, voxel size, channel names and time step are taken from it.
+        Axes, voxel size, position, channels and time step are taken from it.
     version : {"0.4", "0.5"}
         Of the OME-Zarr specification.
     window : (float, float)
@@ -133,10 +134,11 @@ def attributes(
         {"name": axis.lower(), "type": kinds.get(axis, "space")} for axis in stack.axes
     ]
     steps = dict.fromkeys(stack.axes, 1.0)
-    units = {}
+    units, start = {}, dict.fromkeys(stack.axes, 0.0)
     if stack.grid is not None:
         steps |= dict(zip(stack.grid.axes, stack.grid.spacing_um, strict=True))
         units = dict.fromkeys(stack.grid.axes, "micrometer")
+        start |= _position_um(stack)
     if stack.time_step_s is not None and "T" in stack.axes:
         steps["T"], units["T"] = float(stack.time_step_s), "second"
     for axis, entry in zip(stack.axes, axes, strict=True):
@@ -148,7 +150,7 @@ def attributes(
         "datasets": [
             {
                 "path": str(index),
-                "coordinateTransformations": _placed(list(steps.values()), factors),
+                "coordinateTransformations": _placed(steps, start, factors),
             }
             for index, factors in enumerate(levels or [(1,) * len(axes)])
         ],
@@ -156,7 +158,7 @@ def attributes(
     if len(levels) > 1:
         multiscale |= _MADE_BY_MEANS
     body: Plain = {"multiscales": [multiscale]}
-    if stack.channel_names:
+    if stack.channel_names or stack.channel_colours:
         body["omero"] = {"channels": _display(stack, window)}
     if version == "0.4":
         multiscale["version"] = version
@@ -164,10 +166,19 @@ def attributes(
     return {"ome": {"version": version, **body}}
 
 
-def _placed(steps: list[float], factors: Sequence[int]) -> list[Plain]:
+def _position_um(stack: Stack) -> dict[str, float]:
+    """Return where the first voxel lies, of the axes that have a unit of length."""
+    places = {a: nanometres(place, unit) for a, (place, unit) in stack.position.items()}
+    return {a: float(f"{nm / 1e3:.15g}") for a, nm in places.items() if nm is not None}
+
+
+def _placed(
+    steps: dict[str, float], start: dict[str, float], factors: Sequence[int]
+) -> list[Plain]:
     """Return the transformations of a level: the centre of its first voxel is a mean's."""
-    sizes = [step * factor for step, factor in zip(steps, factors, strict=True)]
-    centre = [step * (factor - 1) / 2 for step, factor in zip(steps, factors, strict=True)]
+    each = list(zip(steps.values(), start.values(), factors, strict=True))
+    sizes = [step * factor for step, _, factor in each]
+    centre = [first + step * (factor - 1) / 2 for step, first, factor in each]
     scale = {"type": "scale", "scale": sizes}
     return [scale, {"type": "translation", "translation": centre}] if any(centre) else [scale]
 
@@ -175,15 +186,16 @@ def _placed(steps: list[float], factors: Sequence[int]) -> list[Plain]:
 def _display(stack: Stack, window: tuple[float, float]) -> list[Plain]:
     low, high = window if window[0] < window[1] else (0.0, 1.0)
     count = stack.channel_count()
-    colours = ["FFFFFF"] if count == 1 else [_COLOURS[i % len(_COLOURS)] for i in range(count)]
+    usual = ["FFFFFF"] if count == 1 else [_COLOURS[i % len(_COLOURS)] for i in range(count)]
+    given, names = ((*some, *[""] * count) for some in (stack.channel_colours, stack.channel_names))
     return [
         {
             "label": name,
-            "color": colour,
+            "color": colour or other,
             "active": True,
             "window": {"min": low, "max": high, "start": low, "end": high},
         }
-        for name, colour in zip(stack.channel_names, colours, strict=False)
+        for name, colour, other in zip(names, given, usual, strict=False)
     ]
 
 

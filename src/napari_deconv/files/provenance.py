@@ -7,7 +7,7 @@ it back. It is a plain dictionary:
 - ``recipe``: what repeats the result, or None
 - ``record``: what happened when it was made, or None
 - ``versions``: of the programs that took part
-- ``stored``: axes, type, intensity scale and optics of the stored image
+- ``stored``: axes, type, intensity scale, optics, date and position of the stored image
 """
 
 from __future__ import annotations
@@ -58,6 +58,9 @@ def provenance(stack: Stack, *, recipe: Plain | None, record: Plain | None, dtyp
             "channel_optics": optics,
             "dtype": dtype,
             "scale": 1.0,
+            # What OME-Zarr has no place for, or none for some units.
+            "acquired": stack.acquired,
+            "position": {axis: list(place) for axis, place in stack.position.items()},
         },
     }
     try:
@@ -81,8 +84,26 @@ def stored_optics(body: Mapping[str, Any] | None) -> tuple[KnownOptics, ...]:
 
 def stored_axes(body: Mapping[str, Any] | None) -> str:
     """Return the axes that the provenance `body` keeps, or nothing."""
+    return str(_stored(body).get("axes", ""))
+
+
+def stored_date(body: Mapping[str, Any] | None) -> str:
+    """Return the date of acquisition that the provenance `body` keeps, or nothing."""
+    return str(_stored(body).get("acquired", ""))
+
+
+def stored_position(body: Mapping[str, Any] | None) -> dict[str, tuple[float, str]]:
+    """Return the position of the stage that the provenance `body` keeps, or nothing."""
+    try:
+        entries = dict(_stored(body).get("position", {}))
+        return {axis: (float(place), str(unit)) for axis, (place, unit) in entries.items()}
+    except (TypeError, ValueError):
+        return {}
+
+
+def _stored(body: Mapping[str, Any] | None) -> dict[str, Any]:
     stored = (body or {}).get("stored")
-    return str(stored.get("axes", "")) if isinstance(stored, dict) else ""
+    return stored if isinstance(stored, dict) else {}
 
 
 def _versions() -> dict[str, str]:

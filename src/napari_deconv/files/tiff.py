@@ -12,6 +12,7 @@ import struct
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,7 +23,7 @@ from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError, Plain, require
 
 from . import ome_xml
-from .metadata import Description, positive, seconds, shadow, stack_of, stem
+from .metadata import Description, positive, seconds, several_images, shadow, stack_of, stem
 from .stored import StoredArray
 
 #: Voxels of this many bytes or more are not loaded: those of an uncompressed TIFF in one piece
@@ -37,9 +38,14 @@ CLASSIC_LIMIT_BYTES = 2**32 - 2**25
 
 _IMAGE_DESCRIPTION = 270
 
+#: Units in which ImageJ passes on the dots of a print.
+_OF_PRINTS = ("inch", "cm")
+
 
 def read(source: Path, *, voxels: bool = True) -> Stack:
-    """Read series 0, level 0 of a TIFF; without `voxels`, zeros that take no memory.
+    """Read level 0 of the image of a TIFF; without `voxels`, zeros that take no memory.
+
+    Of several images it is the first whose planes lie in this very file.
 
     Raises
     ------
@@ -50,11 +56,14 @@ def read(source: Path, *, voxels: bool = True) -> Stack:
 
     _require_whole(source)
     with _quiet(), tifffile.TiffFile(source) as tif:
-        series = tif.series[0]
+        index = _first_inside(tif)
+        series = tif.series[index]
         _require_intensities(series, source.name)
         _require_all_planes(tif, series, source.name)
         data = _voxels(series, source) if voxels else shadow(series.shape, series.dtype)
-        return stack_of(data, series.axes, _description(tif), stem(source))
+        remarks = several_images(source.name, len(tif.series))
+        description = replace(_description(tif, index, source.name), remarks=remarks)
+        return stack_of(data, series.axes, description, stem(source))
 
 
 def provenance_in(source: Path) -> Plain | None:
@@ -100,6 +109,14 @@ def write(
         )
 
 
+def _first_inside(tif: Any) -> int:
+    """Return the index of the first series with a plane in this file: of a set, that of its own."""
+    for index, series in enumerate(tif.series):
+        if any(page is not None and page.parent is tif for page in series.pages):
+            return index
+    return 0
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep tifffile's remarks on odd files out of the user's terminal."""
@@ -136,7 +153,7 @@ def _pieces(shape: tuple[int, ...], stored: tuple[int, ...]) -> tuple[int, ...]:
 
 
 class _Opened:
-    """Series 0 of a TIFF that stays open until nobody asks for it any more."""
+    """The image of a TIFF that stays open until nobody asks for it any more."""
 
     def __init__(self, source: Path) -> None:
         import tifffile
@@ -145,7 +162,7 @@ class _Opened:
         with _quiet():
             tif = tifffile.TiffFile(source)
             self._closed = weakref.finalize(self, tif.close)
-            store = tif.series[0].aszarr(level=0)
+            store = tif.series[_first_inside(tif)].aszarr(level=0)
         self._array = zarr.open_array(store, mode="r")
 
     def __getitem__(self, place: Any) -> Any:
@@ -181,17 +198,18 @@ def _require_all_planes(tif: Any, series: Any, name: str) -> None:
     )
 
 
-def _description(tif: Any) -> Description:
+def _description(tif: Any, index: int, name: str) -> Description:
     if tif.is_ome and tif.ome_metadata:
-        return ome_xml.parse(tif.ome_metadata)
+        return ome_xml.parse(tif.ome_metadata, index)
     if tif.is_imagej and tif.imagej_metadata:
-        return _imagej_description(tif.imagej_metadata, tif.pages[0])
+        return _imagej_description(tif.imagej_metadata, tif.pages[0], name)
     return Description()
 
 
-def _imagej_description(info: dict[str, Any], page: Any) -> Description:
+def _imagej_description(info: dict[str, Any], page: Any, name: str) -> Description:
     """Return what ImageJ says; its inch and cm are those of a print, not of a microscope."""
     spacing: dict[str, tuple[float, str]] = {}
+    printed: list[str] = []
     steps = {
         "X": _imagej_step(page, "XResolution"),
         "Y": _imagej_step(page, "YResolution"),
@@ -199,7 +217,9 @@ def _imagej_description(info: dict[str, Any], page: Any) -> Description:
     }
     for axis, step in steps.items():
         unit = _unescaped(str(info.get(f"{axis.lower()}unit") or info.get("unit", "")))
-        if step is not None and unit.lower() not in ("inch", "cm"):
+        if step is not None and unit.lower() in _OF_PRINTS:
+            printed.append(f"{axis} ({step:g} {unit})")
+        elif step is not None:
             spacing[axis] = (step, unit)
     labels = info.get("Labels") or ()
     named = len(labels) == info.get("channels") == info.get("images")
@@ -208,7 +228,25 @@ def _imagej_description(info: dict[str, Any], page: Any) -> Description:
         spacing=spacing,
         channel_names=tuple(str(label or "") for label in labels) if named else (),
         time_step_s=seconds(interval, str(info.get("tunit", "s"))) if interval else None,
+        channel_colours=_imagej_colours(info),
+        unknown_grid=_of_a_print(name, printed),
     )
+
+
+def _of_a_print(name: str, printed: list[str]) -> str:
+    """Return the sentence on sizes in the units of a print, or nothing."""
+    sizes = " and ".join(printed)
+    return f"{name} gives its pixels as those of a print, {sizes}" if printed else ""
+
+
+def _imagej_colours(info: dict[str, Any]) -> tuple[str, ...]:
+    """Return the brightest colour of each channel's lookup table, where ImageJ shows colours."""
+    if str(info.get("mode", "")).lower() not in ("composite", "color"):
+        return ()
+    tables = [np.asarray(table) for table in info.get("LUTs") or ()]
+    if any(table.shape != (3, 256) for table in tables):
+        return ()
+    return tuple("".join(f"{int(value):02X}" for value in table[:, -1]) for table in tables)
 
 
 def _imagej_step(page: Any, tag: str) -> float | None:

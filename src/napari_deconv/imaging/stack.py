@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -46,6 +46,17 @@ class Stack:
         One entry a channel, or empty where the file says nothing.
     time_step_s : float, optional
         Seconds between two time points.
+    channel_colours : tuple of str
+        How each channel is shown, as "RRGGBB" ("" where nothing is said), or empty.
+    position : mapping of str to (float, str)
+        Where the stage stood: for each of "Z", "Y", "X" that is known, the place of the first
+        voxel and its unit, as the file gives them.
+    acquired : str
+        When the image was taken, as the file gives it.
+    remarks : tuple of str
+        What the user should know of how the file was read, in sentences.
+    unknown_grid : str
+        Why the voxel size is unknown, in a sentence, where the file tells a part of it.
 
     Raises
     ------
@@ -60,6 +71,11 @@ class Stack:
     channel_names: tuple[str, ...] = ()
     channel_optics: tuple[KnownOptics, ...] = ()
     time_step_s: float | None = None
+    channel_colours: tuple[str, ...] = ()
+    position: Mapping[str, tuple[float, str]] = field(default_factory=dict)
+    acquired: str = ""
+    remarks: tuple[str, ...] = ()
+    unknown_grid: str = ""
 
     def __post_init__(self) -> None:
         ordered = "".join(axis for axis in AXES if axis in self.axes)
@@ -116,9 +132,9 @@ class Stack:
         Returns
         -------
         Stack
-            The same axes; names and optics are those of the channels kept, and the time step
-            is None where the times kept are not evenly apart. Dask stays lazy. numpy is seen
-            through a view, but for an uneven choice, which copies what is kept.
+            The same axes; names, colours and optics are those of the channels kept, and the time
+            step is None where the times kept are not evenly apart. Dask stays lazy. numpy is
+            seen through a view, but for an uneven choice, which copies what is kept.
 
         Raises
         ------
@@ -149,6 +165,7 @@ class Stack:
             data=data,
             channel_names=_of(self.channel_names, chosen_channels),
             channel_optics=_of(self.channel_optics, chosen_channels),
+            channel_colours=_of(self.channel_colours, chosen_channels),
             time_step_s=step_s,
         )
 

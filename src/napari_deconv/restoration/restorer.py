@@ -12,11 +12,16 @@ import numpy.typing as npt
 
 from napari_deconv.imaging.brightness import brightness_of
 from napari_deconv.imaging.psf import Psf, fitted_to
-from napari_deconv.imaging.value import InputError, require, require_number
+from napari_deconv.imaging.value import require, require_number
 
 from .engine import Engine, Float
 
 Result = TypeVar("Result")
+
+#: Counts beyond this are refused: squares of them no longer fit in single precision.
+MOST_COUNTS = 1e18
+#: Bits of a camera, and how many voxels at the most they hold are taken for saturated ones.
+CAMERA_BITS, SATURATED_FROM = (8, 10, 12, 14, 16), 10
 
 #: Largest difference between a piece and the whole, as a part of the maximum.
 SEAM_TOLERANCE = 1e-3
@@ -169,6 +174,28 @@ def require_finite(total: float) -> None:
     )
 
 
+def require_small_enough(highest: float) -> None:
+    """Raise `InputError` unless the highest count can be worked with in single precision."""
+    require(
+        highest <= MOST_COUNTS,
+        f"The image holds values up to {highest:.3g}, more than can be worked with "
+        f"({MOST_COUNTS:g}); divide all of it by one number",
+    )
+
+
+def bits_of(highest: float, dtype: np.dtype[Any]) -> int | None:
+    """Return the bits of a camera whose highest count this is, or None.
+
+    Examples
+    --------
+    >>> bits_of(4095, np.dtype("uint16")), bits_of(4095, np.dtype("float32"))
+    (12, None)
+    """
+    if dtype.kind not in "ui":
+        return None
+    return next((bits for bits in CAMERA_BITS if highest == 2**bits - 1), None)
+
+
 def observe(
     image: npt.ArrayLike,
     psf: Psf,
@@ -205,22 +232,34 @@ def observe(
         f"not the shape {array.shape}",
     )
     require_number("The background", background)
-    array = array.astype(np.float32)
+    given = array
+    with np.errstate(over="ignore"):  # which shows as an infinity
+        array = given.astype(np.float32)
     # One that is not finite shows in these as well; and so do few passes over a large image.
     lowest, highest = float(array.min()), float(array.max())
     if not math.isfinite(highest - lowest):
-        bad = int(array.size - np.isfinite(array).sum())
-        raise InputError(
+        bad = int(given.size - np.isfinite(given).sum())
+        require(
+            bad == 0,
             f"The image holds {bad} NaN or infinite values; replace them (for instance by the "
-            "median of their neighbours) before restoring"
+            "median of their neighbours) before restoring",
         )
+    require_small_enough(float(given.max()) if math.isinf(highest) else highest)
+    bits = bits_of(highest, given.dtype)
     count = 0
     if lowest < 0:
         negative = array < 0
         count = int(np.count_nonzero(negative))
         array[negative] = 0
     fitted = fitted_to(psf, array.ndim)
-    notes = notes_on_image(array.shape, fitted.shape, negative=count, dark=highest <= 0)
+    notes = notes_on_image(
+        array.shape,
+        fitted.shape,
+        negative=count,
+        highest=highest,
+        background=background,
+        saturated=(int(np.count_nonzero(given == given.max())), bits) if bits else None,
+    )
     return Observation(array, fitted, float(background), (*fitted.notes, *notes), whole_mean, start)
 
 
@@ -229,7 +268,9 @@ def notes_on_image(
     psf_shape: tuple[int, ...],
     *,
     negative: int,
-    dark: bool = False,
+    highest: float | None = None,
+    background: float = 0.0,
+    saturated: tuple[int, int] | None = None,
     images: int = 1,
 ) -> tuple[str, ...]:
     """Return what is to be told of an image, or of some of one shape, before it is restored.
@@ -240,8 +281,12 @@ def notes_on_image(
         Of the image, and of the PSF on its voxels.
     negative : int
         Number of negative voxels, of all images.
-    dark : bool
-        Whether it is zero everywhere.
+    highest : float, optional
+        Of its counts.
+    background : float
+        In counts.
+    saturated : (int, int), optional
+        Number of voxels at the most that a camera counts, of all images, and its bits.
     images : int
         How many there are.
     """
@@ -252,8 +297,20 @@ def notes_on_image(
             f"{negative} negative values ({share:.2g} % of the image) "
             "were set to 0: photon counts are not negative"
         )
-    if dark:
+    if highest is not None and highest <= 0:
         notes.append("The image is zero everywhere: there is nothing to restore")
+    elif highest is not None and highest <= background:
+        notes.append(
+            f"The background, {background:g}, is not below the brightest voxel, {highest:g}: "
+            "nothing is left to restore"
+        )
+    if saturated and saturated[0] >= SATURATED_FROM:
+        number, bits = saturated
+        share = 100 * number / (images * math.prod(shape))
+        notes.append(
+            f"{number} voxels ({share:.2g} % of the image) are at {2**bits - 1}, the most that "
+            f"{bits} bits hold: they are saturated, and what is restored there is too dark"
+        )
     if len(shape) == 3 and shape[0] == 1:
         notes.append("The stack has one plane: only y and x can be restored")
     if any(p > n for p, n in zip(psf_shape, shape, strict=True)):

@@ -53,6 +53,7 @@ class DeconvolveDock(Dock):
         self._divergences: list[float] = []
         self.job = Job(self)
         self.latest, self.headers = Latest(FORECAST_DELAY_MS, self), Headers(napari_viewer, self)
+        self._header: Stack | None = None  # of the image's file
         self.image, self.channels = ImagePanel(), ChannelsPanel()
         self.psf, self.method = PsfPanel(), MethodPanel()
         self.curve, self.running, self.keep = CurvePanel(), RunPanel(), KeepPanel()
@@ -134,6 +135,7 @@ class DeconvolveDock(Dock):
         layer = self._layer(chosen)
         try:
             if name:
+                self._header = None
                 choices = layers.axes_choices(layer.ndim)
                 self.image.show_layer(layer.data.shape, choices, layers.axes_of(layer))
                 self.psf.show_known(layers.known_optics(layer))
@@ -152,10 +154,11 @@ class DeconvolveDock(Dock):
         if name != self.image.layer.currentText():
             return
         layer = self._layer(name)
+        self._header = header
         if layers.grid_of(layer, axes) is None:
             self.image.show_layer(layer.data.shape, layers.axes_choices(layer.ndim), axes)
-            if header.grid is not None:
-                self.image.show_grid(header.grid, "from the file")
+            if header.grid is not None or header.unknown_grid:
+                self.image.show_grid(header.grid, "from the file", why_unknown=header.unknown_grid)
         if header.channel_optics and layers.known_optics(layer) is None:
             self.channels.show_known(header.channel_optics)
             self.psf.show_known(header.channel_optics[0])
@@ -208,6 +211,8 @@ class DeconvolveDock(Dock):
         """Return the image, the PSF's source and the settings as they stand in the panels."""
         choice: ImageChoice = self.image.value()
         stack = layers.stack_of_layer(self._layer(choice.name), choice.axes, choice.grid)
+        if self._header is not None:
+            stack = layers.with_header(stack, self._header)
         chosen, settings = self.channels.value(), self.method.value()
         seam = self._seam_tolerance
         if self.channels.known:

@@ -28,7 +28,7 @@ def get_reader(path: str | list[str]) -> Callable[[Any], list[LayerTuple]] | Non
         return None
 
     def read(_: Any) -> list[LayerTuple]:
-        layers = layers_of_pyramid(levels)
+        layers = layers_of_pyramid(levels, placed=Path(path).is_dir())
         made_by = read_provenance(path)
         if made_by:
             for _data, state, _kind in layers:
@@ -80,13 +80,16 @@ def _heights_layer(path: str, channel: str) -> LayerTuple:
     raise refused
 
 
-def layers_of_pyramid(levels: tuple[Stack, ...]) -> list[LayerTuple]:
+def layers_of_pyramid(levels: tuple[Stack, ...], *, placed: bool = False) -> list[LayerTuple]:
     """Return the layers that show an image at the resolution that the view needs.
+
+    With `placed` they lie where the image was taken, as OME-Zarr is shown; other readers show
+    a TIFF at the origin, and beside these it would lie elsewhere.
 
     napari stretches each level over the extent of level 0, edge to edge: a voxel lies where its
     mean was taken, and at most one voxel of level 0 beside it where a size is odd.
     """
-    layers = layers_of_stack(levels[0])
+    layers = layers_of_stack(levels[0], placed=placed)
     if len(levels) == 1:
         return layers
     smaller = [layers_of_stack(level) for level in levels[1:]]

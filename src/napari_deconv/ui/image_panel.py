@@ -79,8 +79,10 @@ class ImagePanel(QWidget):
         self.axes.blockSignals(False)
         self._shape = shape
 
-    def show_grid(self, grid: Grid | None, origin: str = "from the layer") -> None:
-        """Show a voxel size and where it comes from, or that there is none."""
+    def show_grid(
+        self, grid: Grid | None, origin: str = "from the layer", *, why_unknown: str = ""
+    ) -> None:
+        """Show a voxel size and where it comes from, or that there is none, and why."""
         spacing = (0.0, 0.0, 0.0) if grid is None else (0.0, *grid.spacing_um)[-3:]
         for step, size in zip(self.steps, spacing, strict=True):
             step.blockSignals(True)
@@ -88,6 +90,7 @@ class ImagePanel(QWidget):
             step.blockSignals(False)
         self.steps[0].setVisible("Z" in self.axes.currentText())
         unknown = "<b>voxel size unknown: please enter it</b>"
+        unknown += f"; {why_unknown}" if why_unknown else ""
         self._say(f"voxel size {origin}" if grid else unknown)
         self.valueChanged.emit()
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from napari.layers import Image
 from napari.utils.transforms import Affine
 
+from napari_deconv.files.metadata import nanometres
 from napari_deconv.imaging.grid import MICROMETRES, Grid
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import AXES, KnownOptics, Stack
@@ -29,6 +30,8 @@ KEY = "napari_deconv"
 PREVIEW, COMPUTED, MEASURED = MADE = ("preview", "psf", "measured_psf")
 #: Voxels that the contrast of what changes all the time is taken from.
 QUICKLY = 100_000
+#: Attributes of a layer that a stack is made of.
+_OF_A_STACK = ("scale", "translate", "units", "axis_labels", "colormap")
 LayerTuple = tuple[Any, dict[str, Any], str]
 
 
@@ -84,13 +87,59 @@ def stack_of_layer(layer: Image, axes: str, grid: Grid | None) -> Stack:
     )
     known = known_optics(layer)
     is_one = "C" not in axes or data.shape[axes.index("C")] == 1
-    return Stack(
+    stack = Stack(
         np.transpose(data, to_stack(axes)),
         "".join(axis for axis in AXES if axis in axes),
         grid,
         layer.name,
         channel_optics=(known,) if known and is_one else (),
+        channel_colours=(_colour(layer),) if _colour(layer) and is_one else (),
     )
+    return replace(stack, **_told_by_file(layer, axes))
+
+
+def with_header(stack: Stack, header: Stack) -> Stack:
+    """Return the stack in a layer with what the header of its file knows beside."""
+    return replace(
+        stack,
+        channel_names=header.channel_names,
+        channel_colours=header.channel_colours or stack.channel_colours,
+        position=stack.position or header.position,
+        acquired=header.acquired,
+        remarks=header.remarks,
+    )
+
+
+def _colour(layer: Image) -> str:
+    """Return the colour of a layer as "RRGGBB" where it goes from black to one; else nothing."""
+    colours = np.asarray(layer.colormap.colors)[:, :3]
+    if len(colours) != 2 or colours[0].any():
+        return ""
+    return "".join(f"{round(255 * float(part)):02X}" for part in colours[1])
+
+
+def _told_by_file(layer: Image, axes: str) -> dict[str, Any]:
+    """Return position, date and remarks of a stack in a layer; the layer's own place goes first."""
+    entry = layer.metadata.get(KEY, {}).get("file", {})
+    spatial = [axes.index(axis) for axis in AXES if axis in axes and axis in "ZYX"]
+    places = {axes[i]: (float(layer.translate[i]), _unit(layer.units[i])) for i in spatial}
+    moved = any(place for place, _ in places.values())
+    known = all(unit in MICROMETRES for _, unit in places.values())
+    return {
+        "position": places if moved and known else dict(entry.get("position", {})),
+        "acquired": entry.get("acquired", ""),
+        "remarks": tuple(entry.get("remarks", ())),
+    }
+
+
+def _for_file(stack: Stack) -> dict[str, Any]:
+    """Return what `_told_by_file` finds in a layer's entry, or nothing."""
+    known = {
+        "position": dict(stack.position),
+        "acquired": stack.acquired,
+        "remarks": list(stack.remarks),
+    }
+    return {"file": known} if any(known.values()) else {}
 
 
 def to_stack(axes: str) -> list[int]:
@@ -220,6 +269,7 @@ def _result_state(restored: Restored, placement: Placement) -> dict[str, Any]:
     }
     if len(restored.stack.channel_optics) == 1:
         entry["optics"] = restored.stack.channel_optics[0].to_dict()
+    entry |= _for_file(restored.stack)
     state = dict(placement.layer)
     state["metadata"] = {**state["metadata"], KEY: entry}
     return state
@@ -268,8 +318,11 @@ def psf_stack(layer: Image) -> Stack:
     return stack_of_layer(layer, axes, grid_of(layer, axes))
 
 
-def layers_of_stack(stack: Stack, **looks: Any) -> list[LayerTuple]:
-    """Return the layers that show a stack: one a channel, with scale and units."""
+def layers_of_stack(stack: Stack, *, placed: bool = False, **looks: Any) -> list[LayerTuple]:
+    """Return the layers that show a stack: one a channel, with scale, units and colour.
+
+    With `placed` they lie at the position of the stage, where it is known in a length.
+    """
     layers = []
     for channel in range(stack.channel_count()):
         axes = stack.axes.replace("C", "")
@@ -277,9 +330,15 @@ def layers_of_stack(stack: Stack, **looks: Any) -> list[LayerTuple]:
         state: dict[str, Any] = {"name": _layer_name(stack, channel), "metadata": {}, **looks}
         if stack.grid is not None:
             state |= _scale(replace(stack, channel_names=()), axes)
+        if stack.grid is not None and placed:
+            state |= _place(stack, axes)
         state["axis_labels"] = tuple(axes.lower())
+        state |= _look(stack, channel)
+        entry = _for_file(stack)
         if channel < len(stack.channel_optics):
-            state["metadata"] = {KEY: {"optics": stack.channel_optics[channel].to_dict()}}
+            entry["optics"] = stack.channel_optics[channel].to_dict()
+        if entry:
+            state["metadata"] = {KEY: entry}
         layers.append((stack.data if data is None else data, state, "image"))
     return layers
 
@@ -290,6 +349,21 @@ def _layer_name(stack: Stack, channel: int) -> str:
     names = stack.channel_names
     label = names[channel] if channel < len(names) else f"channel {channel + 1}"
     return f"{stack.name} {label}".strip()
+
+
+def _look(stack: Stack, channel: int) -> dict[str, Any]:
+    """Return the colours of a channel where the file gives them, seen through where several."""
+    if not any(stack.channel_colours[channel : channel + 1]):
+        return {}
+    blending = {"blending": "additive"} if stack.channel_count() > 1 else {}
+    return {"colormap": f"#{stack.channel_colours[channel]}", **blending}
+
+
+def _place(stack: Stack, axes: str) -> dict[str, Any]:
+    places = {a: nanometres(place, unit) for a, (place, unit) in stack.position.items()}
+    if not any(places.values()):
+        return {}
+    return {"translate": tuple((places.get(axis) or 0.0) / 1e3 for axis in axes)}
 
 
 def _scale(stack: Stack, axes: str) -> dict[str, Any]:
@@ -303,7 +377,7 @@ def stack_of_state(data: Any, state: dict[str, Any]) -> Stack:
     """Return the stack of a layer given as data and attributes, as napari hands to writers."""
     kept = {
         name: state[name]
-        for name in ("name", "scale", "units", "axis_labels", "metadata", "rgb")
+        for name in (*_OF_A_STACK, "name", "metadata", "rgb")
         if state.get(name) is not None
     }
     layer = Image(data, **kept)
