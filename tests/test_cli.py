@@ -476,7 +476,15 @@ def test_bad_psfs_are_refused(
         (["--na", "0.5", "--emission-nm", "0.52"], "0.52 nm seems to be in micrometres"),
         (
             ["--na", "0.5", "--emission-nm", "520", "--microscope", "confocal"],
-            "The PSF of a confocal microscope depends on the excitation; give its wavelength",
+            "depends on the excitation; give its wavelength, --excitation-nm (488",
+        ),
+        (
+            ["--na", "0.5", "--emission-nm", "520", "--microscope", "light-sheet"],
+            "depends on the sheet; give its thickness, --sheet-um, or its NA, --sheet-na",
+        ),
+        (
+            [*OPTICS, "--pinhole-au", "0.7"],
+            "--pinhole-au is for confocal or effective-sted, and the microscope is widefield",
         ),
         (
             ["--na", "0.5", "--emission-nm", "520", "--microscope", "electron"],
@@ -512,6 +520,8 @@ def test_psfs_that_make_no_sense_are_refused(
         (["--regularization", "much"], "--regularization 'much' is neither a number nor 'auto'"),
         (["--background", "dark"], "--background 'dark' is neither a number nor 'auto'"),
         (["--background", "nan"], "The background (a number, or 'auto') must be a finite number"),
+        (["--background", "1e6"], "The background, 1e+06, is not below the brightest voxel"),
+        (["--seam", "5"], "The tolerance of a seam is a part of the maximum, such as 0.001"),
         (["--iterations", "0"], "The number of iterations must be a whole number of at least 1"),
         (["--acceleration", "fast"], "The acceleration 'fast' is not known; choose one of nu-me"),
         (["--tv-weight", "5"], "A total variation weight of 5 flattens everything"),

@@ -103,7 +103,10 @@ def test_what_cannot_be_measured_is_one_sentence(run: Run, tmp_path: Path) -> No
     assert "give both --na and --emission-nm" in said
     code, said = run("beads", CONFOCAL_BEADS_PATH, "-o", "psf.ome.tif", "--channel", "2")
     assert code == 1
-    assert "There is no channel 2; the image has 1" in said
+    assert "This stack has no channels to choose from" in said
+    code, said = run("beads", CONFOCAL_BEADS_PATH, "-o", "psf.ome.tif", "--picture", "p.bmp")
+    assert code == 1
+    assert "A picture is written as PNG; end 'p.bmp' in .png" in said
     assert not (tmp_path / "psf.ome.tif").exists()
     assert run("beads", CONFOCAL_BEADS_PATH)[0] == 2
 

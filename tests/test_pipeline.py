@@ -217,6 +217,13 @@ def test_saturation_is_told_for_the_first_of_many_blocks(psf: Psf) -> None:
     assert note.endswith("(first at t 1)")
 
 
+def test_a_method_by_its_name_alone_is_none(psf: Psf) -> None:
+    with pytest.raises(
+        InputError, match=r"'wiener' is not known; give RichardsonLucy\(\.\.\.\) or"
+    ):
+        restore(np.ones((5, 6, 7)), psf, method="wiener")  # type: ignore[arg-type]
+
+
 def test_nothing_is_opened_for_a_stack_that_is_refused(
     monkeypatch: pytest.MonkeyPatch, psf: Psf
 ) -> None:

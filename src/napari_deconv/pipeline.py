@@ -31,7 +31,7 @@ from napari_deconv.files.origin import Origin
 from napari_deconv.files.recipe import Recipe
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
-from napari_deconv.imaging.value import InputError, Value
+from napari_deconv.imaging.value import InputError, Value, require
 from napari_deconv.planning import planning_tiles, require_room, require_room_for
 from napari_deconv.psf_sources import prepare_psfs
 from napari_deconv.restoration.restorer import Restorer, Step, observe, require_intensities
@@ -129,6 +129,10 @@ def restore(
     >>> round(float(result[3, 5]), 3)
     100.0
     """
+    require(
+        hasattr(method, "steps"),
+        f"The method {method!r} is not known; give RichardsonLucy(...) or Wiener(...)",
+    )
     given = psf if isinstance(psf, Psf) else Psf(np.asarray(psf))
     observation = observe(image, given, background)
     for note in observation.notes:

@@ -72,6 +72,13 @@ def test_a_depth_leaves_out_what_is_below() -> None:
     assert fit_tip(tip, "paraboloid").radius_nm < 8.0
 
 
+@pytest.mark.parametrize("depth_nm", [4.0, 4.9, 5.5])
+def test_a_cap_with_a_side_no_longer_than_a_pixel_tells_no_angle(depth_nm: float) -> None:
+    cap = tip_of(SphereCone(10.0, 20.0), (1.0, 1.0), depth_nm, (40, 40))
+    with pytest.raises(InputError, match="the tip is still a sphere"):
+        fit_tip(cap)
+
+
 def test_an_elliptic_tip_lies_between_its_radii_and_misses() -> None:
     tip = tip_of(EllipticParaboloid(5.0, 15.0, 30.0), PIXEL, 10.0, (60, 60))
     fit = fit_tip(tip, "paraboloid")

@@ -106,9 +106,9 @@ Writer = Callable[..., None]
 
 @pytest.mark.parametrize("writer", [write_bead_table, write_bead_picture])
 def test_nothing_is_overwritten_unasked(tmp_path: Path, writer: Writer) -> None:
-    path = tmp_path / "report"
+    path = tmp_path / "report.png"
     path.write_bytes(b"older")
-    with pytest.raises(InputError, match="report exists already; choose another name"):
+    with pytest.raises(InputError, match=r"report\.png exists already; choose another name"):
         writer(path, measured())
     assert path.read_bytes() == b"older"
     writer(path, measured(), overwrite=True)
@@ -118,5 +118,5 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path, writer: Writer) -> None:
 @pytest.mark.parametrize("writer", [write_bead_table, write_bead_picture])
 def test_where_nothing_can_be_written_it_is_told(tmp_path: Path, writer: Writer) -> None:
     with pytest.raises(InputError, match="cannot be written: No such file"):
-        writer(tmp_path / "missing" / "report", measured())
+        writer(tmp_path / "missing" / "report.png", measured())
     assert not list(tmp_path.iterdir())

@@ -176,6 +176,7 @@ def test_a_missing_file_and_a_folder_are_told(tmp_path: Path, name: str) -> None
         ({"times": (0.5,)}, "The recipe's times must be a list of whole numbers from 0 on"),
         ({"times": "01"}, "The recipe's times must be a list of whole numbers from 0 on"),
         ({"seam_tolerance": 0}, "The tolerance of a seam, a part of the maximum, must be greater"),
+        ({"seam_tolerance": 5}, "The tolerance of a seam is a part of the maximum, such as 0.001"),
         ({"seam_tolerance": "tight"}, "The tolerance of a seam, a part of the maximum, must be a"),
     ],
 )

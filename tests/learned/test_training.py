@@ -356,6 +356,17 @@ def test_an_ensemble_that_was_ended_goes_on(
             assert torch.equal(values, other.state_dict()[key])
 
 
+def test_the_checkpoint_of_a_member_is_looked_at_before_any_work(
+    psf: Psf, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module_of_training, "KEEP_EVERY_S", 0.0)
+    one, path = replace(SHORT, steps=2), tmp_path / "c.safetensors"
+    ended(run(psf, engine, one, checkpoint=path))
+    path.rename(tmp_path / "2.c.safetensors")  # that of a network with another seed
+    with pytest.raises(InputError, match=r"2\.c\.safetensors is of a training with other settings"):
+        next(run(psf, engine, replace(one, members=2), checkpoint=path))
+
+
 @pytest.mark.parametrize(("loss", "rate"), [("amounts", "plateau"), ("structure", "cosine")])
 def test_other_losses_and_rates_learn(psf: Psf, engine: Engine, loss: str, rate: Any) -> None:
     schedule = Schedule(

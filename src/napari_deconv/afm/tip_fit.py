@@ -193,7 +193,7 @@ class _Problem:
     def __init__(
         self, shape: str, y: Double, x: Double, heights: Double, pixel_nm: tuple[float, float]
     ) -> None:
-        self.cone = shape == "cone"
+        self.cone, self.pixel_nm = shape == "cone", pixel_nm
         self.y, self.x, self.heights = y, x, heights
         # Noise can make a pixel beside the apex the highest, so that it may lie a few away.
         reach = [
@@ -252,7 +252,8 @@ class _Problem:
         if not self.cone:
             return
         across = np.hypot(self.y - values[2], self.x - values[3])
-        beside = across > values[0] * np.cos(np.deg2rad(values[4]))
+        # Where the side begins, it still lies on the sphere, whatever its angle.
+        beside = across > values[0] * np.cos(np.deg2rad(values[4])) + min(self.pixel_nm)
         require(
             int(beside.sum()) >= LEAST_ON_SIDE,
             f"Down to {-float(self.heights.min()):.3g} nm the tip is still a sphere and shows no "

@@ -35,7 +35,7 @@ from .channel_psfs import psfs_of
 from .comparing import compare
 from .learning import predict, train
 from .models import models
-from .optics_options import with_optics
+from .optics_options import in_options, with_optics
 from .restoring import restore_file
 from .terminal import fail, has_display, open_viewer, say
 
@@ -67,7 +67,7 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except InputError as error:
-        fail(str(error), 1)
+        fail(in_options(str(error)), 1)
     except KeyboardInterrupt:
         fail("Stopped; nothing was written.", 130)
     except MemoryError:
@@ -241,7 +241,7 @@ def psf(
     else:
         if psf_voxel_size or psf_background:
             raise InputError("--psf-voxel-size and --psf-background need the image of a bead")
-        described = optics_of(optics)
+        described = optics_of(optics, image="the image of a bead")
         box = whole_numbers(shape, "--shape") if shape else None
         made = compute_psf(described, grid, box)
         known = (

@@ -54,7 +54,7 @@ def prepare(
     from napari_deconv.files.heights import write_heights
     from napari_deconv.surfaces import prepared_heights
 
-    require_free(output, source, overwrite=overwrite)
+    _require_places(source, output, overwrite=overwrite)
     raw, recipe = heights.read(source), making.recipe(heights)
     made = followed(prepared_heights(raw, recipe), STOPPED).heights
     text = recipe.to_json()
@@ -87,9 +87,7 @@ def reconstruct(
     from napari_deconv.files.heights import write_heights
     from napari_deconv.surfaces import reconstruction, write_surface, write_tip
 
-    written = [path for path in (output, certain, residual, save_tip) if path is not None]
-    for number, one in enumerate(written):
-        require_free(one, source, *written[:number], overwrite=overwrite)
+    _require_places(source, output, certain, residual, save_tip, overwrite=overwrite)
     made = followed(reconstruction(heights.read(source), making.recipe(heights)), STOPPED)
     _say_tip(made.tip)
     for note in made.notes:
@@ -129,7 +127,7 @@ def tip(
     """
     from napari_deconv.surfaces import found_tip, prepared_heights, write_tip
 
-    require_free(output, source, overwrite=overwrite)
+    _require_places(source, output, overwrite=overwrite)
     recipe = making.recipe(heights, tip="blind")
     flat = followed(prepared_heights(heights.read(source), recipe), STOPPED)
     say(f"Noise       {flat.noise_nm:.3g} nm")
@@ -158,7 +156,7 @@ def image(
     from napari_deconv.files.heights import write_heights
     from napari_deconv.surfaces import found_tip, prepared_heights
 
-    require_free(output, source, overwrite=overwrite)
+    _require_places(source, output, overwrite=overwrite)
     recipe = making.recipe(heights)
     flat = followed(prepared_heights(heights.read(source), recipe), STOPPED)
     made = followed(found_tip(flat, recipe), STOPPED)
@@ -201,6 +199,16 @@ def measure(
     write_whole(output, features_csv(found).encode(), "The table")
     _say_tip(made.tip)
     say(f"Wrote {output}: {len(found)} objects")
+
+
+def _require_places(source: Path, *outputs: Path | None, overwrite: bool) -> None:
+    """Raise `InputError` where heights could not be written later, or over one another."""
+    from napari_deconv.files.heights import check_height_file
+
+    written = [path for path in outputs if path is not None]
+    for number, path in enumerate(written):
+        require_free(path, source, *written[:number], overwrite=overwrite)
+        check_height_file(path, overwrite=overwrite)
 
 
 def _labels(path: Path) -> Any:

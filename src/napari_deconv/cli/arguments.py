@@ -145,8 +145,37 @@ def without_none(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def optics_of(given: dict[str, Any], what: str = "A PSF") -> Optics:
-    """Return the optics of the options; `InputError` names those that are missing."""
+#: The microscopes that an option is for, where it is not for all.
+_ONLY_FOR: dict[str, tuple[str, ...]] = {
+    "pinhole_au": ("confocal", "effective-sted"),
+    "pinhole_um": ("spinning-disk",),
+    "pinhole_spacing_um": ("spinning-disk",),
+    "magnification": ("spinning-disk",),
+    "sheet_um": ("light-sheet",),
+    "sheet_na": ("light-sheet",),
+    "depletion_nm": ("effective-sted",),
+    "saturation": ("effective-sted",),
+}
+
+
+def _require_used(typed: dict[str, Any], modality: str) -> None:
+    """Raise `InputError` where an option was typed that this microscope has no use for."""
+    for name in typed:
+        microscopes = _ONLY_FOR.get(name, (modality,))
+        if modality not in microscopes:
+            raise InputError(
+                f"--{name.replace('_', '-')} is for {' or '.join(microscopes)}, and the microscope "
+                f"is {modality}; leave it out, or give --microscope"
+            )
+
+
+def optics_of(
+    given: dict[str, Any], what: str = "A PSF", image: str = "its image with --psf FILE"
+) -> Optics:
+    """Return the optics of the options; `InputError` names those that are missing.
+
+    `what` is needed, and could be given as an `image` as well.
+    """
     from napari_deconv.imaging.optics import Optics
 
     for name, option in WAVELENGTHS.items():
@@ -156,9 +185,8 @@ def optics_of(given: dict[str, Any], what: str = "A PSF") -> Optics:
     missing = [name for name in ("na", "emission_nm") if name not in given]
     if missing:
         options = " and ".join("--" + name.replace("_", "-") for name in missing)
-        raise InputError(
-            f"{what} is needed: give its image with --psf FILE, or the optics; {options} missing"
-        )
+        raise InputError(f"{what} is needed: give {image}, or the optics; {options} missing")
+    _require_used(given, given.get("modality", Optics.modality))
     return Optics(**given)
 
 

@@ -37,7 +37,7 @@ def beads(
         str | None,
         typer.Option(metavar="Z,Y,X", help="Voxel size in um, where the file does not know it."),
     ] = None,
-    channel: Annotated[int, typer.Option(help="Channel of the beads, the first is 1.")] = 1,
+    channel: Annotated[int, typer.Option(help="Channel of the beads, counted from 0.")] = 0,
     bead_diameter_um: Annotated[
         float, typer.Option(help="Diameter of a bead in um, divided out of the PSF.")
     ] = 0.0,
@@ -57,6 +57,7 @@ def beads(
     """Measure the PSF on a stack of beads, and compare it with theory where optics are given."""
     from napari_deconv.files.bead_report import write_bead_picture, write_bead_table
     from napari_deconv.files.export import check_writable, require_apart, write_stack
+    from napari_deconv.files.picture import require_png
     from napari_deconv.imaging.stack import Stack
 
     described = _described(optics)
@@ -67,6 +68,7 @@ def beads(
         require_free(report, source, output, picture, overwrite=overwrite)
     if picture is not None:
         require_free(picture, source, output, overwrite=overwrite)
+        require_png(picture)
     image = _channel(stack, channel)
     measured = _measured(
         image,
@@ -103,11 +105,13 @@ def _channel(stack: Stack, number: int) -> Any:
     import numpy as np
 
     count = stack.channel_count()
-    if not 1 <= number <= count:
-        raise InputError(f"There is no channel {number}; the image has {count}")
-    block = next(block for block in stack.blocks() if stack.channel_of(block) == number - 1)
+    stack.chosen("C", [number] if count > 1 or number else [])
+    block = next(block for block in stack.blocks() if stack.channel_of(block) == number)
     if count > 1 or "T" in stack.axes:
-        say(f"Channel     {number} of {count}" + (", first time point" * ("T" in stack.axes)))
+        say(
+            f"Channel     {number} (of {count}, counted from 0)"
+            + (", first time point" * ("T" in stack.axes))
+        )
     return np.asarray(stack.data[block])
 
 

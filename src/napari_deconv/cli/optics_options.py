@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -46,6 +47,20 @@ _OPTIONS: dict[str, tuple[type, str]] = {
 
 #: Other ways in which people write a microscope's name.
 _SHORT = {"sted": "effective-sted", "2-photon": "two-photon", "lightsheet": "light-sheet"}
+
+
+def in_options(sentence: str) -> str:
+    """Return a sentence that names fields of the optics with the options in their place.
+
+    Examples
+    --------
+    >>> in_options("give its wavelength, excitation_nm")
+    'give its wavelength, --excitation-nm'
+    """
+    names = "|".join(name for name in _OPTIONS if "_" in name)
+    return re.sub(
+        rf"(?<![\w-])({names})(?!\w)", lambda found: "--" + found[1].replace("_", "-"), sentence
+    )
 
 
 def with_optics(command: Callable[..., None]) -> Callable[..., None]:

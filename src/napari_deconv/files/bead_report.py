@@ -7,7 +7,6 @@ import io
 import math
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +20,7 @@ from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import require
 
 from .picture import beside, views, write_grey
-from .whole import write_whole
+from .whole import require_new, write_whole
 
 #: Beads shown beside their mean.
 MOST_SHOWN = 6
@@ -83,7 +82,7 @@ def write_bead_table(
         rows.append((f"theory: {optics.describe()}", theory_fwhm_um(measured, optics)))
     for name, widths in rows:
         table.writerow([name, *[""] * (2 * len(axes) + 5), *map(_shown, widths)])
-    _require_free(path, overwrite=overwrite)
+    require_new(path, overwrite=overwrite)
     write_whole(path, text.getvalue().encode(), "The table")
 
 
@@ -113,7 +112,7 @@ def write_bead_picture(
         If the file exists or cannot be written.
     """
     grid = _grid(measured)
-    _require_free(path, overwrite=overwrite)
+    require_new(path, overwrite=overwrite)
     blocks = [measured.psf.samples]
     if image is not None:
         used = [bead for bead in measured.beads if bead.fate == "used"]
@@ -151,10 +150,3 @@ def _around(
         for p, n, size in zip(bead.position, shape, image.shape, strict=True)
     ]
     return image[np.ix_(*places)].astype(np.float32)
-
-
-def _require_free(path: str | os.PathLike[str], *, overwrite: bool) -> None:
-    require(
-        overwrite or not Path(path).exists(),
-        f"{Path(path).name} exists already; choose another name, or allow it to be overwritten",
-    )

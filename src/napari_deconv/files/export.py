@@ -28,7 +28,7 @@ from . import ome_zarr, ome_zarr_output, tiff
 from .intensities import Range, encoded, uint16_factor
 from .provenance import provenance
 from .pyramid import voxels_of_levels
-from .whole import disk_full, hidden_beside, move, told
+from .whole import disk_full, hidden_beside, move, require_new, told
 
 TIFF_SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff")
 ZARR_SUFFIXES = (".ome.zarr", ".zarr")
@@ -91,11 +91,8 @@ def check_writable(path: str | os.PathLike[str], *, overwrite: bool = False, nby
     folder = target.parent
     try:
         require(folder.is_dir(), f"There is no folder {folder}; create it, or choose another")
+        require_new(target, overwrite=overwrite)
         if target.exists():
-            require(
-                overwrite,
-                f"{target.name} exists already; choose another name, or allow it to be overwritten",
-            )
             _require_replaceable(target)
         with tempfile.TemporaryFile(dir=folder, prefix=".napari-deconv-"):
             free = shutil.disk_usage(folder).free

@@ -24,6 +24,7 @@ from .export import TIFF_SUFFIXES, ZARR_SUFFIXES, write_stack
 from .gwy import Channel
 from .metadata import length_unit, stem
 from .reading import read_provenance, read_voxels
+from .whole import require_new
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 
@@ -139,7 +140,7 @@ def write_heights(
     InputError
         If it cannot be written there, or the images do not fit the format.
     """
-    target = Path(path).expanduser()
+    target = check_height_file(path, overwrite=overwrite)
     pixel = heights.pixel_nm
     name = heights.channel or "Height"
     main = Channel(name, heights.heights_nm, "nm", pixel, heights.frame_s, is_main=True)
@@ -147,13 +148,8 @@ def write_heights(
     _require_images(images)
     how = _recipe_in(recipe)
     if target.suffix.lower() == ".gwy":
-        _require_place(target, overwrite=overwrite)
         gwy.write(target, images, recipe)
         return target
-    require(
-        target.name.lower().endswith(TIFF_SUFFIXES),
-        f"{target.name!r} does not say which format to write; end its name in .gwy or .ome.tif",
-    )
     told = {"units": [image.unit for image in images], "movie": heights.is_movie}
     stack = height_tiff.stack_of(images)
     write_stack(target, stack, recipe=how, record={"heights": told}, overwrite=overwrite)
@@ -295,11 +291,15 @@ def _recipe_in(recipe: str) -> Plain | None:
     return found
 
 
-def _require_place(target: Path, *, overwrite: bool) -> None:
+def check_height_file(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
+    """Return where heights can be written; `InputError` where they cannot."""
+    target = Path(path).expanduser()
+    require(
+        target.name.lower().endswith((".gwy", *TIFF_SUFFIXES)),
+        f"{target.name!r} does not say which format to write; end its name in .gwy or .ome.tif",
+    )
     folder = target.parent
     require(folder.is_dir(), f"There is no folder {folder}; create it, or choose another")
     require(not target.is_dir(), f"{target.name} is a folder; choose another name")
-    require(
-        overwrite or not target.exists(),
-        f"{target.name} exists already; choose another name, or allow it to be overwritten",
-    )
+    require_new(target, overwrite=overwrite)
+    return target

@@ -6,12 +6,14 @@ import os
 import struct
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_deconv.imaging.stack import Stack
+from napari_deconv.imaging.value import require
 
 from .whole import write_whole
 
@@ -44,9 +46,16 @@ def write_grey(path: str | os.PathLike[str], image: Bytes) -> None:
     Raises
     ------
     InputError
-        If the file cannot be written.
+        If the file cannot be written, or its name is none of a PNG.
     """
+    require_png(path)
     write_whole(path, _png(image), "The picture")
+
+
+def require_png(path: str | os.PathLike[str]) -> None:
+    """Raise `InputError` unless a name ends as that of a PNG does."""
+    name = Path(path).name
+    require(name.lower().endswith(".png"), f"A picture is written as PNG; end {name!r} in .png")
 
 
 def beside(images: Sequence[Bytes]) -> Bytes:

@@ -171,6 +171,11 @@ class Recipe(Value):
             "The tolerance of a seam, a part of the maximum,", self.seam_tolerance, above=0
         )
         require(
+            self.seam_tolerance < 1,
+            f"The tolerance of a seam is a part of the maximum, such as 0.001, and below 1, not "
+            f"{self.seam_tolerance:g}",
+        )
+        require(
             isinstance(self.method, (RichardsonLucy, Wiener, TrainedModel)),
             "The recipe's method must be RichardsonLucy, Wiener or TrainedModel",
         )

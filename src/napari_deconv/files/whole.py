@@ -14,7 +14,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from napari_deconv.imaging.value import InputError
+from napari_deconv.imaging.value import InputError, require
+
+
+def require_new(path: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """Raise `InputError` where a file is there already and may not be replaced."""
+    require(
+        overwrite or not Path(path).exists(),
+        f"{Path(path).name} exists already; choose another name, or allow it to be overwritten "
+        "(--overwrite)",
+    )
 
 
 def write_whole(path: str | os.PathLike[str], body: bytes, what: str) -> None:

@@ -263,12 +263,7 @@ class Trainer:
 
     def take_up(self, path: Path, key: Value) -> None:
         """Go on from what `keep` wrote."""
-        tensors, kept = read_tensors(path, type(key))
-        require(
-            kept == key,
-            f"{path.name} is of a training with other settings; go back to those, choose another "
-            "checkpoint, or delete it to begin anew",
-        )
+        tensors = kept_by(path, key)
 
         def part(prefix: str) -> dict[str, Any]:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
@@ -285,6 +280,17 @@ class Trainer:
         self.done, self.looks_since_best, self.best_loss = int(done), int(since), best
         self.left_out_loss = None if math.isnan(left_out) else left_out
         self.halvings, self.is_finished = int(halvings), bool(finished)
+
+
+def kept_by(path: Path, key: Value) -> dict[str, Tensor]:
+    """Return what `Trainer.keep` wrote; `InputError` where that was of another training."""
+    tensors, kept = read_tensors(path, type(key))
+    require(
+        kept == key,
+        f"{path.name} is of a training with other settings; go back to those, choose another "
+        "checkpoint, or delete it to begin anew",
+    )
+    return tensors
 
 
 def blurred_again(image: Tensor, psf: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ from .nets import Net, best_device
 from .pairs import Light, Pair, Twin, simulated_pairs
 from .samples import Sample, sample_of, sample_of_twin, seen_by
 from .shipped import fits
-from .trainer import Schedule, Trainer
+from .trainer import Schedule, Trainer, kept_by
 
 Float = npt.NDArray[np.float32]
 
@@ -165,6 +165,11 @@ def training(
         "The network to start from is another one than the network to be trained",
     )
     total = schedule.steps * schedule.members
+    checkpoints = checkpoints_of(checkpoint, schedule.members) if checkpoint else []
+    keys = _keys(design, lessons, schedule)
+    for path, key in zip(checkpoints, keys, strict=False):
+        if path.exists():
+            kept_by(path, key)  # one of another training is refused before any work is done
     ready = iter(samples) if samples else _samples(lessons, design, schedule, engine)
     learned, left_out = yield from _prepared(lessons, design, schedule, engine, ready)
     seen = None
@@ -172,12 +177,10 @@ def training(
         yield Step(0, total, "undoing the blur of the region that is shown")
         seen = _Seen.of(shown, design, engine, lessons.light.gain)
     trainers: list[Trainer] = []
-    checkpoints = checkpoints_of(checkpoint, schedule.members) if checkpoint else []
-    digest = lessons.digest()
     note = ""
     while len(trainers) < schedule.members and not note:
         number = len(trainers)
-        one = replace(schedule, seed=schedule.seed + number)
+        one = keys[number].schedule
         torch.manual_seed(one.seed)
         network = design.network()
         if start is not None:
@@ -186,8 +189,7 @@ def training(
         place = torch.device(device) if device is not None else best_device()
         trainers.append(Trainer(network, one, learned, left_out, place))
         kept_at = checkpoints[number] if checkpoints else None
-        key = _Key(design, lessons.light, one, digest)
-        note = yield from _run(trainers[-1], number, total, seen, kept_at, key)
+        note = yield from _run(trainers[-1], number, total, seen, kept_at, keys[number])
     networks = tuple(trainer.best() for trainer in trainers)
     card = Card(
         name,
@@ -355,3 +357,9 @@ class _Key(Value):
     light: Light
     schedule: Schedule
     seen: str
+
+
+def _keys(design: Design, lessons: Lessons, schedule: Schedule) -> list[_Key]:
+    """Return the key of each network that is trained: they differ in their seed."""
+    digest, seeds = lessons.digest(), range(schedule.seed, schedule.seed + schedule.members)
+    return [_Key(design, lessons.light, replace(schedule, seed=seed), digest) for seed in seeds]
