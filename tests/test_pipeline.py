@@ -31,6 +31,7 @@ from napari_deconv.imaging.value import InputError
 from napari_deconv.pipeline import (
     Record,
     drained,
+    export,
     restore,
     restore_stack,
     restoring,
@@ -254,6 +255,16 @@ def test_a_psf_file_is_brought_to_the_voxels_of_the_stack(
     assert done.record.psf_shape == done.psf.shape
     assert "PSF: resampled in z from 0.1 to 0.3 um" in done.record.notes
     assert not any("changed" in note for note in done.record.notes)
+
+
+def test_an_export_does_not_replace_the_psf(
+    stack_of: Callable[..., Stack], bead_file: Path
+) -> None:
+    done = restore_stack(stack_of("ZYX"), recipe_of(PsfFile.of(bead_file), RichardsonLucy(1)))
+    before = bead_file.read_bytes()
+    with pytest.raises(InputError, match="would replace"):
+        export(done, bead_file, overwrite=True)
+    assert bead_file.read_bytes() == before
 
 
 def test_a_psf_file_that_has_changed_is_told(

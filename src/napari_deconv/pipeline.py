@@ -25,10 +25,10 @@ from napari_deconv.engines.memory import (
     return_freed_memory,
 )
 from napari_deconv.engines.opened import OpenedEngine
-from napari_deconv.files.export import Written, write_stack
+from napari_deconv.files.export import Written, require_apart, write_stack
 from napari_deconv.files.metadata import shadow
 from napari_deconv.files.origin import Origin
-from napari_deconv.files.recipe import Recipe
+from napari_deconv.files.recipe import Recipe, files_read
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError, Value, require
@@ -323,7 +323,11 @@ def export(
     overwrite: bool = False,
     ome_zarr_version: str = "0.5",
 ) -> Written:
-    """Write a result with its recipe and record inside; see `files.export.write_stack`."""
+    """Write a result with its recipe and record inside; see `files.export.write_stack`.
+
+    The files that the recipe reads are not replaced.
+    """
+    require_apart(path, *files_read(restored.recipe))
     return write_stack(
         path,
         restored.stack,

@@ -26,7 +26,7 @@ from napari_deconv.files.export import (
 )
 from napari_deconv.files.origin import Origin, origin_of
 from napari_deconv.files.reading import read_stack
-from napari_deconv.files.recipe import PsfFile, Recipe, TrainedModel
+from napari_deconv.files.recipe import Recipe, files_read
 from napari_deconv.files.tile_store import TileStore
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
@@ -108,12 +108,6 @@ def restoring_file(
     if scheduler is None and file.is_tiff and not _is_begun(output) and not large:
         return (yield from file.at_once())
     return (yield from file.tile_by_tile(scheduler))
-
-
-def files_read(recipe: Recipe) -> list[Path]:
-    """Return the files that a recipe reads."""
-    sources = (recipe.psf, *recipe.channel_psfs, recipe.method)
-    return [Path(source.path) for source in sources if isinstance(source, PsfFile | TrainedModel)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -175,6 +175,23 @@ def test_export_that_fails_says_so_and_leaves_nothing(
     assert read_stack(there).shape == (6, 24, 22)
 
 
+def test_an_export_does_not_replace_the_image(
+    dock: DeconvolveDock, qtbot: QtBot, tmp_path: Path
+) -> None:
+    path = tmp_path / "cell.ome.tif"
+    data = np.random.default_rng(0).poisson(9, (5, 16, 17)).astype(np.uint16)
+    write_stack(path, Stack(data, "ZYX", Grid(spacing_um=(0.3, 0.1, 0.1))))
+    dock.viewer.open(str(path), plugin="napari-deconv")
+    dock.image.layer.setCurrentText(dock.viewer.layers[-1].name)
+    dock.method.setValue(SHORT)
+    dock.psf.setValue(OPTICS)
+    run(dock, qtbot)
+    with qtbot.waitSignal(dock.keeping.exporting.failed, timeout=60_000):
+        dock.keeping.export(str(path), overwrite=True)
+    assert "would replace cell.ome.tif" in told(dock)
+    assert np.array_equal(read_stack(path).data, data)
+
+
 def test_psf_from_a_layer_and_from_a_file(
     dock: DeconvolveDock, qtbot: QtBot, tmp_path: Path
 ) -> None:

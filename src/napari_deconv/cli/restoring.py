@@ -49,8 +49,8 @@ def restore_file(
         As `volumes.restoring_file` takes them.
     """
     from napari_deconv.files.export import require_apart
-    from napari_deconv.files.recipe import write_recipe
-    from napari_deconv.volumes import files_read, restoring_file
+    from napari_deconv.files.recipe import files_read, write_recipe
+    from napari_deconv.volumes import restoring_file
 
     if save_recipe is not None:
         require_free(save_recipe, output, source, *files_read(recipe), overwrite=overwrite)

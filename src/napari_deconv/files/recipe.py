@@ -217,6 +217,12 @@ def _indices(name: str, wanted: object) -> tuple[int, ...]:
     return tuple(sorted({int(number) for number in wanted}))  # type: ignore[attr-defined]
 
 
+def files_read(recipe: Recipe) -> list[Path]:
+    """Return the files that a recipe reads."""
+    sources = (recipe.psf, *recipe.channel_psfs, recipe.method)
+    return [Path(source.path) for source in sources if isinstance(source, PsfFile | TrainedModel)]
+
+
 def read_recipe(path: str | os.PathLike[str]) -> Recipe:
     """Read a recipe from a JSON file, or from an image that was exported with one.
 

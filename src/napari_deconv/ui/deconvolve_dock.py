@@ -60,6 +60,7 @@ class DeconvolveDock(Dock):
         self.keeping = Keeping(self.keep, self.recipe, self._source, self.show_recipe, self)
         self.preview, self.live = PreviewPanel(), LivePreview(napari_viewer, self)
         self.filling, self._file = Filling(napari_viewer, self), ""
+        self._read_from: str | None = None  # the file of the image that was run
         self._lay_out()
         self._connect()
         self.method.setValue(Settings(engine=read_preferences().engine))
@@ -237,13 +238,15 @@ class DeconvolveDock(Dock):
         """Start restoring the chosen layer, into memory or into the OME-Zarr at `path`."""
         try:
             wanted = self._wanted()
-            place = layers.Placement.of(
-                self._layer(self.image.value().name), self.image.value().axes
-            ).selected(wanted.chosen.channels, wanted.chosen.times)
+            layer = self._layer(self.image.value().name)
+            place = layers.Placement.of(layer, self.image.value().axes).selected(
+                wanted.chosen.channels, wanted.chosen.times
+            )
         except InputError as error:
             show_error(str(error))
             return
         self._divergences, self._file = [], path
+        self._read_from = layer.source.path
         self.running.set_running(True)
         fraction = read_preferences().memory_fraction
         if path:
@@ -269,7 +272,7 @@ class DeconvolveDock(Dock):
         self.curve.setValue(record.blocks[0].divergences)
         self.running.show_end(f"done in {duration(record.seconds)}, {reason}", complete=True)
         self.filling.complete(data, state)
-        self.keeping.take(restored)
+        self.keeping.take(restored, self._read_from)
         self.judgement.setText("<br>".join([runs.fit_in_words(restored), *record.notes]))
         for note in record.notes:
             if not note.startswith(("PSF:", "The PSF")):

@@ -10,6 +10,7 @@ from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QApplication
 
 from napari_deconv import pipeline
+from napari_deconv.files.export import require_apart
 from napari_deconv.files.recipe import Recipe, read_recipe, write_recipe
 from napari_deconv.files.script import as_command, as_python
 from napari_deconv.imaging.value import InputError
@@ -53,6 +54,7 @@ class Keeping(QObject):
         self.panel, self.exporting = panel, Job(self)
         self._recipe, self._source, self._show = recipe, source, show
         self.restored: pipeline.Restored | None = None
+        self._read_from: str | None = None
         panel.exportAsked.connect(self.export)
         panel.saveAsked.connect(self.save_recipe)
         panel.loadAsked.connect(self.load_recipe)
@@ -61,9 +63,9 @@ class Keeping(QObject):
         self.exporting.finished.connect(self._exported)
         self.exporting.failed.connect(show_error)
 
-    def take(self, restored: pipeline.Restored) -> None:
-        """Offer this result for export."""
-        self.restored = restored
+    def take(self, restored: pipeline.Restored, read_from: str | None) -> None:
+        """Offer this result for export; the file that its image was read from is not replaced."""
+        self.restored, self._read_from = restored, read_from
         self.panel.export_button.setEnabled(True)
 
     def export(self, path: str, overwrite: bool = False, version: str = "0.5") -> None:
@@ -71,10 +73,12 @@ class Keeping(QObject):
         if self.restored is None:
             show_error("There is no result to export yet; run first")
             return
-        restored, dtype = self.restored, self.panel.dtype.currentText()
+        restored, read_from = self.restored, self._read_from
+        dtype = self.panel.dtype.currentText()
 
         def work() -> Generator[Step, None, Any]:
             yield Step(0, 1, "writing")
+            require_apart(path, read_from)
             return pipeline.export(
                 restored, path, dtype=dtype, overwrite=overwrite, ome_zarr_version=version
             )
