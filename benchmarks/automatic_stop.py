@@ -85,7 +85,7 @@ def main() -> None:
     found = np.array(losses)
     for place, where in enumerate(PLACES):
         for number, label in enumerate(STOPS):
-            loss = found[:, number, place]
+            loss = found[~np.isnan(found[:, number, place]), number, place]
             near = [f"{(loss <= most).mean():.0%}" for most in (0.3, 1.0)]
             print(
                 f"| {where} | {label} | {loss.mean():.2f} | {near[0]} | {near[1]} | "
@@ -94,11 +94,12 @@ def main() -> None:
 
 
 def qualities(estimate: Any, pair: Pair) -> Any:
-    """Return the PSNR in each of the places."""
+    """Return the PSNR in each of the places; NaN where one of them is empty."""
     found = []
     for part in PLACES.values():
         place = tuple(slice(int(n * part), n - int(n * part)) for n in estimate.shape)
-        found.append(psnr(estimate[place], pair.truth[place], fit=True))
+        seen = pair.truth[place]
+        found.append(psnr(estimate[place], seen, fit=True) if seen.any() else np.nan)
     return np.array(found)
 
 
