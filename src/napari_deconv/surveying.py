@@ -22,6 +22,7 @@ from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.region import Region, region_around
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import Value
+from napari_deconv.restoration.looking import shows_something
 from napari_deconv.restoration.restorer import (
     Observation,
     observe,
@@ -174,7 +175,7 @@ def samples_of(
         return replace(seen, whole_bright=facts.bright)
 
     samples = [sample(region) for region in sample_regions(shape)]
-    if any(found.image.any() for found in samples):
+    if any(map(shows_something, samples)):
         return samples
     # Of a field that is empty where it was looked at, the part with light decides.
     return [sample(region_around(facts.brightest, shape, SAMPLE_SHAPE))]

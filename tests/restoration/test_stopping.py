@@ -254,12 +254,10 @@ def test_it_is_rehearsed_until_the_number_stays(
         yield Step(0, 80, "halves")
         return 10
 
-    def rehearsed(
-        seen: Any, camera: Any, count: int, most: int, runs: Any
-    ) -> Generator[Step, None, int]:
+    def rehearsed(scene: Any, count: int) -> Generator[Step, None, tuple[int, float]]:
         asked.append(count)
-        yield Step(0, most, "rehearsing")
-        return next(given)
+        yield Step(0, 80, "rehearsing")
+        return next(given), 0.9
 
     monkeypatch.setattr(stopping, "_agreed", agreed)
     monkeypatch.setattr(stopping, "_rehearsed", rehearsed)
@@ -267,6 +265,72 @@ def test_it_is_rehearsed_until_the_number_stays(
     *_, step = RichardsonLucy.automatic().steps(observation, open_engine("cpu"))
     assert asked == known
     assert step.done == last
+
+
+def with_points(count: int, photons: float, background: float) -> tuple[Double, Observation]:
+    """Return a few points in a dark volume and what a camera records of them."""
+    from scipy.ndimage import gaussian_filter
+    from scipy.signal import fftconvolve
+
+    random = np.random.default_rng(count)
+    truth = np.zeros((16, 96, 96))
+    for place in zip(*(random.integers(3, n - 3, count) for n in truth.shape), strict=True):
+        truth[place] += random.uniform(0.5, 1)
+    truth, psf = gaussian_filter(truth, 0.7), gaussian_psf(1.3)
+    blurred = np.maximum(fftconvolve(truth, psf.samples, mode="same"), 0)
+    scale = photons / blurred.max()
+    counts = random.poisson(scale * blurred + background).astype(np.float32)
+    return scale * truth, observe(counts, psf, background)
+
+
+@pytest.mark.parametrize(
+    ("count", "photons", "background"), [(1, 10, 10), (1, 20, 30), (8, 20, 30)]
+)
+def test_a_few_dim_points_come_out(count: int, photons: float, background: float) -> None:
+    """Halves of the photons agree on nothing, and a rehearsal of that finds nothing again."""
+    truth, observation = with_points(count, photons, background)
+    engine = open_engine("cpu")
+    worth = [
+        psnr(seen(step), truth, fit=True)
+        for step in RichardsonLucy(60, edges=EDGES).steps(observation, engine)
+    ]
+    *_, last = RichardsonLucy.automatic(iterations=60).steps(observation, engine)
+    assert max(worth) - worth[0] > 5
+    assert max(worth) - worth[last.done - 1] < 0.5
+
+
+@pytest.mark.parametrize("level", [0.3, 3.0, 30.0])
+@pytest.mark.parametrize("shape", [(16, 96, 96), (128, 128)])
+def test_where_there_is_but_noise_it_is_left_blurred(shape: tuple[int, ...], level: float) -> None:
+    for seed in range(2):
+        counts = np.random.default_rng(seed).poisson(level, shape).astype(np.float32)
+        observation = observe(counts, gaussian_psf(1.3), level)
+        *_, last = RichardsonLucy.automatic().steps(observation, open_engine("cpu"))
+        assert last.done <= 3
+        assert last.note.endswith("nothing stands out from the noise")
+
+
+def test_points_beside_the_part_that_is_looked_at_are_looked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of parts without light the brightest is one by chance."""
+    monkeypatch.setattr(looking, "MOST_VOXELS", 16 * 96 * 48)
+    truth, observation = with_points(1, 20, 30)
+    half = 48 if np.argmax(truth.max((0, 2))) < 48 else 0
+    observation.image[:, half : half + 48] += 0.5  # too little to be seen by itself
+    assert not stopping.stands_out(brightest_part(observation).image, camera_seen(observation))
+    *_, last = RichardsonLucy.automatic().steps(observation, open_engine("cpu"))
+    assert last.done > 5
+
+
+def test_of_samples_one_that_shows_something_decides() -> None:
+    _, points = with_points(8, 20, 30)
+    noise = np.random.default_rng(0).poisson(40, points.image.shape)
+    empty = observe(noise.astype(np.float32), points.psf, 30.0)
+    method, engine = RichardsonLucy.automatic(iterations=60), open_engine("cpu")
+    assert method.settled([empty], engine).iterations <= 3
+    assert method.settled([empty, points], engine) == method.settled([points], engine)
+    assert method.settled([points], engine).iterations > 5
 
 
 def test_a_likeness_does_not_depend_on_scale_and_offset() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -23,15 +25,37 @@ def brightest_bins(image: npt.ArrayLike, whole: tuple[int, ...] | None = None) -
     whole : tuple of int, optional
         Shape of the image that this is a part of, which begins at a bin; see `merged`.
     """
-    array = np.asarray(image)
-    shape = whole or array.shape
-    sides = tuple(min(n, side) for n, side in zip(shape, BIN[-array.ndim :], strict=True))
+    means, _ = _binned(np.asarray(image), whole)
+    return merged(means.ravel())
+
+
+def brightest_place(image: npt.ArrayLike) -> tuple[float, ...]:
+    """Return the middle of the brightest bin, in voxels, (z, y, x) or (y, x).
+
+    Examples
+    --------
+    >>> image = np.zeros((16, 16)); image[8:12, 4:8] = 1
+    >>> brightest_place(image)
+    (9.5, 5.5)
+    """
+    means, sides = _binned(np.asarray(image), None)
+    place = np.unravel_index(int(means.argmax()), means.shape)
+    return tuple(int(p) * side + (side - 1) / 2 for p, side in zip(place, sides, strict=True))
+
+
+def _binned(
+    array: npt.NDArray[Any], whole: tuple[int, ...] | None
+) -> tuple[Double, tuple[int, ...]]:
+    """Return the means of all bins, and their sides."""
+    sides = tuple(
+        min(n, side) for n, side in zip(whole or array.shape, BIN[-array.ndim :], strict=True)
+    )
     counts = [n // side for n, side in zip(array.shape, sides, strict=True)]
     uncut = array[tuple(slice(n * side) for n, side in zip(counts, sides, strict=True))]
     split = [number for pair in zip(counts, sides, strict=True) for number in pair]
     inner = tuple(range(1, 2 * array.ndim, 2))
-    means = uncut.reshape(split).mean(axis=inner, dtype=np.float64).ravel()
-    return merged(means)
+    means: Double = uncut.reshape(split).mean(axis=inner, dtype=np.float64)
+    return means, sides
 
 
 def merged(*parts: Double) -> Double:

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from napari_deconv.imaging.brightness import brightest_place
 from napari_deconv.imaging.camera import Camera, camera_of
 from napari_deconv.imaging.noise import noise_sigma
+from napari_deconv.imaging.region import region_around
 
 from .engine import Float
 from .restorer import Observation
@@ -19,6 +21,9 @@ MOST_VOXELS = 1 << 18
 MANY = 1000.0
 #: The noise of fewer voxels tells a gain to this factor: one that may be as supposed is.
 FEW_VOXELS, ALIKE = 5000, 2.0
+#: Side of a box of voxels in which photons are counted, and by how many times the spread of such
+#: counts some must be above the others to be no chance: of 300 000 the highest are 5 above.
+BOX, STANDS_OUT = 5, 6.0
 #: Iterations without anything better after which nothing is expected, as a part of those that led
 #: to the best.
 PATIENCE_PART = 0.4
@@ -52,6 +57,31 @@ def _supposed(image: Float) -> Camera:
     return Camera(max(noise_sigma(image) ** 2 / usual, least), 0.0, 0.0)
 
 
+def shows_something(seen: Observation) -> bool:
+    """Return whether there is more in an image than its noise."""
+    return bool(seen.image.any()) and stands_out(seen.image, camera_seen(seen))
+
+
+def stands_out(image: Float, camera: Camera) -> bool:
+    """Return whether some part of an image has more photons than chance gives to a few.
+
+    Photons are counted in boxes. The square root of their number has the same spread everywhere,
+    1/2, where there is but noise (Anscombe 1948, doi 10.2307/2332343); where more than noise
+    spreads it, that counts.
+    """
+    from scipy.ndimage import uniform_filter
+
+    sides = [min(BOX, n) for n in image.shape]
+    photons = uniform_filter((image - camera.offset) / camera.gain, sides) * math.prod(sides)
+    inner = tuple(
+        slice(side // 2, n - (side - 1) // 2) for side, n in zip(sides, image.shape, strict=True)
+    )
+    level = 2 * np.sqrt(np.maximum(photons[inner], 0) + 3 / 8)
+    usual = float(np.median(level))
+    spread = 1.4826 * float(np.median(np.abs(level - usual)))
+    return float(level.max()) - usual > STANDS_OUT * max(spread, 1.0)
+
+
 def is_passed(best: int, seen: int, least: int) -> bool:
     """Return whether the best is so long ago, and at least so many iterations, that it stays it."""
     return seen - best >= max(least, PATIENCE_PART * best)
@@ -69,14 +99,8 @@ def centred(values: Float) -> Float:
 def brightest_part(observation: Observation) -> Observation:
     """Return an observation, or its brightest part where it is large: of all planes if possible."""
     shape = observation.image.shape
-    sides = list(shape)
-    while math.prod(sides) > MOST_VOXELS:
-        longest = max(
-            range(len(sides)),
-            key=lambda axis: (sides[axis] > 1 and axis >= len(sides) - 2, sides[axis]),
-        )
-        sides[longest] = -(-sides[longest] // 2)
-    if sides == list(shape):
+    sides = _sides_of_a_part(shape)
+    if sides == shape:
         return observation
     # Places half a side apart.
     counts = [-(-2 * n // side) - 1 for n, side in zip(shape, sides, strict=True)]
@@ -87,5 +111,31 @@ def brightest_part(observation: Observation) -> Observation:
         ]
         places.append(tuple(slice(s, s + side) for s, side in zip(starts, sides, strict=True)))
     best = max(places, key=lambda place: float(observation.image[place].mean(dtype=np.float64)))
-    start = tuple(part.start for part in best)
-    return replace(observation, image=observation.image[best].copy(), start=start)
+    return _part(observation, best)
+
+
+def part_with_the_brightest_place(observation: Observation) -> Observation:
+    """Return an observation, or its part around the brightest place where it is large.
+
+    Of a field that is dark but for a few points no part is brighter than others but by chance.
+    """
+    shape = observation.image.shape
+    region = region_around(brightest_place(observation.image), shape, _sides_of_a_part(shape))
+    return observation if region.shape == shape else _part(observation, region.slices)
+
+
+def _sides_of_a_part(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the sides of a part of at most `MOST_VOXELS`."""
+    sides = list(shape)
+    while math.prod(sides) > MOST_VOXELS:
+        longest = max(
+            range(len(sides)),
+            key=lambda axis: (sides[axis] > 1 and axis >= len(sides) - 2, sides[axis]),
+        )
+        sides[longest] = -(-sides[longest] // 2)
+    return tuple(sides)
+
+
+def _part(observation: Observation, place: tuple[slice, ...]) -> Observation:
+    start = tuple(part.start for part in place)
+    return replace(observation, image=observation.image[place].copy(), start=start)

@@ -20,7 +20,7 @@ from napari_deconv.imaging.value import Value, require, require_number
 from .back_projectors import BACK_PROJECTORS
 from .blur import Edges, edges_of_a_part, require_edges, work_shape
 from .engine import Engine
-from .looking import MOST_VOXELS
+from .looking import MOST_VOXELS, shows_something
 from .pieces import Float
 from .reach import core_sigmas
 from .restorer import SEAM_TOLERANCE, Observation, Step
@@ -245,6 +245,8 @@ class RichardsonLucy(Value):
         method = replace(self, edges=edges_of_a_part(self.edges))
         if not self.is_steered:
             return method
+        if self.automatic_stop:
+            samples = [sample for sample in samples if shows_something(sample)] or samples
         brightest = max(samples, key=lambda sample: float(sample.image.mean(dtype=np.float64)))
         runs: list[Run] = []
         done = self.iterations

@@ -4,18 +4,23 @@ A first number comes from two halves of its photons (`halves`), which need no id
 An object that is restored a little further than that is then imaged and restored again
 (`rehearsal`), where the best number can be seen. Where that is another one, so would the object
 have been: it is rehearsed again with that.
+
+Where a few dim points are all there is, halves of the photons may agree on none of them. The object
+restored so far is then nothing but noise, which shows: no rehearsal comes near to it again. So the
+image is restored further, where points come out and are found again; unless nothing is there, which
+boxes of voxels tell whose photons are no more than chance.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from napari_deconv.imaging.camera import Camera
 
 from .halves import Agreement, dealt
-from .looking import brightest_part, camera_seen
+from .looking import brightest_part, camera_seen, part_with_the_brightest_place, stands_out
 from .pieces import Float
 from .rehearsal import Likeness, imaged_again
 from .restorer import Observation, Step
@@ -28,6 +33,9 @@ FURTHER, LEAST_KNOWN = 1.27, 2
 SMALL, SMALL_DRAWS = 1 << 17, 3
 #: Rehearsals at the most, and by how many times numbers differ that are taken for the same.
 REHEARSALS, SAME = 4, 1.2
+#: An object that a rehearsal comes no nearer to is mostly noise: another is looked for, in what so
+#: many iterations restore.
+LEAST_ALIKE, FURTHER_LOOKS = 0.4, (6, 12, 24, 48)
 
 
 class Run(Protocol):
@@ -82,15 +90,49 @@ def stop_for(observation: Observation, most: int, runs: Runs) -> Generator[Step,
     halves = dealt(seen, camera)
     if not all(half.image.any() for half in halves):
         return Stop(most, "too few photons to deal out: stopped at the maximum of iterations")
-    count = yield from _agreed(halves, most, runs)
-    for _ in range(REHEARSALS):
-        before, count = count, (yield from _rehearsed(seen, camera, count, most, runs))
-        if max(before, count) <= SAME * min(before, count):
-            break
+    agreed = yield from _agreed(halves, most, runs)
+    scene = _Scene(seen, camera, most, runs)
+    count, alike = yield from _rehearsed_until_same(scene, agreed)
+    if alike < LEAST_ALIKE:
+        if not stands_out(seen.image, camera):
+            scene = replace(scene, seen=part_with_the_brightest_place(observation))
+        if not stands_out(scene.seen.image, camera):
+            few = f"{agreed} iteration{'s' * (agreed > 1)}"
+            return Stop(agreed, f"stopped after {few}: nothing stands out from the noise")
+        further = yield from _looked_for(scene)
+        count, _ = yield from _rehearsed_until_same(scene, further)
     why = f"stopped after {count} iterations: a rehearsal with a known object did best there"
     if count == most:
         why = f"stopped at the maximum of {count} iterations: more may be better"
     return Stop(count, why)
+
+
+@dataclass(frozen=True, eq=False)
+class _Scene:
+    """What all rehearsals have in common."""
+
+    seen: Observation
+    camera: Camera
+    most: int
+    runs: Runs
+
+
+def _rehearsed_until_same(scene: _Scene, count: int) -> Generator[Step, None, tuple[int, float]]:
+    """Return the best iterations from some that may be it, and how alike the last came."""
+    for _ in range(REHEARSALS):
+        before, (count, alike) = count, (yield from _rehearsed(scene, count))
+        if max(before, count) <= SAME * min(before, count):
+            break
+    return count, alike
+
+
+def _looked_for(scene: _Scene) -> Generator[Step, None, int]:
+    """Return the iterations by which an object comes out that is found again best."""
+    found = []
+    for known in FURTHER_LOOKS:
+        count, alike = yield from _rehearsed(scene, min(known, scene.most))
+        found.append((alike, count))
+    return max(found)[1]
 
 
 def _agreed(
@@ -108,10 +150,12 @@ def _agreed(
     return agreement.best
 
 
-def _rehearsed(
-    seen: Observation, camera: Camera, known: int, most: int, runs: Runs
-) -> Generator[Step, None, int]:
-    """Return the best iterations for an object like that which so many as are known restore."""
+def _rehearsed(scene: _Scene, known: int) -> Generator[Step, None, tuple[int, float]]:
+    """Return the best iterations for an object like that which so many as are known restore.
+
+    Also returned is how alike it comes then.
+    """
+    seen, camera, most, runs = scene.seen, scene.camera, scene.most, scene.runs
     run = runs(seen, None)
     for iteration in range(max(LEAST_KNOWN, round(FURTHER * known))):
         run.update()
@@ -127,7 +171,7 @@ def _rehearsed(
         likeness.look([copy.estimate() for copy in copies])
         done, alike = len(likeness.values), likeness.values[-1]
         yield _step(most, f"rehearsing, iteration {done}, {alike:.1%} alike")
-    return likeness.best
+    return likeness.best, likeness.values[likeness.best - 1]
 
 
 def _step(most: int, what: str) -> Step:
