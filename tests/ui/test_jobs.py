@@ -9,6 +9,7 @@ from collections.abc import Generator
 from typing import Any
 
 from pytestqt.qtbot import QtBot
+from qtpy.QtCore import QObject
 
 from napari_deconv.imaging.value import InputError
 from napari_deconv.restoration.restorer import Step
@@ -54,6 +55,27 @@ def test_failures_become_one_sentence(qtbot: QtBot) -> None:
         with qtbot.waitSignal(job.failed, timeout=10_000) as signal:
             job.start(work)
         assert signal.args == [sentence]
+
+
+def test_work_stops_when_what_started_it_is_gone(qtbot: QtBot) -> None:
+    """As a window takes its docks along when it closes."""
+    done: list[int] = []
+
+    def work() -> Generator[Step, None, None]:
+        while True:
+            done.append(len(done))
+            yield Step(0, 1)
+
+    window = QObject()
+    job = Job(window)
+    job.start(work)
+    qtbot.waitUntil(lambda: len(done) > 3, timeout=10_000)
+    with qtbot.waitSignal(window.destroyed, timeout=10_000):
+        window.deleteLater()
+    qtbot.wait(100)  # for the step that was just being done
+    before = len(done)
+    qtbot.wait(100)
+    assert len(done) == before
 
 
 def test_cancel_acts_at_the_next_step_and_runs_finally(qtbot: QtBot) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -278,3 +280,52 @@ def test_what_cannot_be_previewed_is_told(dock: DeconvolveDock, blobs: Image, qt
     with qtbot.waitSignal(dock.live.first.failed, timeout=20_000):
         dock.preview.check.click()
     assert "NaN or infinite" in dock.preview.note.text()
+
+
+#: What kills napari 0.9 where nothing is done about it: see `ui/canvas.py`.
+ON_AND_OFF = """
+import time
+import napari, numpy as np
+from napari.layers import Image
+from qtpy.QtWidgets import QApplication
+from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.ui.deconvolve_dock import DeconvolveDock
+from napari_deconv.ui.method_panel import Settings
+
+def until(done):
+    end = time.monotonic() + 60
+    while not done() and time.monotonic() < end:
+        QApplication.processEvents()
+        time.sleep(0.002)
+
+def rest():
+    end = time.monotonic() + 0.3
+    until(lambda: time.monotonic() > end)
+
+viewer = napari.Viewer()
+data = np.random.default_rng(3).poisson(20, (8, 60, 70)).astype(np.uint16)
+viewer.add_layer(Image(data, scale=(0.3, 0.1, 0.1), units=("um",) * 3))
+dock = DeconvolveDock(viewer)
+viewer.window.add_dock_widget(dock, name="Deconvolve")
+dock.method.setValue(Settings(RichardsonLucy(2), engine="cpu"))
+rest()
+for _ in range(2):
+    dock.preview.check.setChecked(True)
+    rest()
+    until(lambda: not dock.live.running)
+    dock.preview.check.setChecked(False)
+    rest()
+    dock.running.run_button.click()
+    until(lambda: not dock.job.running)
+    rest()
+print(len(viewer.layers))
+viewer.close()
+"""
+
+
+def test_a_preview_that_was_switched_off_takes_nothing_along() -> None:
+    """The viewer is drawn in a process of its own, which may end."""
+    done = subprocess.run(
+        [sys.executable, "-c", ON_AND_OFF], capture_output=True, text=True, check=False, timeout=200
+    )
+    assert (done.returncode, done.stdout.split()) == (0, ["3"]), done.stderr[-2000:]

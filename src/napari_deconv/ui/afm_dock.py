@@ -45,8 +45,7 @@ class AfmDock(Dock):
     """Tune or estimate a tip, see the surface follow, reconstruct, measure, export."""
 
     def __init__(self, napari_viewer: Viewer, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.viewer = napari_viewer
+        super().__init__(napari_viewer, parent)
         self.exchange = exchange_of(napari_viewer)
         self.job, self.live = Job(self), Latest(0, self)
         self.made: Surface | None = None

@@ -48,8 +48,7 @@ class BatchDock(Dock):
     """Restore the images of a folder: choose, look, run, cancel, run again to go on."""
 
     def __init__(self, napari_viewer: Viewer, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.viewer = napari_viewer
+        super().__init__(napari_viewer, parent)
         self.exchange = exchange_of(napari_viewer)
         self.job, self.opening, self.looking = Job(self), Job(self), Stream(self)
         self.panel, self.table, self.running = BatchPanel(), BatchTable(), RunPanel()

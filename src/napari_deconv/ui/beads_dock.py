@@ -53,8 +53,7 @@ class BeadsDock(Dock):
     """Measure the PSF on an image of beads: find, choose, average, use."""
 
     def __init__(self, napari_viewer: Viewer, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.viewer = napari_viewer
+        super().__init__(napari_viewer, parent)
         self.exchange = exchange_of(napari_viewer)
         self.block: Block | None = None
         self.measured: MeasuredPsf | None = None

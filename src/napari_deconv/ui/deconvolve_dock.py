@@ -45,8 +45,7 @@ class DeconvolveDock(Dock):
     """Restore an image layer: choose, run, cancel, judge, export."""
 
     def __init__(self, napari_viewer: Viewer, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.viewer = napari_viewer
+        super().__init__(napari_viewer, parent)
         self.exchange = exchange_of(napari_viewer)
         self._recipe_psfs: tuple[PsfSource, ...] = ()
         self._seam_tolerance = Recipe.seam_tolerance
@@ -104,8 +103,6 @@ class DeconvolveDock(Dock):
         self.job.finished.connect(self._finished)
         self.job.failed.connect(self._failed)
         self.job.cancelled.connect(lambda: self._ended("cancelled"))
-        # The window takes its docks along when it closes, and tells them nothing before.
-        self.destroyed.connect(self.job.cancel)
         self.exchange.opticsWished.connect(self.psf.setValue)
         self.exchange.psfLayerWished.connect(self._use_psf_layer)
         self.exchange.announce(DECONVOLVE, self)

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from napari.viewer import Viewer
 from qtpy.QtCore import QEvent
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QWidget
 
+from .canvas import survive_removals
+
 
 class Dock(QWidget):
-    """A dock that stops what it started when it goes."""
+    """A dock that stops what it started when it goes.
+
+    Parameters
+    ----------
+    viewer : Viewer
+    parent : QWidget, optional
+    """
+
+    def __init__(self, viewer: Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.viewer = viewer
+        survive_removals(viewer)
 
     def stop(self) -> None:
         """Stop what still runs, at its next step, and listen no longer."""

@@ -51,8 +51,7 @@ class FitDock(Dock):
     """Fit the optics to a measured PSF: choose what is free, fit, judge, apply."""
 
     def __init__(self, napari_viewer: Viewer, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.viewer = napari_viewer
+        super().__init__(napari_viewer, parent)
         self.exchange = exchange_of(napari_viewer)
         self.result: Result | None = None
         self.job = Job(self)

@@ -113,8 +113,7 @@ class LearnDock(Dock):
     """Train a network and restore with it: choose, train, watch, stop, restore, compare."""
 
     def __init__(self, napari_viewer: Viewer, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.viewer = napari_viewer
+        super().__init__(napari_viewer, parent)
         self.exchange = exchange_of(napari_viewer)
         self.job, self.restoring, self.judging = self._jobs = Job(self), Job(self), Job(self)
         self._restoration: Restoration | None = None

@@ -31,8 +31,7 @@ class PsfDock(Dock):
     """Tune a PSF by its optics, see it at once, and use it."""
 
     def __init__(self, napari_viewer: Viewer, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.viewer = napari_viewer
+        super().__init__(napari_viewer, parent)
         self.exchange = exchange_of(napari_viewer)
         self.views, self.voxels, self.optics = PsfViews(), VoxelPanel(), OpticsPanel()
         self.live, self.headers = LivePsf(self), Headers(napari_viewer, self)
