@@ -42,6 +42,7 @@ OPTICS = Optics(na=1.0, emission_nm=520, immersion_index=1.333, sample_index=1.3
 #: A network and what it leans on, with a PSF far larger than the image, on a busy machine.
 NETWORK_MS = 180_000
 SHORT = Settings(RichardsonLucy(4), 0.0, "cpu")
+OTHER_PSF = np.exp(-((np.indices((5, 7, 7)) - np.array([2, 3, 3]).reshape(3, 1, 1, 1)) ** 2).sum(0))
 
 
 def run(dock: DeconvolveDock, qtbot: QtBot) -> Image:
@@ -190,6 +191,73 @@ def test_an_export_does_not_replace_the_image(
         dock.keeping.export(str(path), overwrite=True)
     assert "would replace cell.ome.tif" in told(dock)
     assert np.array_equal(read_stack(path).data, data)
+
+
+def test_a_renamed_image_stays_the_one_that_is_chosen(dock: DeconvolveDock, blobs: Image) -> None:
+    dock.viewer.add_layer(Image(np.ones((4, 8, 9)), name="other"))
+    dock.image.layer.setCurrentText("blobs")
+    blobs.name = "cell 7"
+    assert dock.image.value().name == "cell 7"
+
+
+def test_a_psf_layer_is_followed_and_never_replaced_by_another(
+    dock: DeconvolveDock, qtbot: QtBot
+) -> None:
+    bead = dock.viewer.add_layer(
+        Image(OTHER_PSF, name="bead", scale=(0.3, 0.1, 0.1), units=("um",) * 3)
+    )
+    dock.image.layer.setCurrentText("blobs")
+    dock.method.setValue(SHORT)
+    dock.psf.setValue(PsfLayer("bead"))
+    bead.name = "bead 2"
+    assert dock.psf.value() == PsfLayer("bead 2")
+    dock.viewer.layers.remove("bead 2")
+    sentence = "The layer that held the PSF is gone"
+    assert sentence in dock.running.forecast.text()
+    dock.running.run_button.click()
+    assert sentence in told(dock)
+    assert not dock.job.running
+    dock.viewer.add_layer(Image(OTHER_PSF, name="new"))  # which was not chosen either
+    assert sentence in dock.running.forecast.text()
+
+
+def test_a_scale_that_changes_is_taken_over_unless_one_was_typed(
+    dock: DeconvolveDock, blobs: Image
+) -> None:
+    blobs.scale = (0.5, 0.2, 0.2)
+    assert dock.image.value().grid == Grid(spacing_um=(0.5, 0.2, 0.2))
+    blobs.units = ("nm",) * 3
+    assert dock.image.value().grid == Grid(spacing_um=(5e-4, 2e-4, 2e-4))
+    blobs.units, blobs.scale = ("um",) * 3, (0.3, 0.1, 0.1)
+    dock.image.steps[0].setValue(0.4)
+    blobs.scale = (0.5, 0.2, 0.2)
+    assert dock.image.value().grid == Grid(spacing_um=(0.4, 0.1, 0.1))
+
+
+def test_voxel_size_and_time_step_keep_all_their_digits(dock: DeconvolveDock, qtbot: QtBot) -> None:
+    data = np.random.default_rng(0).poisson(9, (2, 4, 16, 17)).astype(np.uint16)
+    scale = (2500.0, 0.29876543, 0.10833333, 0.10833333)
+    dock.viewer.add_layer(Image(data, name="movie", scale=scale, units=("ms", "um", "um", "um")))
+    dock.image.layer.setCurrentText("movie")
+    dock.image.axes.setCurrentText("TZYX")
+    dock.method.setValue(SHORT)
+    dock.psf.setValue(OPTICS)
+    run(dock, qtbot)
+    assert dock.keeping.restored is not None
+    kept = dock.keeping.restored.stack
+    assert kept.grid == Grid(spacing_um=scale[1:])
+    assert kept.time_step_s == 2.5
+    dock.image.steps[0].setValue(0.5)  # the others keep theirs
+    assert dock.image.value().grid == Grid(spacing_um=(0.5, 0.10833333, 0.10833333))
+
+
+def test_a_recipe_for_more_channels_does_not_lock_the_dock(dock: DeconvolveDock) -> None:
+    recipe = replace(dock.recipe(), channels=(1,))
+    dock.show_recipe(recipe)
+    dock.viewer.add_layer(Image(np.ones((4, 8, 9)), name="other", scale=(0.3, 0.1, 0.1)))
+    dock.image.layer.setCurrentText("other")
+    dock.image.layer.setCurrentText("blobs")
+    assert dock.recipe().channels == ()
 
 
 def test_psf_from_a_layer_and_from_a_file(

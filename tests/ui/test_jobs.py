@@ -68,6 +68,7 @@ def test_work_stops_when_what_started_it_is_gone(qtbot: QtBot) -> None:
 
     window = QObject()
     job = Job(window)
+    window.destroyed.connect(job.cancel)
     job.start(work)
     qtbot.waitUntil(lambda: len(done) > 3, timeout=10_000)
     with qtbot.waitSignal(window.destroyed, timeout=10_000):

@@ -6,6 +6,7 @@ button. `fit_parameters.FREE` lists what may be fitted.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -262,8 +263,9 @@ def _notes(problem: Problem, core: npt.NDArray[np.bool_], left: Real) -> list[st
     if (1, *problem.data.shape)[-3] == 1:
         notes.append("Fit: a single plane does not tell its focus; it is taken to be in focus")
     both = core[..., 1:] & core[..., :-1]
-    products = (left[..., 1:] * left[..., :-1])[both]
-    alike = float(products.sum() / np.square(left[core]).mean() / max(products.size, 1))
+    one, other = left[..., 1:][both], left[..., :-1][both]
+    size = math.sqrt(float(one @ one) * float(other @ other))
+    alike = float(one @ other) / size if size > 0 else 0.0
     if alike > MISFIT:
         notes.append(
             f"Fit: what is left over is more than noise (neighbours correlate by {alike:.2f}): "

@@ -26,7 +26,7 @@ from napari_deconv.surfaces import (
 from . import height_layers
 from .afm_keep import AfmKeepPanel
 from .afm_keeping import AfmKeeping
-from .afm_live import Live, LiveSurface, Wish, show_live
+from .afm_live import Live, LiveSurface, Wish, hide_live, show_live
 from .afm_runs import Estimate, as_convolutions, estimating, measuring, reconstructing
 from .afm_source import AfmSource
 from .column import ScrollingColumn
@@ -39,6 +39,7 @@ from .optics_fields import folded
 from .run_panel import RunPanel
 from .tip_panel import TipLayer, TipPanel
 from .tip_views import SweepView, TipProfile
+from .watching import Watched
 
 
 class AfmDock(Dock):
@@ -48,6 +49,8 @@ class AfmDock(Dock):
         super().__init__(napari_viewer, parent)
         self.exchange = exchange_of(napari_viewer)
         self.job, self.live = Job(self), Latest(0, self)
+        self.watched = Watched(self)
+        self.take_along(self.job)
         self.made: Surface | None = None
         self._surface = LiveSurface()
         self._then: Callable[[Any], None] | None = None
@@ -102,6 +105,7 @@ class AfmDock(Dock):
             event.connect(self._layers_changed)
         self.viewer.dims.events.current_step.connect(self._changed)
         self.heights.layerChosen.connect(self._layer_chosen)
+        self.watched.changed.connect(self._scale_changed)
         for panel in (self.heights, self.preparing, self.tip):
             panel.valueChanged.connect(self._changed)
         self.tip.estimateAsked.connect(self.estimate)
@@ -344,14 +348,27 @@ class AfmDock(Dock):
             unit, pixel = height_layers.z_unit_of(layer), height_layers.pixel_nm_of(layer)
         except InputError as error:
             self._say(f"<b>{error}</b>")
+        self.watched.follow(layer)
         self.made = None
         self.features.setValue(())
         self.heights.show_known(unit, pixel)
+
+    def _scale_changed(self) -> None:
+        """Show the pixels that the layer has now, unless the user said others."""
+        name = self.heights.layer.currentText()
+        if self.heights.pixel_row.is_marked and name in self.viewer.layers:
+            unit = self.heights.unit.currentText()
+            pixel = height_layers.pixel_nm_of(self.viewer.layers[name])
+            self.made = None  # of other pixels
+            self.features.setValue(())
+            self.heights.show_known(None if unit == "?" else unit, pixel)
 
     def stop(self) -> None:
         """Stop what still runs, and listen no longer."""
         self.job.cancel()
         self.live.stop()
+        self.watched.follow(None)
+        hide_live(self.viewer)
         for event in self._events:
             event.disconnect(self._layers_changed)
         self._events = []

@@ -29,6 +29,8 @@ Double = npt.NDArray[np.float64]
 LIVE = "live surface"
 #: Pixels times pixels of the tip above which a surface does not follow the sliders.
 MOST_WORK = 3e9
+#: What places a layer, and may change while it is shown.
+MOVED = ("scale", "translate", "rotate", "shear", "affine")
 #: Answers that took less are given where the slider is served.
 QUICK_S = 0.02
 
@@ -114,24 +116,26 @@ class LiveSurface:
 
 def show_live(viewer: Viewer, source: Image, heights: Double) -> None:
     """Show a frame in place over its source, in the layer that follows the sliders."""
-    plane = slice(-2, None)
-    place = {
-        "scale": source.scale[plane],
-        "translate": source.translate[plane],
-        "units": source.units[plane],
-        "axis_labels": source.axis_labels[plane],
-    }
+    place = height_layers.place_of(source, 2)
     shown = _live_layer(viewer)
     if shown is not None and shown.data.shape == heights.shape:
         shown.data = heights
-        if shown.metadata[KEY]["of"] == source.name:
+        if shown.metadata[KEY]["of"] == source.name and shown.units == place["units"]:
+            for name in MOVED:
+                setattr(shown, name, place[name])
             return
-    if shown is not None:
-        viewer.layers.remove(shown)
+    hide_live(viewer)
     entry = {PREVIEW: LIVE, height_layers.MADE: LIVE, "of": source.name}
     limits = height_layers.height_limits(heights)
     looks = {"name": LIVE, "colormap": height_layers.COLORMAP, "contrast_limits": limits}
     viewer.add_layer(Image(heights, **looks, **place, metadata={"z_unit": "nm", KEY: entry}))
+
+
+def hide_live(viewer: Viewer) -> None:
+    """Take the layer that follows the sliders away."""
+    shown = _live_layer(viewer)
+    if shown is not None:
+        viewer.layers.remove(shown)
 
 
 def _live_layer(viewer: Viewer) -> Any:

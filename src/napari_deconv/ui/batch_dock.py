@@ -51,6 +51,7 @@ class BatchDock(Dock):
         super().__init__(napari_viewer, parent)
         self.exchange = exchange_of(napari_viewer)
         self.job, self.opening, self.looking = Job(self), Job(self), Stream(self)
+        self.take_along(self.job, self.opening)
         self.panel, self.table, self.running = BatchPanel(), BatchTable(), RunPanel()
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)

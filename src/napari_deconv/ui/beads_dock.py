@@ -59,6 +59,7 @@ class BeadsDock(Dock):
         self.measured: MeasuredPsf | None = None
         self._theory: Theory | None = None
         self.finding, self.averaging, self.exporting = Job(self), Job(self), Job(self)
+        self.take_along(self.finding, self.averaging)
         self.theory = Latest(THEORY_DELAY_MS, self)
         self.image = BlockPanel(napari_viewer, layers.may_be_restored)
         self.settings, self.beads, self.result = MeasurementPanel(), BeadTable(), MeasuredPanel()
@@ -75,6 +76,7 @@ class BeadsDock(Dock):
         self.running.run_button.setText("Average")
         self.running.run_button.setToolTip("Make one PSF of the beads that are used")
         self.running.forecast.hide()
+        self.running.file_button.hide()
         outer = QVBoxLayout(self)
         outer.setContentsMargins(4, 0, 4, 4)
         self.column = ScrollingColumn(

@@ -18,6 +18,7 @@ from napari_deconv.imaging.value import InputError, require
 from . import layers, regions
 from .headers import Headers
 from .image_panel import ImageChoice, ImagePanel
+from .watching import Watched
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +75,8 @@ class BlockPanel(ImagePanel):
         self.headers = Headers(viewer, self)
         self.headers.found.connect(self._header_found)
         self.layerChosen.connect(self._layer_chosen)
+        self.watched = Watched(self)
+        self.watched.changed.connect(self._scale_changed)
         self._layer_chosen("")
         self._layers_changed()
 
@@ -107,6 +110,7 @@ class BlockPanel(ImagePanel):
             event.disconnect(self._layers_changed)
         self._events = []
         self.headers.stop()
+        self.watched.follow(None)
 
     def _layers_changed(self, event: object = None) -> None:
         found = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
@@ -123,6 +127,7 @@ class BlockPanel(ImagePanel):
         layer = self._viewer.layers[chosen]
         try:
             if name:
+                self.watched.follow(layer)
                 choices = layers.axes_choices(layer.ndim)
                 self.show_layer(layer.data.shape, choices, layers.axes_of(layer))
             grid = layers.grid_of(layer, self.axes.currentText())
@@ -133,6 +138,11 @@ class BlockPanel(ImagePanel):
                 self.headers.ask(layer)
         except InputError as error:
             self.origin.setText(f"<b>{error}</b>")
+
+    def _scale_changed(self) -> None:
+        """Show the voxel size that the layer has now, unless the user said another one."""
+        if not self.is_typed:
+            self._layer_chosen("")
 
     def _header_found(self, name: str, header: Stack, axes: str) -> None:
         """Show the voxel size that the layer's file knows and its reader did not pass on."""

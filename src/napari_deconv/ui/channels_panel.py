@@ -85,8 +85,8 @@ class ChannelsPanel(QWidget):
         """Offer the channels and times that there are, by their letters; new counts: all."""
         for axis, field in self.fields.items():
             count = counts.get(axis, 1)
-            if count != self._counts[axis]:
-                field.clear()
+            if count != self._counts[axis] or count == 1:
+                field.clear()  # with one there is nothing to choose, and nothing to see of it
             self._counts[axis] = count
             field.setPlaceholderText(f"all of 1-{count}")
             self._form.setRowVisible(field, count > 1)

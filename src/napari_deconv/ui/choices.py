@@ -8,13 +8,23 @@ from qtpy.QtWidgets import QComboBox
 NARROW = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
 
 
-def offer(box: QComboBox, names: list[str]) -> bool:
-    """Offer these names, silently; return whether the one that was chosen is still there."""
-    kept = box.currentText()
+def offer(box: QComboBox, names: list[str], *, another: bool = True) -> bool:
+    """Offer these names, silently; return whether what was chosen is still there.
+
+    Where just one name is new in place of another, that is a new name for the same. With
+    `another`, the first gives way for what is gone; without it, nothing is chosen then.
+    """
+    before, kept = [box.itemText(i) for i in range(box.count())], box.currentText()
+    gone, new = set(before) - set(names), set(names) - set(before)
+    renamed = len(gone) == len(new) == 1 and len(before) == len(names) and kept in gone
+    wanted = new.pop() if renamed else kept
+    was_none = bool(before) and box.currentIndex() < 0
     box.blockSignals(True)
     box.clear()
     box.addItems(names)
-    if kept in names:
-        box.setCurrentText(kept)
+    if wanted in names:
+        box.setCurrentText(wanted)
+    elif not another and (kept or was_none):
+        box.setCurrentIndex(-1)
     box.blockSignals(False)
-    return box.currentText() == kept
+    return box.currentText() == wanted

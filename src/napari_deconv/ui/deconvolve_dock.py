@@ -36,6 +36,7 @@ from .preview_panel import PreviewPanel
 from .preview_stages import Shown, Wish
 from .psf_panel import PsfLayer, PsfPanel
 from .run_panel import RunPanel, duration
+from .watching import Watched
 
 #: Milliseconds of quiet after which the forecast follows the settings.
 FORECAST_DELAY_MS = 300
@@ -51,9 +52,11 @@ class DeconvolveDock(Dock):
         self._seam_tolerance = Recipe.seam_tolerance
         self._divergences: list[float] = []
         self.job = Job(self)
+        self.take_along(self.job)
         self.latest, self.headers = Latest(FORECAST_DELAY_MS, self), Headers(napari_viewer, self)
         self._header: Stack | None = None  # of the image's file
         self.image, self.channels = ImagePanel(), ChannelsPanel()
+        self.watched = Watched(self)
         self.psf, self.method = PsfPanel(), MethodPanel()
         self.curve, self.running, self.keep = CurvePanel(), RunPanel(), KeepPanel()
         self.keeping = Keeping(self.keep, self.recipe, self._source, self.show_recipe, self)
@@ -85,6 +88,7 @@ class DeconvolveDock(Dock):
         for event in (events.inserted, events.removed, events.reordered, events.renamed):
             event.connect(self._layers_changed)
         self.image.layerChosen.connect(self._layer_chosen)
+        self.watched.changed.connect(self._scale_changed)
         self.image.valueChanged.connect(self._image_changed)
         self.channels.valueChanged.connect(self._settings_changed)
         self.psf.valueChanged.connect(self._psf_changed)
@@ -134,6 +138,7 @@ class DeconvolveDock(Dock):
         try:
             if name:
                 self._header = None
+                self.watched.follow(layer)
                 choices = layers.axes_choices(layer.ndim)
                 self.image.show_layer(layer.data.shape, choices, layers.axes_of(layer))
                 self.psf.show_known(layers.known_optics(layer))
@@ -146,6 +151,11 @@ class DeconvolveDock(Dock):
                 self.headers.ask(layer)
         except InputError as error:
             self.running.forecast.setText(str(error))
+
+    def _scale_changed(self) -> None:
+        """Show the voxel size that the layer has now, unless the user said another one."""
+        if not self.image.is_typed:
+            self._layer_chosen("")
 
     def _show_header(self, name: str, header: Stack, axes: str) -> None:
         """Fill in what the layer's file knows and its reader did not pass on."""
@@ -318,6 +328,7 @@ class DeconvolveDock(Dock):
         self.live.stop()
         self.latest.stop()
         self.headers.stop()
+        self.watched.follow(None)
         self.exchange.leave(self)
 
 

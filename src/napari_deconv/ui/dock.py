@@ -8,6 +8,7 @@ from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QWidget
 
 from .canvas import survive_removals
+from .jobs import Job
 
 
 class Dock(QWidget):
@@ -23,6 +24,11 @@ class Dock(QWidget):
         super().__init__(parent)
         self.viewer = viewer
         survive_removals(viewer)
+
+    def take_along(self, *jobs: Job) -> None:
+        """Cancel these when the window closes: it takes its docks along, and tells them nothing."""
+        for job in jobs:
+            self.destroyed.connect(job.cancel)
 
     def stop(self) -> None:
         """Stop what still runs, at its next step, and listen no longer."""

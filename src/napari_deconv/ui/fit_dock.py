@@ -55,6 +55,7 @@ class FitDock(Dock):
         self.exchange = exchange_of(napari_viewer)
         self.result: Result | None = None
         self.job = Job(self)
+        self.take_along(self.job)
         self.image = BlockPanel(napari_viewer, lambda layer: True)
         self.optics, self.free = OpticsPanel(), FreePanel()
         self.table, self.views, self.running = FitTable(), FitViews(), RunPanel()
@@ -74,6 +75,7 @@ class FitDock(Dock):
         self.take_button.setToolTip("Start from the optics of the dock PSF, else of Deconvolve")
         self.running.run_button.setText("Fit")
         self.running.forecast.hide()
+        self.running.file_button.hide()
         self.apply_button = QPushButton("Apply to optics")
         self.apply_button.setToolTip("Edit the optics with the ticked values in the dock PSF")
         self.make_button = QPushButton("Make layer")

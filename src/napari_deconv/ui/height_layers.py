@@ -96,6 +96,20 @@ def layers_of_heights(heights: HeightMap, **looks: Any) -> LayerTuple:
     return heights.heights_nm, state, "image"
 
 
+def place_of(source: Image, ndim: int) -> dict[str, Any]:
+    """Return where the last axes of a layer lie, and what they are called."""
+    count = ndim * (ndim - 1) // 2  # of the shears of these axes
+    return {
+        "scale": source.scale[-ndim:],
+        "translate": source.translate[-ndim:],
+        "rotate": source.rotate[-ndim:, -ndim:],
+        "shear": source.shear[len(source.shear) - count :],
+        "affine": source.affine.affine_matrix[-ndim - 1 :, -ndim - 1 :],
+        "units": source.units[-ndim:],
+        "axis_labels": source.axis_labels[-ndim:],
+    }
+
+
 def result_layers(
     source: Image, name: str, results: dict[str, npt.NDArray[Any]], entry: dict[str, Any]
 ) -> list[Image | Labels]:
@@ -116,13 +130,7 @@ def result_layers(
     for what, values in results.items():
         state: dict[str, Any] = {
             "name": f"{name} {what}",
-            "scale": source.scale,
-            "translate": source.translate,
-            "rotate": source.rotate,
-            "shear": source.shear,
-            "affine": source.affine.affine_matrix,
-            "units": source.units,
-            "axis_labels": source.axis_labels,
+            **place_of(source, source.ndim),
             "metadata": {"z_unit": "nm", KEY: {**entry, MADE: what}},
         }
         if values.dtype.kind in "iu":

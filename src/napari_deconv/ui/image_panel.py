@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QHBoxLayout, QLabel, QWidget
@@ -10,6 +11,7 @@ from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QHBoxLayout, 
 from napari_deconv.imaging.grid import Grid
 
 from .choices import NARROW, offer
+from .optics_fields import show_number
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,9 @@ class ImagePanel(QWidget):
         self.axes.setToolTip("The layer's axes in order; each T and C is restored by itself")
         self.steps = [_step(axis) for axis in "zyx"]
         self._shape: tuple[int, ...] = ()
+        #: Distances in z, y and x in micrometres, with more digits than the fields show.
+        self._spacing_um = [0.0, 0.0, 0.0]
+        self.is_typed = False
         self.origin = QLabel()
         self.origin.setWordWrap(True)
         row = QHBoxLayout()
@@ -49,13 +54,13 @@ class ImagePanel(QWidget):
         form.addRow(self.origin)
         self.layer.currentTextChanged.connect(self.layerChosen)
         self.axes.currentTextChanged.connect(self._axes_changed)
-        for step in self.steps:
-            step.valueChanged.connect(self._typed)
+        for index, step in enumerate(self.steps):
+            step.valueChanged.connect(partial(self._typed, index))
 
     def value(self) -> ImageChoice:
         """Return what is chosen."""
         axes = self.axes.currentText()
-        steps = [s.value() for s in self.steps[0 if "Z" in axes else 1 :]]
+        steps = self._spacing_um[0 if "Z" in axes else 1 :]
         grid = Grid(spacing_um=tuple(steps)) if all(steps) else None
         return ImageChoice(self.layer.currentText(), axes, grid)
 
@@ -84,9 +89,10 @@ class ImagePanel(QWidget):
     ) -> None:
         """Show a voxel size and where it comes from, or that there is none, and why."""
         spacing = (0.0, 0.0, 0.0) if grid is None else (0.0, *grid.spacing_um)[-3:]
+        self._spacing_um, self.is_typed = list(spacing), False
         for step, size in zip(self.steps, spacing, strict=True):
             step.blockSignals(True)
-            step.setValue(size)
+            show_number(step, size)
             step.blockSignals(False)
         self.steps[0].setVisible("Z" in self.axes.currentText())
         unknown = "<b>voxel size unknown: please enter it</b>"
@@ -99,7 +105,8 @@ class ImagePanel(QWidget):
         self.steps[0].setVisible("Z" in self.axes.currentText())
         self.valueChanged.emit()
 
-    def _typed(self) -> None:
+    def _typed(self, index: int, value: float) -> None:
+        self._spacing_um[index], self.is_typed = value, True
         self._say("voxel size as entered")
         self.valueChanged.emit()
 

@@ -7,7 +7,6 @@ GUI thread; `cancel` stops it at its next step and lets its `finally` free the d
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from functools import partial
 from typing import Any
 
 from qtpy.QtCore import QObject, QThreadPool, QTimer, Signal
@@ -36,10 +35,6 @@ class Job(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._run: _Run | None = None
-        #: The worker, if one works: it is stopped even when this object is gone, as a window takes
-        #: its docks along when it closes, and tells them nothing before.
-        self._workers: list[Any] = []
-        self.destroyed.connect(partial(_quit, self._workers))
 
     @property
     def running(self) -> bool:
@@ -50,7 +45,6 @@ class Job(QObject):
         """Start `work` in a thread; ignored while another one runs."""
         if not self.running:
             self._run = _Run(self, work)
-            self._workers.append(self._run.worker)
             self._run.worker.start()
 
     def cancel(self) -> None:
@@ -60,19 +54,12 @@ class Job(QObject):
 
     def _ended(self, outcome: Any) -> None:
         self._run = None
-        self._workers.clear()
         if isinstance(outcome, _Cancelled):
             self.cancelled.emit()
         elif isinstance(outcome, _Failure):
             self.failed.emit(outcome.sentence)
         else:
             self.finished.emit(outcome)
-
-
-def _quit(workers: list[Any], _: object = None) -> None:
-    """Stop workers at their next step, and hold on to them, and what they made, no longer."""
-    while workers:
-        workers.pop().quit()
 
 
 class _Run(QObject):

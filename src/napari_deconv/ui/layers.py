@@ -17,7 +17,7 @@ import numpy.typing as npt
 from napari.layers import Image
 from napari.utils.transforms import Affine
 
-from napari_deconv.files.metadata import nanometres
+from napari_deconv.files.metadata import nanometres, seconds
 from napari_deconv.imaging.grid import MICROMETRES, Grid
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import AXES, KnownOptics, Stack
@@ -95,7 +95,7 @@ def stack_of_layer(layer: Image, axes: str, grid: Grid | None) -> Stack:
         channel_optics=(known,) if known and is_one else (),
         channel_colours=(_colour(layer),) if _colour(layer) and is_one else (),
     )
-    return replace(stack, **_told_by_file(layer, axes))
+    return replace(stack, time_step_s=_time_step_s(layer, axes), **_told_by_file(layer, axes))
 
 
 def with_header(stack: Stack, header: Stack) -> Stack:
@@ -108,6 +108,14 @@ def with_header(stack: Stack, header: Stack) -> Stack:
         acquired=header.acquired,
         remarks=header.remarks,
     )
+
+
+def _time_step_s(layer: Image, axes: str) -> float | None:
+    """Return the seconds between two times; None where the unit is none of time."""
+    if "T" not in axes:
+        return None
+    place = axes.index("T")
+    return seconds(float(layer.scale[place]), _unit(layer.units[place]))
 
 
 def _colour(layer: Image) -> str:

@@ -116,6 +116,7 @@ class LearnDock(Dock):
         super().__init__(napari_viewer, parent)
         self.exchange = exchange_of(napari_viewer)
         self.job, self.restoring, self.judging = self._jobs = Job(self), Job(self), Job(self)
+        self.take_along(*self._jobs)
         self._restoration: Restoration | None = None
         self.latest = Latest(PROMISE_DELAY_MS, self)
         self.filling = Filling(napari_viewer, self)

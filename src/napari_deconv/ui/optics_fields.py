@@ -57,6 +57,11 @@ class Marked(QWidget):
         self.origin = _Origin()
         row.addWidget(self.origin)
 
+    @property
+    def is_marked(self) -> bool:
+        """Whether the value is not the user's own."""
+        return bool(self.origin.text())
+
     def mark(self, origin: str) -> None:
         """Say where the value comes from, one of `ORIGINS`; nothing for the user's own."""
         if origin:

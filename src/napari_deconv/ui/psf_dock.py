@@ -22,6 +22,7 @@ from .psf_live import LivePsf
 from .psf_report import Report
 from .psf_views import Planes, PsfViews
 from .voxel_panel import ASSUMED, VoxelPanel
+from .watching import Watched
 
 #: Lines of text in sight; more of them scroll.
 TOLD_LINES = 6
@@ -35,6 +36,7 @@ class PsfDock(Dock):
         self.exchange = exchange_of(napari_viewer)
         self.views, self.voxels, self.optics = PsfViews(), VoxelPanel(), OpticsPanel()
         self.live, self.headers = LivePsf(self), Headers(napari_viewer, self)
+        self.watched = Watched(self)
         self.report: Report | None = None
         self._lay_out()
         self._connect()
@@ -75,9 +77,10 @@ class PsfDock(Dock):
 
     def _connect(self) -> None:
         events = self.viewer.layers.events
-        for event in (events.inserted, events.removed, events.reordered):
+        for event in (events.inserted, events.removed, events.reordered, events.renamed):
             event.connect(self._layers_changed)
         self.voxels.layerChosen.connect(self._layer_chosen)
+        self.watched.changed.connect(self._scale_changed)
         self.voxels.valueChanged.connect(self._changed)
         self.optics.valueChanged.connect(self._changed)
         self.headers.found.connect(self._show_header)
@@ -117,11 +120,22 @@ class PsfDock(Dock):
         except InputError as error:
             self._refuse(str(error))
             return
+        self.watched.follow(layer)
         self.optics.show_known(layers.known_optics(layer))
         grid = layers.grid_of(layer, axes)
         self.voxels.show_grid(grid, ndim=3 if "Z" in axes else 2)
         if grid is None or layers.known_optics(layer) is None:
             self.headers.ask(layer)
+
+    def _scale_changed(self) -> None:
+        """Show the voxels that the layer has now, unless the user said others."""
+        name = self.voxels.layer.currentText()
+        if self.voxels.row.is_marked and name in self.viewer.layers:
+            layer = self.viewer.layers[name]
+            axes = layers.axes_of(layer)
+            grid = layers.grid_of(layer, axes)
+            if grid is not None:
+                self.voxels.show_grid(grid, ndim=3 if "Z" in axes else 2)
 
     def _show_header(self, name: str, header: Stack, axes: str) -> None:
         """Fill in what the layer's file knows and its reader did not pass on."""
@@ -180,4 +194,5 @@ class PsfDock(Dock):
         """Stop what still runs."""
         self.live.stop()
         self.headers.stop()
+        self.watched.follow(None)
         self.exchange.leave(self)

@@ -14,8 +14,10 @@ NAME = "PSF"
 
 
 def is_psf_layer(layer: object) -> bool:
-    """Return whether a layer was made by `show_psf_layer`."""
-    return isinstance(layer, Image) and COMPUTED in layer.metadata.get(KEY, {})
+    """Return whether a layer was made by `show_psf_layer`; one that was renamed is the user's."""
+    if not isinstance(layer, Image) or layer.name != NAME:
+        return False
+    return COMPUTED in layer.metadata.get(KEY, {})
 
 
 def psf_layer(viewer: Viewer) -> Image | None:

@@ -98,6 +98,10 @@ class PsfPanel(QWidget):
             return self.optics.value()
         if index == 1:
             require(self.layer.count() > 0, "No layer holds a PSF; open the image of a bead")
+            require(
+                self.layer.currentIndex() >= 0,
+                "The layer that held the PSF is gone; choose another one for the PSF",
+            )
             return PsfLayer(self.layer.currentText())
         path = self.path.text().strip()
         require(bool(path), "Choose the file of the PSF")
@@ -133,8 +137,11 @@ class PsfPanel(QWidget):
         self.summary.setToolTip("\n".join(psf.notes))
 
     def set_layers(self, names: list[str]) -> None:
-        """Offer these layers."""
-        offer(self.layer, names)
+        """Offer these layers; one that is gone gives way to none: another is another PSF."""
+        before = self.layer.currentText()
+        offer(self.layer, names, another=False)
+        if self.layer.currentText() != before and self.source.currentIndex() == 1:
+            self.valueChanged.emit()
 
     def _browse(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Image of the PSF", "", "Images (*.tif *.tiff)")

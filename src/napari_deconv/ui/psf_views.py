@@ -293,7 +293,10 @@ def _paint_axes(painter: QPainter, place: QRectF, zoom: float, step_um: float) -
             if lower and tick in (0, 1):
                 text = f"{tick * step_um:g}" + " um" * tick
                 width = painter.fontMetrics().horizontalAdvance(text)
-                painter.drawText(QPointF(min(at - 4, place.right() - width - 1), end - 7), text)
+                left = min(at - 4, place.right() - width - 1)
+                # In a small view the 0 would run into the other number.
+                if tick or width + 4 < step_um * zoom:
+                    painter.drawText(QPointF(left, end - 7), text)
     painter.setPen(pen)
 
 
