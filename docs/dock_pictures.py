@@ -69,13 +69,13 @@ def open_dock() -> tuple[napari.Viewer, DeconvolveDock]:
     viewer.window._qt_window.resize(*SIZE)
     for data, state, _ in light_sheet_cell():
         viewer.add_layer(Image(data, **state))
-    viewer.layers[-1].contrast_limits = (95, 600)
+    viewer.layers[0].contrast_limits = (95, 600)
     dock = DeconvolveDock(viewer)
     viewer.window.add_dock_widget(dock, name="Deconvolve")
     rest(1)
     viewer.reset_view()
     viewer.dims.set_point(0, 9.0)  # um: the bead beside it has finer steps
-    dock.psf.setValue(PsfLayer(viewer.layers[0].name))
+    dock.psf.setValue(PsfLayer(viewer.layers[1].name))
     dock.method.setValue(Settings(RichardsonLucy.automatic(iterations=40)))
     wait(lambda: "FWHM" in dock.psf.summary.text() and "GB" in dock.running.forecast.text())
     return viewer, dock

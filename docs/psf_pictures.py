@@ -46,7 +46,7 @@ def open_docks() -> tuple[napari.Viewer, PsfDock, DeconvolveDock]:
     viewer = napari.Viewer()
     window = viewer.window
     window._qt_window.resize(*SIZE)
-    _, (data, state, _) = light_sheet_cell()
+    (data, state, _), _ = light_sheet_cell()
     viewer.add_layer(Image(data, **state))
     viewer.layers[0].contrast_limits = (95, 600)
     deconvolve, psf = DeconvolveDock(viewer), PsfDock(viewer)

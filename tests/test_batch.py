@@ -111,8 +111,11 @@ def test_outputs_are_no_images_to_restore(raw: Path) -> None:
     image(raw / "sub" / "cell 7_restored.ome.tif")
     assert len(jobs_of(raw, raw)) == 3
     assert len(jobs_of(raw, raw, recursive=True)) == 3
-    # Where nothing is written, the name alone says nothing.
+    # Where nothing is written, the name alone says nothing; what the file says does.
     assert len(jobs_of(raw, raw / "out")) == 4
+    done = read_stack(raw / "cell 2_restored.ome.tif")
+    write_stack(raw / "cell 2_restored.ome.tif", done, recipe={"kind": "Recipe"}, overwrite=True)
+    assert len(jobs_of(raw, raw / "out")) == 3
 
 
 @pytest.mark.parametrize(
@@ -123,7 +126,7 @@ def test_outputs_are_no_images_to_restore(raw: Path) -> None:
         (["notes.txt"], "", "No image lies in the folder"),
         (["a.tif"], "b*.tif", r"No image matches .*b\*.tif"),
         (["a.tif"], ["a.tif", "missing.tif"], "No image matches .*missing.tif"),
-        (["out/a_restored.tif"], "out", "are outputs in"),
+        (["out/a_restored.tif"], "out", "are outputs of a batch"),
     ],
 )
 def test_what_cannot_be_listed_is_told(

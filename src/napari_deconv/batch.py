@@ -20,7 +20,7 @@ from napari_deconv.files.earlier import difference, signed
 from napari_deconv.files.export import DTYPES
 from napari_deconv.files.images import SUFFIXES, Sources, images_of, stem_of
 from napari_deconv.files.origin import origin_of
-from napari_deconv.files.reading import read_header
+from napari_deconv.files.reading import read_header, read_provenance
 from napari_deconv.files.recipe import Recipe
 from napari_deconv.files.summary import write_rows
 from napari_deconv.imaging.stack import Stack
@@ -95,7 +95,7 @@ def jobs_of(
     ----------
     sources : str or path, or several
         A folder, a file, or a pattern such as ``day1/*.tif`` or ``**/*.ome.tif``; see
-        `images_of`. What a batch has written into `out_folder` does not count.
+        `images_of`. What a batch has written, there or into `out_folder`, does not count.
     out_folder : str or path
         Where the restored images go, as ``<name>_restored<suffix>``; those of folders inside
         a folder, or of a pattern, into folders of the same names.
@@ -125,14 +125,21 @@ def jobs_of(
         if not _is_output(path, out)
     )
     require(
-        bool(jobs), f"All images there are outputs in {out}; choose the folder of the originals"
+        bool(jobs), "All images there are outputs of a batch; choose the folder of the originals"
     )
     _require_distinct(jobs)
     return jobs
 
 
 def _is_output(path: Path, out: Path) -> bool:
-    return stem_of(path).endswith(RESTORED) and path.resolve().is_relative_to(out.resolve())
+    """Return whether a file is the result of a batch: by its place, or by what it says itself."""
+    if not stem_of(path).endswith(RESTORED):
+        return False
+    if path.resolve().is_relative_to(out.resolve()):
+        return True
+    with suppress(InputError):  # what is no image is told when it is looked at
+        return bool((read_provenance(path) or {}).get("recipe"))
+    return False
 
 
 def _require_distinct(jobs: Sequence[Job]) -> None:

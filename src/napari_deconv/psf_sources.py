@@ -31,7 +31,7 @@ def prepare_psf(source: PsfSource, stack: Stack) -> Psf:
         require(
             grid is not None,
             "The voxel size of the image is unknown, so no PSF can be computed; give it "
-            "(--voxel-size on the command line, the layer's scale and units in napari)"
+            "(--voxel-size on the command line, the field of the image in the dock)"
             + (f". {stack.unknown_grid}" if stack.unknown_grid else ""),
         )
         return compute_psf(source, grid)  # type: ignore[arg-type]

@@ -323,7 +323,7 @@ def test_the_voxel_size_of_the_file_is_used(dock: BeadsDock, qtbot: QtBot, tmp_p
 def test_the_sample_opens_with_beads_in_sight(dock: BeadsDock, qtbot: QtBot) -> None:
     for data, state, _ in confocal_beads():
         dock.viewer.add_layer(Image(data, **state))
-    assert [layer.visible for layer in dock.viewer.layers[-2:]] == [False, True]
+    assert [layer.visible for layer in dock.viewer.layers[-2:]] == [True, False]
     dock.image.choose("confocal beads")
     assert find(dock, qtbot) == ["used"] * 4
 

@@ -22,7 +22,7 @@ def require_new(path: str | os.PathLike[str], *, overwrite: bool) -> None:
     require(
         overwrite or not Path(path).exists(),
         f"{Path(path).name} exists already; choose another name, or allow it to be overwritten "
-        "(--overwrite)",
+        "(--overwrite on the command line)",
     )
 
 

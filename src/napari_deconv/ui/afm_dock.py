@@ -35,6 +35,7 @@ from .exchange import AFM, exchange_of
 from .feature_table import FeatureTable
 from .heights_panel import HeightsPanel, PreparingPanel
 from .jobs import Job, Latest
+from .layers import newest_first
 from .optics_fields import folded
 from .run_panel import RunPanel
 from .tip_panel import TipLayer, TipPanel
@@ -331,7 +332,7 @@ class AfmDock(Dock):
 
     def _layers_changed(self, event: object = None) -> None:
         """Offer the layers there are; renamed ones keep what they are."""
-        there = list(self.viewer.layers)[::-1]
+        there = newest_first(self.viewer)
         self.tip.set_layers([layer.name for layer in there if height_layers.is_tip(layer)])
         self.features.set_layers([layer.name for layer in there if isinstance(layer, Labels)])
         self.heights.set_layers(

@@ -113,16 +113,14 @@ class BlockPanel(ImagePanel):
         self.watched.follow(None)
 
     def _layers_changed(self, event: object = None) -> None:
-        found = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
-        self.set_layers([layer.name for layer in found[::-1] if self._offered(layer)])
+        found = [la for la in layers.newest_first(self._viewer) if isinstance(la, Image)]
+        self.set_layers([layer.name for layer in found if self._offered(layer)])
 
     def _layer_chosen(self, name: str) -> None:
         """Show what the chosen layer knows; without a name, its voxel size for other axes."""
         chosen = name or self.layer.currentText()
         if chosen not in self._viewer.layers:
-            self.show_layer((), [], "")
-            self.show_grid(None)
-            self.origin.setText("<i>Open an image to begin.</i>")
+            self.show_nothing()
             return
         layer = self._viewer.layers[chosen]
         try:
@@ -137,7 +135,7 @@ class BlockPanel(ImagePanel):
             if name and grid is None:
                 self.headers.ask(layer)
         except InputError as error:
-            self.origin.setText(f"<b>{error}</b>")
+            self.show_nothing(layer.data.shape, str(error))
 
     def _scale_changed(self) -> None:
         """Show the voxel size that the layer has now, unless the user said another one."""

@@ -117,9 +117,9 @@ class DeconvolveDock(Dock):
         found = list(self.viewer.layers)
         images = [layer for layer in found if isinstance(layer, Image)]
         self.psf.set_layers([layer.name for layer in images if not layers.is_preview(layer)])
-        names = [layer.name for layer in found if layers.may_be_restored(layer)]
-        # The newest layer is on top: offer that first.
-        self.image.set_layers(names[::-1])
+        offered = layers.newest_first(self.viewer)
+        names = [layer.name for layer in offered if layers.may_be_restored(layer)]
+        self.image.set_layers(names)
         self.running.set_runnable(bool(names) and not self.job.running)
         if not names:
             self.running.forecast.setText("Open an image to begin.")
@@ -133,6 +133,7 @@ class DeconvolveDock(Dock):
         """Show what the chosen layer knows; without a name, its voxel size for other axes."""
         chosen = name or self.image.layer.currentText()
         if chosen not in self.viewer.layers:
+            self.image.show_nothing()
             return
         layer = self._layer(chosen)
         try:
@@ -150,7 +151,7 @@ class DeconvolveDock(Dock):
             if name and (grid is None or layers.known_optics(layer) is None):
                 self.headers.ask(layer)
         except InputError as error:
-            self.running.forecast.setText(str(error))
+            self.image.show_nothing(layer.data.shape, str(error))
 
     def _scale_changed(self) -> None:
         """Show the voxel size that the layer has now, unless the user said another one."""

@@ -84,6 +84,14 @@ class ImagePanel(QWidget):
         self.axes.blockSignals(False)
         self._shape = shape
 
+    def show_nothing(
+        self, shape: tuple[int, ...] = (), why: str = "Open an image to begin."
+    ) -> None:
+        """Show that no layer, or one of this shape, can be taken, and why."""
+        self.show_layer(shape, [], "")
+        self.show_grid(None)
+        self.origin.setText(f"<i>{why}</i>")
+
     def show_grid(
         self, grid: Grid | None, origin: str = "from the layer", *, why_unknown: str = ""
     ) -> None:

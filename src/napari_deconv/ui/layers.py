@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from napari.layers import Image
+from napari.layers import Image, Layer
 from napari.utils.transforms import Affine
+from napari.viewer import Viewer
 
 from napari_deconv.files.metadata import nanometres, seconds
 from napari_deconv.imaging.grid import MICROMETRES, Grid
@@ -46,12 +47,19 @@ def axes_choices(ndim: int) -> list[str]:
 def axes_of(layer: Image) -> str:
     """Return the axes of a layer, one letter each: by its labels, else the likeliest."""
     choices = axes_choices(layer.ndim)
-    require(bool(choices), f"The layer {layer.name!r} has {layer.ndim} axes; up to 5 are restored")
+    _require_few_axes(layer)
     labels = "".join(str(label)[:1].upper() for label in layer.axis_labels)
     if labels in choices:
         return labels
     time_first = layer.ndim == 3 and _unit(layer.units[0]) in ("second", "millisecond", "minute")
     return "TYX" if time_first else choices[0]
+
+
+def _require_few_axes(layer: Image) -> None:
+    require(
+        bool(axes_choices(layer.ndim)),
+        f"The layer {layer.name!r} has {layer.ndim} axes; up to 5 are restored",
+    )
 
 
 def grid_of(layer: Image, axes: str) -> Grid | None:
@@ -80,6 +88,7 @@ def stack_of_layer(layer: Image, axes: str, grid: Grid | None) -> Stack:
         f"The layer {layer.name!r} is in colour; split it into channels "
         "(right click > Split RGB) and restore each",
     )
+    _require_few_axes(layer)
     data = layer.data[0] if layer.multiscale else layer.data
     require(
         data.ndim == len(axes),
@@ -341,7 +350,7 @@ def layers_of_stack(stack: Stack, *, placed: bool = False, **looks: Any) -> list
         if stack.grid is not None and placed:
             state |= _place(stack, axes)
         state["axis_labels"] = tuple(axes.lower())
-        state |= _look(stack, channel)
+        state |= _look(stack, channel) | looks
         entry = _for_file(stack)
         if channel < len(stack.channel_optics):
             entry["optics"] = stack.channel_optics[channel].to_dict()
@@ -402,6 +411,12 @@ def centred_at(psf: Psf) -> dict[str, Any]:
         "units": ("um",) * len(spacing),
         "axis_labels": tuple("zyx"[-len(spacing) :]),
     }
+
+
+def newest_first(viewer: Viewer) -> list[Layer]:
+    """Return the layers as they are offered: the newest lies on top, and what is hidden last."""
+    newest = list(viewer.layers)[::-1]
+    return sorted(newest, key=lambda layer: not layer.visible)
 
 
 def is_preview(layer: object) -> bool:

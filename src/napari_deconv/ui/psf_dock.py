@@ -104,7 +104,7 @@ class PsfDock(Dock):
         self.use_button.setChecked(True)
 
     def _layers_changed(self, event: object = None) -> None:
-        found = list(self.viewer.layers)[::-1]
+        found = layers.newest_first(self.viewer)
         names = [layer.name for layer in found if layers.may_be_restored(layer)]
         self.voxels.set_layers(names)
         self.follow.setEnabled(psf_layer(self.viewer) is not None)
