@@ -290,14 +290,21 @@ def _paint_axes(painter: QPainter, place: QRectF, zoom: float, step_um: float) -
             at = middle + tick * step_um * zoom
             inner = QPointF(at, end - 5) if lower else QPointF(end + 5, at)
             painter.drawLine(QPointF(at, end - 1) if lower else QPointF(end, at), inner)
-            if lower and tick in (0, 1):
-                text = f"{tick * step_um:g}" + " um" * tick
-                width = painter.fontMetrics().horizontalAdvance(text)
-                left = min(at - 4, place.right() - width - 1)
-                # In a small view the 0 would run into the other number.
-                if tick or width + 4 < step_um * zoom:
-                    painter.drawText(QPointF(left, end - 7), text)
+        if lower:
+            _number_axis(painter, place, middle, zoom, step_um)
     painter.setPen(pen)
+
+
+def _number_axis(
+    painter: QPainter, place: QRectF, middle: float, zoom: float, step_um: float
+) -> None:
+    """Write the first step below its mark, and 0 where that leaves room."""
+    metrics, base = painter.fontMetrics(), place.bottom() - 7
+    text = f"{step_um:g} um"
+    first = min(middle + step_um * zoom - 4, place.right() - metrics.horizontalAdvance(text) - 1)
+    painter.drawText(QPointF(first, base), text)
+    if middle + metrics.horizontalAdvance("0") + 2 < first:
+        painter.drawText(QPointF(middle - 4, base), "0")
 
 
 def _write(painter: QPainter, place: QPointF, text: str) -> None:
