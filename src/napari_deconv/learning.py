@@ -125,7 +125,13 @@ def schedule_of(preset: str, *, seed: int = 0, steps: int | None = None, **more:
 
     require(preset in PRESETS, f"The preset {preset!r} is not known; choose {', '.join(PRESETS)}")
     chosen = replace(PRESETS[preset], seed=seed, **more)
-    return chosen if steps is None else replace(chosen, steps=steps)
+    return chosen if steps is None else of_steps(chosen, steps)
+
+
+def of_steps(schedule: Schedule, steps: int) -> Schedule:
+    """Return a schedule of other steps, with no more pairs than these can look at."""
+    seen = max(steps * schedule.batch, 1)
+    return replace(schedule, steps=steps, pairs=min(schedule.pairs, seen))
 
 
 def gentler(schedule: Schedule) -> Schedule:

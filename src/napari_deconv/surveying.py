@@ -87,8 +87,9 @@ def facts_of(stack: Stack, index: tuple[int, ...]) -> Iterator[Facts | None]:
     highest, at_highest, brightest = -math.inf, 0, (0,) * len(stack.spatial_shape)
     for region in pieces(stack.spatial_shape):
         counts = read(stack, (*index, *region.slices))
-        with np.errstate(invalid="ignore"):  # of infinities of both signs
-            require_finite(float(counts.sum(dtype=np.float64)))
+        if counts.dtype.kind == "f":
+            with np.errstate(invalid="ignore"):  # of infinities of both signs
+                require_finite(float(counts.sum(dtype=np.float64)))
         total += float(np.maximum(counts, 0).sum(dtype=np.float64))
         negative += int((counts < 0).sum()) if counts.dtype.kind != "u" else 0
         bins = merged(bins, brightest_bins(counts, stack.spatial_shape))

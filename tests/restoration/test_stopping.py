@@ -318,7 +318,7 @@ def test_points_beside_the_part_that_is_looked_at_are_looked_for(
     truth, observation = with_points(1, 20, 30)
     half = 48 if np.argmax(truth.max((0, 2))) < 48 else 0
     observation.image[:, half : half + 48] += 0.5  # too little to be seen by itself
-    assert not stopping.stands_out(brightest_part(observation).image, camera_seen(observation))
+    assert not looking.stands_out(brightest_part(observation).image, camera_seen(observation))
     *_, last = RichardsonLucy.automatic().steps(observation, open_engine("cpu"))
     assert last.done > 5
 

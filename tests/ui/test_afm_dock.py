@@ -27,6 +27,7 @@ from napari_deconv.afm.tips import (
     tip_of,
 )
 from napari_deconv.files.heights import read_heights, write_heights
+from napari_deconv.imaging.value import InputError
 from napari_deconv.surfaces import SurfaceRecipe, TipFile, read_tip
 from napari_deconv.ui import tip_panel
 from napari_deconv.ui.afm_dock import AfmDock
@@ -350,7 +351,11 @@ def test_every_kind_of_tip_has_a_value_or_a_sentence(qtbot: QtBot) -> None:
     qtbot.addWidget(panel)
     for kind in tip_panel.KINDS[:-2]:
         panel.kind.setCurrentText(kind)
-        panel.value()
+        assert panel.value() is not None
+    for kind in tip_panel.KINDS[-2:]:
+        panel.kind.setCurrentText(kind)
+        with pytest.raises(InputError):
+            panel.value()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -205,7 +204,7 @@ def _begun(
         return None, schedule
     say(f"Starts from {begun.card.name}")
     schedule = learning.shorter(schedule)
-    return begun, schedule if steps is None else replace(schedule, steps=steps)
+    return begun, schedule if steps is None else learning.of_steps(schedule, steps)
 
 
 def _files(raw: Path | None, truth: Path | None, again: Path | None) -> list[tuple[Path, Path]]:

@@ -1,6 +1,6 @@
 """Gwyddion files in and out: every image in them, with its title, unit and size.
 
-The library gwyfile reads a damaged file as far as it goes, or for ever; so `_require_sound`
+The library gwyfile reads a damaged file as far as it goes, or for ever; so `_object_end`
 follows the lengths that a file announces to its end before gwyfile sees it.
 """
 

@@ -390,7 +390,12 @@ class LearnDock(Dock):
     def _ended(self, sentence: str, *, complete: bool = False) -> None:
         self.filling.leave_off()
         self.running.show_end(sentence, complete=complete)
-        self._offer(True)
+        try:
+            self._with_pairs(self._lesson())
+        except (InputError, KeyError):
+            self._offer(False, restores=self.restore_button.isEnabled())
+        else:
+            self._offer(True)
 
     # -- the end --------------------------------------------------------------------------
 
