@@ -95,3 +95,10 @@ def test_without_torch_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learning, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="need the package torch"):
         learning.schedule_of("quick")
+
+
+def test_few_steps_need_few_pairs() -> None:
+    usual = learning.schedule_of("quick")
+    few = learning.schedule_of("quick", steps=2)
+    assert (few.steps, few.pairs) == (2, 2 * usual.batch)
+    assert learning.schedule_of("quick", steps=usual.steps) == usual
