@@ -111,6 +111,13 @@ def test_a_position_in_the_units_of_the_stage_is_kept_as_it_is(
         assert found["Y"] == (7.5, "reference frame")
 
 
+def test_a_position_is_written_in_the_units_of_ome(tmp_path: Path) -> None:
+    position = {"Z": (-5.0, "micrometer"), "Y": (2.0, "millimeter"), "X": (7.0, "furlong")}
+    path = write_stack(tmp_path / "a.ome.tif", stack_of("ZYX", position=position)).path
+    wanted = {"Z": (-5.0, "µm"), "Y": (2000.0, "µm"), "X": (7.0, "reference frame")}
+    assert read_stack(path).position == wanted
+
+
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_each_level_of_a_pyramid_lies_at_the_centre_of_its_means(
     tmp_path: Path, version: str

@@ -27,6 +27,9 @@ _PIXEL_TYPES = {"float32": "float", "uint16": "uint16"}
 _NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
+#: Units of a position that OME knows, of those that are used.
+_UNITS_OF_PLACES = ("pm", "Å", "nm", "µm", "mm", "cm", "m", "pixel", "reference frame")
+
 #: OME's names of the microscopes that there is a model for.
 _MODALITIES = {
     "WideField": "widefield",
@@ -125,9 +128,18 @@ def _add_pixels(image: Element, stack: Stack, dtype: str) -> None:
     _child(pixels, "TiffData", IFD="0", PlaneCount=str(planes))
     if stack.position:
         first = _child(pixels, "Plane", TheZ="0", TheC="0", TheT="0")
-        for axis, (place, unit) in stack.position.items():
-            first.set(f"Position{axis}", repr(float(place)))
+        for axis, position in stack.position.items():
+            place, unit = _in_known_unit(*position)
+            first.set(f"Position{axis}", repr(place))
             first.set(f"Position{axis}Unit", unit)
+
+
+def _in_known_unit(place: float, unit: str) -> tuple[float, str]:
+    """Return a place in a unit that the schema knows."""
+    if unit in _UNITS_OF_PLACES:
+        return float(place), unit
+    nm = nanometres(place, unit)
+    return (float(place), "reference frame") if nm is None else (float(f"{nm / 1e3:.15g}"), "µm")
 
 
 def _add_light(channel: Element, optics: KnownOptics) -> None:
