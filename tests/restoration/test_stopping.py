@@ -296,7 +296,7 @@ def test_a_few_dim_points_come_out(count: int, photons: float, background: float
     ]
     *_, last = RichardsonLucy.automatic(iterations=60).steps(observation, engine)
     assert max(worth) - worth[0] > 5
-    assert max(worth) - worth[last.done - 1] < 0.5
+    assert max(worth) - worth[last.done - 1] < 0.8
 
 
 @pytest.mark.parametrize("level", [0.3, 3.0, 30.0])

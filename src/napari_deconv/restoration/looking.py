@@ -21,9 +21,9 @@ MOST_VOXELS = 1 << 18
 MANY = 1000.0
 #: The noise of fewer voxels tells a gain to this factor: one that may be as supposed is.
 FEW_VOXELS, ALIKE = 5000, 2.0
-#: Side of a box of voxels in which photons are counted, and by how many times the spread of such
-#: counts some must be above the others to be no chance: of 300 000 the highest are 5 above.
-BOX, STANDS_OUT = 5, 6.0
+#: Sides of the boxes of voxels in which photons are counted, and by how many times the spread of
+#: such counts some must be above the others to be no chance: of 300 000 the highest are 5 above.
+BOXES, STANDS_OUT = (3, 5), 6.0
 #: Iterations without anything better after which nothing is expected, as a part of those that led
 #: to the best.
 PATIENCE_PART = 0.4
@@ -69,14 +69,19 @@ def stands_out(image: Float, camera: Camera) -> bool:
     1/2, where there is but noise (Anscombe 1948, doi 10.2307/2332343); where more than noise
     spreads it, that counts.
     """
+    photons = (image - camera.offset) / camera.gain
+    return any(_stands_out(photons, box) for box in BOXES)
+
+
+def _stands_out(photons: Float, box: int) -> bool:
     from scipy.ndimage import uniform_filter
 
-    sides = [min(BOX, n) for n in image.shape]
-    photons = uniform_filter((image - camera.offset) / camera.gain, sides) * math.prod(sides)
+    sides = [min(box, n) for n in photons.shape]
+    counted = uniform_filter(photons, sides) * math.prod(sides)
     inner = tuple(
-        slice(side // 2, n - (side - 1) // 2) for side, n in zip(sides, image.shape, strict=True)
+        slice(side // 2, n - (side - 1) // 2) for side, n in zip(sides, photons.shape, strict=True)
     )
-    level = 2 * np.sqrt(np.maximum(photons[inner], 0) + 3 / 8)
+    level = 2 * np.sqrt(np.maximum(counted[inner], 0) + 3 / 8)
     usual = float(np.median(level))
     spread = 1.4826 * float(np.median(np.abs(level - usual)))
     return float(level.max()) - usual > STANDS_OUT * max(spread, 1.0)

@@ -13,6 +13,7 @@ boxes of voxels tell whose photons are no more than chance.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -35,7 +36,7 @@ SMALL, SMALL_DRAWS = 1 << 17, 3
 REHEARSALS, SAME = 4, 1.2
 #: An object that a rehearsal comes no nearer to is mostly noise: another is looked for, in what so
 #: many iterations restore.
-LEAST_ALIKE, FURTHER_LOOKS = 0.4, (6, 12, 24, 48)
+LEAST_ALIKE, FURTHER_LOOKS = 0.4, (6, 9, 13, 20, 30, 45)
 
 
 class Run(Protocol):
@@ -99,8 +100,7 @@ def stop_for(observation: Observation, most: int, runs: Runs) -> Generator[Step,
         if not stands_out(scene.seen.image, camera):
             few = f"{agreed} iteration{'s' * (agreed > 1)}"
             return Stop(agreed, f"stopped after {few}: nothing stands out from the noise")
-        further = yield from _looked_for(scene)
-        count, _ = yield from _rehearsed_until_same(scene, further)
+        count = yield from _looked_for(scene, count)
     why = f"stopped after {count} iterations: a rehearsal with a known object did best there"
     if count == most:
         why = f"stopped at the maximum of {count} iterations: more may be better"
@@ -126,12 +126,17 @@ def _rehearsed_until_same(scene: _Scene, count: int) -> Generator[Step, None, tu
     return count, alike
 
 
-def _looked_for(scene: _Scene) -> Generator[Step, None, int]:
-    """Return the iterations by which an object comes out that is found again best."""
+def _looked_for(scene: _Scene, before: int) -> Generator[Step, None, int]:
+    """Return the iterations by which an object comes out that is found again best.
+
+    Of how many restored it, and how many were best for it, the mean: the one has noise for detail
+    where the other is smaller. `before` were found before.
+    """
     found = []
-    for known in FURTHER_LOOKS:
-        count, alike = yield from _rehearsed(scene, min(known, scene.most))
-        found.append((alike, count))
+    for further in sorted({before, *FURTHER_LOOKS}):
+        known = min(further, scene.most)
+        count, alike = yield from _rehearsed(scene, known)
+        found.append((alike, round(math.sqrt(known * count))))
     return max(found)[1]
 
 
