@@ -344,13 +344,19 @@ def check_stack(stack: Stack, background: float | str) -> None:
     require_intensities(np.dtype(stack.data.dtype))
     if not isinstance(stack.data, np.ndarray):
         return
+    if not stack.data.any():
+        raise InputError(
+            "The image is zero everywhere: there is nothing to restore. Check that the right "
+            "file, layer or channel was chosen"
+        )
+    if isinstance(stack.data, np.memmap):
+        return  # to read all of a large file for its maximum alone takes long
     highest = float(stack.data.max())
     # Asked so that NaN passes, which is told when it is looked at closely.
     if highest <= 0:
-        below = "nowhere above zero" if stack.data.any() else "zero everywhere"
         raise InputError(
-            f"The image is {below}: there is nothing to restore. Check that the right "
-            "file, layer or channel was chosen"
+            "The image is nowhere above zero: there is nothing to restore. Where a background was "
+            "subtracted, give the image before that"
         )
     if background != "auto" and highest <= float(background):
         raise InputError(
