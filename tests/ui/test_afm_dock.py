@@ -192,6 +192,22 @@ def test_with_noise_thresholds_are_swept_and_the_choice_shown(dock: AfmDock, qtb
     assert chosen in thresholds
 
 
+def test_what_is_kept_does_not_replace_the_image(
+    dock: AfmDock, qtbot: QtBot, tmp_path: Path
+) -> None:
+    path = tmp_path / "pillars.gwy"
+    write_heights(path, HeightMap(np.asarray(dock.viewer.layers["pillars"].data), PIXEL))
+    before = path.read_bytes()
+    dock.viewer.open(str(path), plugin="napari-deconv")
+    dock.heights.layer.setCurrentText(dock.viewer.layers[-1].name)
+    dock.tip.setValue(CONE)
+    dock.reconstruct()
+    run(dock, qtbot)
+    dock.keeping.export(str(path), overwrite=True)
+    dock.keeping.export_tip(str(path), overwrite=True)
+    assert path.read_bytes() == before
+
+
 def test_it_is_kept_as_gwyddion_and_tiff(dock: AfmDock, qtbot: QtBot, tmp_path: Path) -> None:
     dock.tip.setValue(CONE)
     dock.reconstruct()

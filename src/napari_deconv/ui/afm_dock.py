@@ -120,6 +120,7 @@ class AfmDock(Dock):
         self.job.failed.connect(self._ended)
         self.job.cancelled.connect(lambda: self._ended("cancelled"))
         self.keeping.recipe, self.keeping.show = self.recipe, self.show_recipe
+        self.keeping.read_from = self._read_from
         self.exchange.announce(AFM, self)
 
     # -- what goes in ---------------------------------------------------------------------
@@ -353,6 +354,11 @@ class AfmDock(Dock):
         self.made = None
         self.features.setValue(())
         self.heights.show_known(unit, pixel)
+
+    def _read_from(self) -> str | None:
+        """Return the file that the chosen layer was read from, if there is one."""
+        name = self.heights.layer.currentText()
+        return self.viewer.layers[name].source.path if name in self.viewer.layers else None
 
     def _scale_changed(self) -> None:
         """Show the pixels that the layer has now, unless the user said others."""

@@ -10,6 +10,7 @@ from qtpy.QtCore import QObject
 
 from napari_deconv.afm.features import features_csv
 from napari_deconv.afm.tips import Tip
+from napari_deconv.files.export import require_apart
 from napari_deconv.files.whole import write_whole
 from napari_deconv.imaging.value import InputError, require
 from napari_deconv.surfaces import Surface, SurfaceRecipe, write_surface, write_tip
@@ -45,6 +46,8 @@ class AfmKeeping(QObject):
         #: What the dock sets: they give the recipe as it stands, and show one that was loaded.
         self.recipe: Callable[[], SurfaceRecipe] = SurfaceRecipe
         self.show: Callable[[SurfaceRecipe], None] = lambda recipe: None
+        #: It gives the file of the heights, which is not replaced; None where there is none.
+        self.read_from: Callable[[], str | None] = lambda: None
         panel.exportAsked.connect(self.export)
         panel.tipAsked.connect(self.export_tip)
         panel.saveAsked.connect(self.save_recipe)
@@ -56,6 +59,7 @@ class AfmKeeping(QObject):
 
         def write() -> None:
             made = self._made("there is no surface to export yet")
+            require_apart(path, self.read_from())
             show_info(f"Exported {write_surface(path, made, overwrite=overwrite)}")
 
         told(write)
@@ -67,6 +71,7 @@ class AfmKeeping(QObject):
             tip = self._tip()
             if tip is None:
                 raise InputError("There is no tip yet: choose a shape, or estimate one")
+            require_apart(path, self.read_from())
             show_info(f"Exported {write_tip(path, tip, overwrite=overwrite)}")
 
         told(write)
