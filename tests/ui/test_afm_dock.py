@@ -94,6 +94,37 @@ def test_what_the_layer_knows_is_shown(dock: AfmDock) -> None:
     assert z_unit_of(layer) == "nm"
 
 
+def test_a_layer_whose_scale_or_name_changes_is_followed(dock: AfmDock) -> None:
+    layer = dock.source.layer()
+    layer.name = "posts"
+    assert dock.heights.value().name == "posts"
+    layer.scale = (2.0, 3.0)
+    assert dock.heights.value().pixel_nm == (2.0, 3.0)
+    dock.heights.steps[0].setValue(4.0)
+    layer.scale = (5.0, 5.0)
+    assert dock.heights.value().pixel_nm == (4.0, 3.0)
+
+
+def test_the_live_surface_lies_on_a_source_that_is_turned_and_goes_with_the_dock(
+    dock: AfmDock, qtbot: QtBot
+) -> None:
+    source = dock.source.layer()
+    source.rotate = 30
+    dock.tip.setValue(CONE)
+    qtbot.waitUntil(lambda: live_layer(dock) is not None, timeout=20_000)
+    for place in ((0, 0), (10, 30)):
+        found = live_layer(dock).data_to_world(place)
+        np.testing.assert_allclose(found, source.data_to_world(place))
+    source.translate = (50.0, 60.0)
+    dock.tip.setValue(Paraboloid(4.0))
+    qtbot.waitUntil(
+        lambda: np.allclose(live_layer(dock).data_to_world((3, 4)), source.data_to_world((3, 4))),
+        timeout=20_000,
+    )
+    dock.stop()
+    assert live_layer(dock) is None
+
+
 def test_the_surface_follows_the_sliders_in_place(dock: AfmDock, qtbot: QtBot) -> None:
     dock.tip.setValue(CONE)
     tip = tip_of(CONE, PIXEL, float(np.ptp(image())), (40, 48)).heights_nm

@@ -221,6 +221,25 @@ def test_what_the_layer_knows_is_taken_over(psf: PsfDock, qtbot: QtBot) -> None:
     assert (value.na, value.immersion_index, value.emission_nm) == (0.8, 1.0, 600)
 
 
+def test_a_layer_whose_scale_or_name_changes_is_followed(psf: PsfDock, blobs: Image) -> None:
+    blobs.name = "cell"
+    assert psf.voxels.layer.currentText() == "cell"
+    blobs.scale = (0.5, 0.2, 0.2)
+    assert psf.voxels.value() == Grid(spacing_um=(0.5, 0.2, 0.2))
+    psf.voxels.setValue(Grid(spacing_um=(0.4, 0.1, 0.1)))
+    blobs.scale = (0.6, 0.3, 0.3)
+    assert psf.voxels.value() == Grid(spacing_um=(0.4, 0.1, 0.1))
+
+
+def test_a_psf_layer_that_was_renamed_is_the_users(psf: PsfDock) -> None:
+    psf.make_button.click()
+    kept = psf_layer(psf.viewer)
+    assert kept is not None
+    kept.name = "my PSF"
+    psf.make_button.click()
+    assert [found.name for found in psf.viewer.layers] == ["blobs", "my PSF", "PSF"]
+
+
 def test_one_layer_is_made_and_follows(psf: PsfDock, qtbot: QtBot) -> None:
     assert not psf.follow.isEnabled()
     psf.make_button.click()
