@@ -114,6 +114,34 @@ def test_an_incomplete_imagej_scale_is_no_voxel_size(
     assert bool(stack.unknown_grid) == (told.get("unit") in ("inch", "cm", "um"))
 
 
+@pytest.mark.parametrize("mapped_from", [2**30, 0])
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_numbers_with_a_sign_of_imagej_are_read_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, byteorder: Any, mapped_from: int
+) -> None:
+    """ImageJ keeps them above zero, and says by how much."""
+    monkeypatch.setattr(tiff, "MAPPED_FROM_BYTES", mapped_from)
+    path = tmp_path / "signed.tif"
+    wanted = voxels("ZYX").astype(np.int16) - 7
+    told = {"axes": "ZYX", "cf": 0, "c0": -32768.0, "c1": 1.0}
+    stored = (wanted.astype(np.int32) + 32768).astype(np.uint16)
+    tifffile.imwrite(path, stored, imagej=True, metadata=told, byteorder=byteorder)
+    stack = read_stack(path)
+    assert (np.dtype(stack.data.dtype).kind, stack.remarks) == ("i", ())
+    np.testing.assert_array_equal(np.asarray(stack.data), wanted)
+    assert np.dtype(read_header(path).data.dtype).kind == "i"
+
+
+def test_another_calibration_of_imagej_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    told = {"axes": "ZYX", "cf": 0, "c0": 5.0, "c1": 0.5}
+    tifffile.imwrite(path, voxels("ZYX"), imagej=True, metadata=told)
+    stack = read_stack(path)
+    np.testing.assert_array_equal(stack.data, voxels("ZYX"))
+    (remark,) = stack.remarks
+    assert "5 + 0.5 x the stored value" in remark
+
+
 def test_imagej_labels_of_channels_are_their_names(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     told = {"axes": "CYX", "Labels": ["DAPI", "GFP"]}

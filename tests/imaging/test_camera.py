@@ -28,6 +28,25 @@ def test_gain_and_offset_are_found(gain: float, offset: float, photons: float) -
     assert found.offset == pytest.approx(offset, abs=1.5 * gain + 0.5)
 
 
+@pytest.mark.parametrize("part", [0.001, 0.01, 0.1])
+def test_saturated_voxels_tell_of_no_camera(part: float) -> None:
+    image = counts(2.2, 100, 300)
+    found = camera_of(np.minimum(image, np.quantile(image, 1 - part)), read_noise=0)
+    assert found is not None
+    assert found.gain == pytest.approx(2.2, rel=0.15)
+    assert found.offset == pytest.approx(100, abs=6)
+
+
+@pytest.mark.parametrize("columns", [8, 32, 64])
+def test_borders_that_were_filled_tell_of_no_camera(columns: int) -> None:
+    image = counts(2.2, 100, 300)
+    image[..., :columns] = 0
+    found = camera_of(image, read_noise=0)
+    assert found is not None
+    assert found.gain == pytest.approx(2.2, rel=0.1)
+    assert found.offset == pytest.approx(100, abs=4)
+
+
 @pytest.mark.parametrize("gain", [0.5, 3.0])
 def test_the_gain_of_a_small_plane_is_found_roughly(gain: float) -> None:
     light = np.outer(np.geomspace(2, 120, 64), np.ones(48))

@@ -75,6 +75,25 @@ def test_an_automatic_regularization_grows_with_the_noise(cpu: Engine) -> None:
     assert LEAST <= weights[0] < 0.01 < weights[-1] <= MOST
 
 
+@pytest.mark.parametrize("hot", [0, 30])
+def test_photons_in_a_dark_field_are_noise_too(hot: int, cpu: Engine) -> None:
+    """Most voxels are equal there, and tell of no noise; a few hot ones tell of more."""
+    rng = np.random.default_rng(2)
+    psf = gaussian_psf(1.5, 11, 3)
+    dots = ndimage.gaussian_filter((rng.random((16, 96, 96)) > 0.999) * 1.0, 1.0)
+    blurred = ndimage.convolve(dots, psf.samples / psf.samples.sum(), mode="nearest")
+    truth = 50 * dots / blurred.max()
+    image = rng.poisson(50 * blurred / blurred.max() + 0.3).astype(np.float32)
+    image.flat[rng.choice(image.size, hot, replace=False)] += 200
+    last = run(Wiener(), image, psf, cpu, 0.3)
+    assert last.estimate is not None
+
+    def alike(found: Any) -> float:
+        return float(np.corrcoef(np.asarray(found).ravel(), truth.ravel())[0, 1])
+
+    assert alike(last.estimate) > alike(image)
+
+
 def test_an_automatic_regularization_stays_within_bounds(cpu: Engine) -> None:
     assert chosen(np.full((32, 36), 5.0), cpu) == pytest.approx(LEAST, rel=0.01)
     noise = np.random.default_rng(0).normal(100, 5, (64, 64))

@@ -35,8 +35,9 @@ def estimate_tip(
     shape : tuple of int, (Y, X)
         Pixels of the tip.
     method : {"blind", "gradient"}
-        Villarrubia's blind estimate, an upper bound (1997, doi 10.6028/jres.102.030), or the
-        differentiable one (Matsunaga et al. 2023, doi 10.1038/s41598-022-27057-2).
+        Villarrubia's blind estimate (1997, doi 10.6028/jres.102.030), an upper bound where the
+        threshold is no smaller than the noise, or the differentiable one (Matsunaga et al. 2023,
+        doi 10.1038/s41598-022-27057-2).
     threshold_nm : float, optional
         "blind": heights that noise may explain; found by a sweep where not given.
     noise_nm : float, optional

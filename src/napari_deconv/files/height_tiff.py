@@ -16,6 +16,7 @@ from napari_deconv.imaging.grid import MICROMETRES, Grid
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError, require
 
+from . import tiff
 from .gwy import Channel, named_once
 from .metadata import length_unit
 from .reading import read_provenance, read_stack
@@ -47,6 +48,8 @@ def read(source: Path) -> tuple[Channel, ...]:
     record = (read_provenance(source) or {}).get("record")
     told = record.get("heights", {}) if isinstance(record, dict) else {}
     unit, offset, factor = ("", 0.0, 1.0) if source.is_dir() else _imagej_values(source)
+    if stack.data.dtype.kind == "i" and (offset, factor) == tiff.SIGNED:
+        offset = 0.0  # they are read as what they are
     count, axis = stack.channel_count(), stack.axes.find("C")
     names = stack.channel_names or (
         tuple(f"channel {n}" for n in range(1, count + 1)) if count > 1 else ("Height",)

@@ -38,6 +38,9 @@ CLASSIC_LIMIT_BYTES = 2**32 - 2**25
 
 _IMAGE_DESCRIPTION = 270
 
+#: Offset and factor by which ImageJ keeps 16-bit numbers with a sign.
+SIGNED = (-32768.0, 1.0)
+
 #: Units in which ImageJ passes on the dots of a print.
 _OF_PRINTS = ("inch", "cm")
 
@@ -61,7 +64,12 @@ def read(source: Path, *, voxels: bool = True) -> Stack:
         _require_intensities(series, source.name)
         _require_all_planes(tif, series, source.name)
         data = _voxels(series, source) if voxels else shadow(series.shape, series.dtype)
+        line = _imagej_line(tif)
         remarks = several_images(source.name, len(tif.series))
+        if line == SIGNED and (data.dtype.kind, data.dtype.itemsize) == ("u", 2):
+            data = _signed(data)
+        elif line not in (None, (0.0, 1.0)):
+            remarks += (_of_a_line(source.name, *line),)
         description = replace(_description(tif, index, source.name), remarks=remarks)
         return stack_of(data, series.axes, description, stem(source))
 
@@ -195,6 +203,35 @@ def _require_all_planes(tif: Any, series: Any, name: str) -> None:
         there >= told,
         f"{name} holds {there} of the {told} planes that it announces: it was cut off. "
         "Copy or export it again",
+    )
+
+
+def _imagej_line(tif: Any) -> tuple[float, float] | None:
+    """Return offset and factor that ImageJ turns stored values into what it shows with."""
+    info = (tif.imagej_metadata if tif.is_imagej else None) or {}
+    if info.get("cf") != 0:
+        return None
+    return float(info.get("c0", 0.0)), float(info.get("c1", 1.0))
+
+
+def _signed(data: Any) -> Any:
+    """Return what ImageJ stored of numbers with a sign, which it moves above zero, as they are."""
+    if isinstance(data, np.memmap):
+        import dask.array
+
+        sides = _pieces(data.shape, data.shape)
+        data = dask.array.from_array(data, chunks=sides, name=False)
+    return (
+        (data ^ data.dtype.type(2**15))
+        .astype(data.dtype, copy=False)
+        .view(data.dtype.str.replace("u", "i"))
+    )
+
+
+def _of_a_line(name: str, offset: float, factor: float) -> str:
+    return (
+        f"{name} is calibrated by ImageJ, {offset:g} + {factor:g} x the stored value; the stored "
+        "values are read"
     )
 
 

@@ -18,6 +18,9 @@ GROUPS, LEAST = 48, 400
 FEW_GROUPS, FEWEST = 8, 400
 #: Rounds in which groups that hold structure beside noise come to weigh less.
 ROUNDS = 20
+#: Fewest values of an image in which saturation and fillings are looked for, fewest voxels that
+#: are saturated, and by how many times the usual step a lowest value that was filled in lies apart.
+MANY_VALUES, FEW_AT_MOST, GAP = 20, 10, 10.0
 #: The brightest group must be so many times noisier than the darkest to tell a gain.
 LEAST_RANGE = 1.5
 
@@ -112,6 +115,10 @@ def _groups(
     detail = _weighed(_weighed(planes, (1, -2, 1), -1), (1, -2, 1), -2).ravel() / 6
     if mean.size < FEWEST:
         return np.empty(0), np.empty(0), np.empty(0)
+    kept = ~_flattened(planes).ravel()
+    mean, detail = mean[kept], detail[kept]
+    if mean.size < FEWEST:
+        return np.empty(0), np.empty(0), np.empty(0)
     order = np.argsort(mean, kind="stable")
     groups = _grouped(order)
     return (
@@ -119,6 +126,28 @@ def _groups(
         np.array([np.square(detail[group]).mean() for group in groups]),
         np.array([float(len(group)) for group in groups]),
     )
+
+
+def _flattened(planes: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Return which squares hold saturated voxels, or nothing but a value that fills borders.
+
+    What is saturated, or was filled in, has no noise, and tells of no camera. Light alone leaves
+    fewer voxels at the highest value than at the one below it, and no gap above the lowest.
+    """
+    values, counts = np.unique(planes, return_counts=True)
+    flat = np.zeros(_squares(planes).shape, bool)
+    if len(values) < MANY_VALUES:
+        return flat
+    if counts[-1] >= FEW_AT_MOST and counts[-1] > 2 * counts[-2]:
+        flat |= _squares(planes == values[-1]) > 0
+    if values[1] - values[0] > GAP * np.median(np.diff(values[1:MANY_VALUES])):
+        flat |= _squares(planes == values[0]) == 9
+    return flat
+
+
+def _squares(planes: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Return sums over the squares of 3 x 3 pixels, every second one along each axis."""
+    return _weighed(_weighed(planes.astype(np.float64), (1, 1, 1), -1), (1, 1, 1), -2)
 
 
 def _grouped(order: npt.NDArray[np.intp]) -> list[npt.NDArray[np.intp]]:

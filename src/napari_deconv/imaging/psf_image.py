@@ -39,8 +39,8 @@ def psf_from_image(
     grid : Grid or None
         Voxel size of the data; None keeps the voxels of `image`.
     background : float or "auto"
-        Counts to subtract; "auto" takes the median of the box's faces, and nothing when the
-        image is already scaled (sum or maximum of 1), as computed PSFs are.
+        Counts to subtract; "auto" takes the mean of the dark voxels around the point, and
+        nothing when the image is already scaled (sum or maximum of 1), as computed PSFs are.
     energy : float
         Part of the light to keep when cropping.
 
@@ -57,7 +57,8 @@ def psf_from_image(
     Notes
     -----
     In z the PSF is sampled at the new planes, as a stack samples the focus; in y and x the
-    samples are averaged over the new pixel where that is larger, as a camera pixel does.
+    samples are averaged over the new pixel where that is at least 1.5 times as large, as a
+    camera pixel does.
     """
     array = with_light(np.squeeze(np.asarray(image))).astype(np.float64)
     steps = _source_steps(spacing_um, grid, array.ndim)

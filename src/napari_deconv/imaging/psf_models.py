@@ -90,11 +90,12 @@ def compute_psf(
     W = d (Cs - ni^2/ns cos t) - z ni cos t,  Cs = sqrt(ns^2 - (ni sin t)^2),
 
     a_0, a_2 = ts +- tp Cs/ns, a_1 = tp ni/ns sin t, with Fresnel's transmissions ts, tp from
-    sample to coverslip to immersion (Gibson and Lanni 1991, doi:10.1364/JOSAA.8.001601;
-    Aguet et al. 2009, doi:10.1364/OE.17.006829; Richards and Wolf 1959,
-    doi:10.1098/rspa.1959.0200). Beyond the critical angle Cs is imaginary: that light fades
-    with depth. Coverslip and immersion other than those of the design add to W as the sample
-    does. Aberrations multiply the pupil, and make it depend on the azimuth.
+    immersion to coverslip to sample, which by reciprocity stand for the way back (Gibson and
+    Lanni 1991, doi:10.1364/JOSAA.8.001601; Aguet et al. 2009, doi:10.1364/OE.17.006829;
+    Richards and Wolf 1959, doi:10.1098/rspa.1959.0200). Beyond the critical angle Cs is
+    imaginary: that light fades with depth. Coverslip and immersion other than those of the
+    design add to W as the sample does. Aberrations multiply the pupil, and make it depend on
+    the azimuth.
 
     The same holds, backwards, for the light that excites, h_ex. With h_em for the emission
     and D for the mean over the pinhole's disk in the sample:

@@ -27,6 +27,8 @@ from .transforms import Complex
 LEAST, MOST = 1e-4, 1.0
 #: Power that the optics pass at frequencies beyond their limit, up to rounding.
 UNSEEN = 1e-6
+#: Part of the frequencies that must be such for their power alone to tell the noise.
+ENOUGH = 0.02
 #: Frequencies looked at to choose a weight; a tenth of them could miss it by a quarter.
 SAMPLE = 1_000_000
 #: Halvings of the range of weights: to 0.06 %.
@@ -253,7 +255,8 @@ class Sample:
         beyond = seen < UNSEEN
         noise = self.sigma**2
         if beyond.any():
-            noise = min(noise, float(power[beyond].mean(dtype=np.float64)))
+            there = float(power[beyond].mean(dtype=np.float64))
+            noise = there if beyond.mean() >= ENOUGH else min(noise, there)
         # What is missed at l is l (1 - |H|^2) / (|H|^2 + l) of each frequency.
         missing = np.square(1 - seen) * power
         low, high = math.log(LEAST), math.log(MOST)
@@ -291,9 +294,9 @@ class Transformed:
     def weight(self, otf: Complex, bisections: int = BISECTIONS) -> float:
         """Return the regularization at which the blurred result misses the image by the noise.
 
-        Where the power at frequencies that the optics `otf` do not pass is lower than that of
-        `sigma`, it counts instead: dim images are mostly whole numbers, and their finest detail
-        exaggerates.
+        The noise is the power at frequencies that the optics `otf` do not pass: the mean of all
+        voxels, bright and dark, which the misfit is a mean of, too. Where these frequencies are
+        few, that of `sigma` counts if it is lower.
 
         Notes
         -----
