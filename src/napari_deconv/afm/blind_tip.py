@@ -49,8 +49,6 @@ BAND_WORK = 1e8
 THRESHOLDS = tuple(float(2 ** (k / 8)) for k in range(6, 35))
 #: A step that is lower, as a part of the one below it, is not of the same fall.
 SAME_FALL = 0.5
-#: Above the steepest fall it goes on as long as one of the next two steps is such a part of it.
-STILL_FALLS = 0.05
 #: The tip is judged this near to its apex, as a part of the support, to either side.
 NEAR = 1 / 6
 
@@ -98,8 +96,7 @@ class Sweep:
 
     With too low a threshold noise is taken for sharpness: the tip collapses to a needle, which
     leaves no residual but explains nothing. With too high a one it is blunt. Between both it
-    falls steeply; the threshold suggested is the upper end of the steepest fall, however many
-    steps that takes.
+    falls steeply; the threshold suggested is the upper end of the steepest fall.
 
     Parameters
     ----------
@@ -123,12 +120,8 @@ class Sweep:
         if len(rises) < 2:
             return len(rises)
         # Over two steps, as a tip may collapse in two; the upper one only if it is part of it.
-        falls = rises[1:] + rises[:-1]
-        first = int(falls.argmax())
-        found = first + (2 if rises[first + 1] >= SAME_FALL * rises[first] else 1)
-        while found < len(rises) and rises[found : found + 2].max() >= STILL_FALLS * falls[first]:
-            found += 1
-        return found
+        first = int((rises[1:] + rises[:-1]).argmax())
+        return first + (2 if rises[first + 1] >= SAME_FALL * rises[first] else 1)
 
     @property
     def threshold_nm(self) -> float:
