@@ -73,8 +73,9 @@ def test_read_noise_that_is_known_does_not_move_the_offset() -> None:
         np.zeros((2, 2)),
         np.random.default_rng(0).normal(100, 5, (8, 128, 128)),
         np.random.default_rng(0).poisson(9, (1, 20, 20)),
+        np.where(np.arange(128) == 5, np.nan, counts(2.0, 100, 300)),
     ],
-    ids=["constant", "four pixels", "read noise alone", "too few"],
+    ids=["constant", "four pixels", "read noise alone", "too few", "not finite"],
 )
 def test_where_the_noise_tells_nothing_there_is_no_camera(image: np.ndarray) -> None:
     assert camera_of(image) is None

@@ -89,7 +89,9 @@ def camera_of(image: npt.ArrayLike, read_noise: float = 1.0) -> Camera | None:
     (2.5, True)
     """
     means, variances, counts = _groups(np.asarray(image))
-    if len(means) < 3 or variances[-1] < LEAST_RANGE * max(variances[0], 1e-12):
+    if len(means) < 3 or not np.isfinite(variances).all():
+        return None
+    if variances[-1] < LEAST_RANGE * max(variances[0], 1e-12):
         return None
     weights = counts / np.square(np.maximum(variances, 1e-3 * variances.max()))
     doubt = np.ones_like(weights)
