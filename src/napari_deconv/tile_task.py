@@ -291,11 +291,11 @@ class TileRun:
     def _note(self, index: tuple[int, ...], notes: list[str]) -> None:
         """Keep notes on a block; of several, those that differ in their numbers alone once."""
         several = math.prod(self.setting.stack.shape[: len(index)]) > 1
+        where = f" (first at {_named(index, self.setting)})" if several else ""
         for note in notes:
             words = re.sub(r"[0-9.]+(e[+-]?[0-9]+)?", "", note)
             if words not in self._told:
                 self._told.add(words)
-                where = f" (first at {_named(index, self.setting)})" if several else ""
                 self.notes.append(note + where)
 
 

@@ -267,16 +267,22 @@ def two_files(folder: Path) -> tuple[Path, Path]:
         for c in (0, 1)
         for z in range(5)
     )
+    image = (
+        '<Image ID="Image:0"><Pixels ID="Pixels:0" '
+        'DimensionOrder="XYZCT" Type="uint16" SizeX="7" SizeY="6" SizeZ="5" SizeC="2" '
+        f'SizeT="1">{parts}</Pixels></Image>'
+    )
+    write_set(paths, ids, image)
+    return paths
+
+
+def write_set(paths: tuple[Path, Path], ids: list[str], images: str) -> None:
+    """Write the channels of `voxels`, a file each, all described in both."""
     for path, own, data in zip(paths, ids, voxels("CZYX"), strict=True):
-        xml = (
-            f'<OME xmlns="{OME}" UUID="{own}"><Image ID="Image:0"><Pixels ID="Pixels:0" '
-            'DimensionOrder="XYZCT" Type="uint16" SizeX="7" SizeY="6" SizeZ="5" SizeC="2" '
-            f'SizeT="1">{parts}</Pixels></Image></OME>'
-        )
+        xml = f'<OME xmlns="{OME}" UUID="{own}">{images}</OME>'
         tifffile.imwrite(
             path, data, photometric="minisblack", description=xml, metadata=None, ome=False
         )
-    return paths
 
 
 def test_several_files_of_one_image_are_joined(tmp_path: Path) -> None:
@@ -299,15 +305,7 @@ def two_positions(folder: Path) -> tuple[Path, Path]:
         f'PositionX="{n}" PositionY="-2.5" PositionYUnit="mm"/></Pixels></Image>'
         for n in (0, 1)
     )
-    for path, own, data in zip(paths, ids, voxels("CZYX"), strict=True):
-        tifffile.imwrite(
-            path,
-            data,
-            photometric="minisblack",
-            description=f'<OME xmlns="{OME}" UUID="{own}">{images}</OME>',
-            metadata=None,
-            ome=False,
-        )
+    write_set(paths, ids, images)
     return paths
 
 

@@ -129,18 +129,15 @@ def _imagej_values(source: Path) -> tuple[str, float, float]:
 
     with tifffile.TiffFile(source) as tif:
         info = (tif.imagej_metadata if tif.is_imagej else None) or {}
-    # ImageJ writes u for micro in an escape, and calls a straight line calibration 0.
+    # ImageJ writes u for micro in an escape.
     units = (
         re.sub(r"\\u00b5|\\u03bc", "u", str(info.get(key, "")), flags=re.IGNORECASE)
         for key in ("vunit", "zunit")
     )
     unit = next((unit for unit in units if length_unit(unit) in MICROMETRES), "")
-    calibration = info.get("cf")
     require(
-        calibration in (None, 0, 20),
+        info.get("cf") in (None, 0, 20),
         f"{source.name} has values that ImageJ maps to heights by a curve; apply it there and "
         "save the heights as 32-bit",
     )
-    if calibration != 0:
-        return unit, 0.0, 1.0
-    return unit, float(info.get("c0", 0.0)), float(info.get("c1", 1.0))
+    return unit, *tiff.imagej_line(info)

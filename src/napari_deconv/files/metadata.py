@@ -235,6 +235,18 @@ def length_unit(unit: str) -> str:
     return plain if plain in MICROMETRES else plain.lower()
 
 
+def micrometres(value: float, unit: str) -> float | None:
+    """Return a length in micrometres, or None where the unit is none of length.
+
+    Examples
+    --------
+    >>> micrometres(-2.0, "mm"), micrometres(1.0, "pixel")
+    (-2000.0, None)
+    """
+    factor = MICROMETRES.get(length_unit(unit))
+    return None if factor is None else float(f"{value * factor:.15g}")
+
+
 def nanometres(value: float, unit: str) -> float | None:
     """Return a length in nanometres, or None where the unit is none of length.
 

@@ -15,7 +15,15 @@ from xml.etree import ElementTree
 from napari_deconv.imaging.stack import KnownOptics, Stack
 from napari_deconv.imaging.value import Plain
 
-from .metadata import IMMERSION_INDEX, Description, finite, nanometres, positive, seconds
+from .metadata import (
+    IMMERSION_INDEX,
+    Description,
+    finite,
+    micrometres,
+    nanometres,
+    positive,
+    seconds,
+)
 from .provenance import SOFTWARE, stored_axes, stored_optics
 
 Element = ElementTree.Element
@@ -138,8 +146,8 @@ def _in_known_unit(place: float, unit: str) -> tuple[float, str]:
     """Return a place in a unit that the schema knows."""
     if unit in _UNITS_OF_PLACES:
         return float(place), unit
-    nm = nanometres(place, unit)
-    return (float(place), "reference frame") if nm is None else (float(f"{nm / 1e3:.15g}"), "µm")
+    um = micrometres(place, unit)
+    return (float(place), "reference frame") if um is None else (um, "µm")
 
 
 def _add_light(channel: Element, optics: KnownOptics) -> None:

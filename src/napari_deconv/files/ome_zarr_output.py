@@ -17,7 +17,7 @@ from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import Plain
 
 from .intensities import Range
-from .metadata import nanometres
+from .metadata import micrometres
 from .ome_zarr import KEY
 from .pyramid import fill, level_factors, level_shape
 
@@ -168,8 +168,8 @@ def attributes(
 
 def _position_um(stack: Stack) -> dict[str, float]:
     """Return where the first voxel lies, of the axes that have a unit of length."""
-    places = {a: nanometres(place, unit) for a, (place, unit) in stack.position.items()}
-    return {a: float(f"{nm / 1e3:.15g}") for a, nm in places.items() if nm is not None}
+    places = {a: micrometres(place, unit) for a, (place, unit) in stack.position.items()}
+    return {axis: um for axis, um in places.items() if um is not None}
 
 
 def _placed(

@@ -10,7 +10,7 @@ import logging
 import re
 import struct
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -64,11 +64,11 @@ def read(source: Path, *, voxels: bool = True) -> Stack:
         _require_intensities(series, source.name)
         _require_all_planes(tif, series, source.name)
         data = _voxels(series, source) if voxels else shadow(series.shape, series.dtype)
-        line = _imagej_line(tif)
+        line = imagej_line((tif.imagej_metadata if tif.is_imagej else None) or {})
         remarks = several_images(source.name, len(tif.series))
         if line == SIGNED and (data.dtype.kind, data.dtype.itemsize) == ("u", 2):
             data = _signed(data)
-        elif line not in (None, (0.0, 1.0)):
+        elif line != (0.0, 1.0):
             remarks += (_of_a_line(source.name, *line),)
         description = replace(_description(tif, index, source.name), remarks=remarks)
         return stack_of(data, series.axes, description, stem(source))
@@ -206,11 +206,10 @@ def _require_all_planes(tif: Any, series: Any, name: str) -> None:
     )
 
 
-def _imagej_line(tif: Any) -> tuple[float, float] | None:
+def imagej_line(info: Mapping[str, Any]) -> tuple[float, float]:
     """Return offset and factor that ImageJ turns stored values into what it shows with."""
-    info = (tif.imagej_metadata if tif.is_imagej else None) or {}
-    if info.get("cf") != 0:
-        return None
+    if info.get("cf") != 0:  # which is how ImageJ calls a straight line
+        return 0.0, 1.0
     return float(info.get("c0", 0.0)), float(info.get("c1", 1.0))
 
 
@@ -221,11 +220,7 @@ def _signed(data: Any) -> Any:
 
         sides = _pieces(data.shape, data.shape)
         data = dask.array.from_array(data, chunks=sides, name=False)
-    return (
-        (data ^ data.dtype.type(2**15))
-        .astype(data.dtype, copy=False)
-        .view(data.dtype.str.replace("u", "i"))
-    )
+    return (data ^ np.uint16(2**15)).view(np.int16)
 
 
 def _of_a_line(name: str, offset: float, factor: float) -> str:

@@ -18,7 +18,6 @@ from napari_deconv.imaging.value import InputError, require
 from . import layers, regions
 from .headers import Headers
 from .image_panel import ImageChoice, ImagePanel
-from .watching import Watched
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +74,6 @@ class BlockPanel(ImagePanel):
         self.headers = Headers(viewer, self)
         self.headers.found.connect(self._header_found)
         self.layerChosen.connect(self._layer_chosen)
-        self.watched = Watched(self)
-        self.watched.changed.connect(self._scale_changed)
         self._layer_chosen("")
         self._layers_changed()
 
@@ -136,11 +133,6 @@ class BlockPanel(ImagePanel):
                 self.headers.ask(layer)
         except InputError as error:
             self.show_nothing(layer.data.shape, str(error))
-
-    def _scale_changed(self) -> None:
-        """Show the voxel size that the layer has now, unless the user said another one."""
-        if not self.is_typed:
-            self._layer_chosen("")
 
     def _header_found(self, name: str, header: Stack, axes: str) -> None:
         """Show the voxel size that the layer's file knows and its reader did not pass on."""

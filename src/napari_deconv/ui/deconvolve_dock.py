@@ -23,6 +23,7 @@ from .column import ScrollingColumn
 from .curve_panel import CurvePanel
 from .dock import Dock
 from .exchange import DECONVOLVE, exchange_of, wish_edit
+from .file_facts import with_header
 from .filling import Filling
 from .headers import Headers
 from .image_panel import ImageChoice, ImagePanel
@@ -36,7 +37,6 @@ from .preview_panel import PreviewPanel
 from .preview_stages import Shown, Wish
 from .psf_panel import PsfLayer, PsfPanel
 from .run_panel import RunPanel, duration
-from .watching import Watched
 
 #: Milliseconds of quiet after which the forecast follows the settings.
 FORECAST_DELAY_MS = 300
@@ -56,7 +56,6 @@ class DeconvolveDock(Dock):
         self.latest, self.headers = Latest(FORECAST_DELAY_MS, self), Headers(napari_viewer, self)
         self._header: Stack | None = None  # of the image's file
         self.image, self.channels = ImagePanel(), ChannelsPanel()
-        self.watched = Watched(self)
         self.psf, self.method = PsfPanel(), MethodPanel()
         self.curve, self.running, self.keep = CurvePanel(), RunPanel(), KeepPanel()
         self.keeping = Keeping(self.keep, self.recipe, self._source, self.show_recipe, self)
@@ -88,7 +87,6 @@ class DeconvolveDock(Dock):
         for event in (events.inserted, events.removed, events.reordered, events.renamed):
             event.connect(self._layers_changed)
         self.image.layerChosen.connect(self._layer_chosen)
-        self.watched.changed.connect(self._scale_changed)
         self.image.valueChanged.connect(self._image_changed)
         self.channels.valueChanged.connect(self._settings_changed)
         self.psf.valueChanged.connect(self._psf_changed)
@@ -139,7 +137,7 @@ class DeconvolveDock(Dock):
         try:
             if name:
                 self._header = None
-                self.watched.follow(layer)
+                self.image.watched.follow(layer)
                 choices = layers.axes_choices(layer.ndim)
                 self.image.show_layer(layer.data.shape, choices, layers.axes_of(layer))
                 self.psf.show_known(layers.known_optics(layer))
@@ -152,11 +150,6 @@ class DeconvolveDock(Dock):
                 self.headers.ask(layer)
         except InputError as error:
             self.image.show_nothing(layer.data.shape, str(error))
-
-    def _scale_changed(self) -> None:
-        """Show the voxel size that the layer has now, unless the user said another one."""
-        if not self.image.is_typed:
-            self._layer_chosen("")
 
     def _show_header(self, name: str, header: Stack, axes: str) -> None:
         """Fill in what the layer's file knows and its reader did not pass on."""
@@ -221,7 +214,7 @@ class DeconvolveDock(Dock):
         choice: ImageChoice = self.image.value()
         stack = layers.stack_of_layer(self._layer(choice.name), choice.axes, choice.grid)
         if self._header is not None:
-            stack = layers.with_header(stack, self._header)
+            stack = with_header(stack, self._header)
         chosen, settings = self.channels.value(), self.method.value()
         seam = self._seam_tolerance
         if self.channels.known:
@@ -329,7 +322,7 @@ class DeconvolveDock(Dock):
         self.live.stop()
         self.latest.stop()
         self.headers.stop()
-        self.watched.follow(None)
+        self.image.watched.follow(None)
         self.exchange.leave(self)
 
 

@@ -12,6 +12,7 @@ from napari_deconv.imaging.grid import Grid
 
 from .choices import NARROW, offer
 from .optics_fields import show_number
+from .watching import Watched
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,10 @@ class ImageChoice:
 
 
 class ImagePanel(QWidget):
-    """Edits `ImageChoice`; `layerChosen` asks for the layer's axes and voxel size."""
+    """Edits `ImageChoice`; `layerChosen` asks for the layer's axes and voxel size.
+
+    Without a name it asks for the voxel size of the layer that is chosen, which `watched` follows.
+    """
 
     valueChanged = Signal()
     layerChosen = Signal(str)
@@ -54,6 +58,8 @@ class ImagePanel(QWidget):
         form.addRow(self.origin)
         self.layer.currentTextChanged.connect(self.layerChosen)
         self.axes.currentTextChanged.connect(self._axes_changed)
+        self.watched = Watched(self)
+        self.watched.changed.connect(self._scale_changed)
         for index, step in enumerate(self.steps):
             step.valueChanged.connect(partial(self._typed, index))
 
@@ -107,6 +113,11 @@ class ImagePanel(QWidget):
         unknown += f"; {why_unknown}" if why_unknown else ""
         self._say(f"voxel size {origin}" if grid else unknown)
         self.valueChanged.emit()
+
+    def _scale_changed(self) -> None:
+        """Ask for the voxel size that the layer has now, unless the user said another one."""
+        if not self.is_typed:
+            self.layerChosen.emit("")
 
     def _axes_changed(self) -> None:
         self.layerChosen.emit("")

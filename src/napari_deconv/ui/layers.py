@@ -18,12 +18,14 @@ from napari.layers import Image, Layer
 from napari.utils.transforms import Affine
 from napari.viewer import Viewer
 
-from napari_deconv.files.metadata import nanometres, seconds
+from napari_deconv.files.metadata import seconds
 from napari_deconv.imaging.grid import MICROMETRES, Grid
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import AXES, KnownOptics, Stack
 from napari_deconv.imaging.value import InputError, require
 from napari_deconv.pipeline import Restored
+
+from .file_facts import for_file, look_of, place_of
 
 #: Key of our own entry in a layer's metadata.
 KEY = "napari_deconv"
@@ -107,18 +109,6 @@ def stack_of_layer(layer: Image, axes: str, grid: Grid | None) -> Stack:
     return replace(stack, time_step_s=_time_step_s(layer, axes), **_told_by_file(layer, axes))
 
 
-def with_header(stack: Stack, header: Stack) -> Stack:
-    """Return the stack in a layer with what the header of its file knows beside."""
-    return replace(
-        stack,
-        channel_names=header.channel_names,
-        channel_colours=header.channel_colours or stack.channel_colours,
-        position=stack.position or header.position,
-        acquired=header.acquired,
-        remarks=header.remarks,
-    )
-
-
 def _time_step_s(layer: Image, axes: str) -> float | None:
     """Return the seconds between two times; None where the unit is none of time."""
     if "T" not in axes:
@@ -147,16 +137,6 @@ def _told_by_file(layer: Image, axes: str) -> dict[str, Any]:
         "acquired": entry.get("acquired", ""),
         "remarks": tuple(entry.get("remarks", ())),
     }
-
-
-def _for_file(stack: Stack) -> dict[str, Any]:
-    """Return what `_told_by_file` finds in a layer's entry, or nothing."""
-    known = {
-        "position": dict(stack.position),
-        "acquired": stack.acquired,
-        "remarks": list(stack.remarks),
-    }
-    return {"file": known} if any(known.values()) else {}
 
 
 def to_stack(axes: str) -> list[int]:
@@ -286,7 +266,7 @@ def _result_state(restored: Restored, placement: Placement) -> dict[str, Any]:
     }
     if len(restored.stack.channel_optics) == 1:
         entry["optics"] = restored.stack.channel_optics[0].to_dict()
-    entry |= _for_file(restored.stack)
+    entry |= for_file(restored.stack)
     state = dict(placement.layer)
     state["metadata"] = {**state["metadata"], KEY: entry}
     return state
@@ -348,10 +328,10 @@ def layers_of_stack(stack: Stack, *, placed: bool = False, **looks: Any) -> list
         if stack.grid is not None:
             state |= _scale(replace(stack, channel_names=()), axes)
         if stack.grid is not None and placed:
-            state |= _place(stack, axes)
+            state |= place_of(stack, axes)
         state["axis_labels"] = tuple(axes.lower())
-        state |= _look(stack, channel) | looks
-        entry = _for_file(stack)
+        state |= look_of(stack, channel) | looks
+        entry = for_file(stack)
         if channel < len(stack.channel_optics):
             entry["optics"] = stack.channel_optics[channel].to_dict()
         if entry:
@@ -366,21 +346,6 @@ def _layer_name(stack: Stack, channel: int) -> str:
     names = stack.channel_names
     label = names[channel] if channel < len(names) else f"channel {channel + 1}"
     return f"{stack.name} {label}".strip()
-
-
-def _look(stack: Stack, channel: int) -> dict[str, Any]:
-    """Return the colours of a channel where the file gives them, seen through where several."""
-    if not any(stack.channel_colours[channel : channel + 1]):
-        return {}
-    blending = {"blending": "additive"} if stack.channel_count() > 1 else {}
-    return {"colormap": f"#{stack.channel_colours[channel]}", **blending}
-
-
-def _place(stack: Stack, axes: str) -> dict[str, Any]:
-    places = {a: nanometres(place, unit) for a, (place, unit) in stack.position.items()}
-    if not any(places.values()):
-        return {}
-    return {"translate": tuple((places.get(axis) or 0.0) / 1e3 for axis in axes)}
 
 
 def _scale(stack: Stack, axes: str) -> dict[str, Any]:
