@@ -7,7 +7,8 @@ the median of 20 iterations after 3; of its four Fourier transforms alone; of a 
 and of the CPU engine's iterations in the same run. The bound is the time that memory takes where
 each of an iteration's steps reads its operands and writes its result once, as fast as the copy
 does; a transform counts as one step, which none is. Memory is what torch has allocated at the
-most, in volumes of the work shape, beside what `volumes` and `extra_volumes` promise. Set-up and
+most, in volumes of the work shape, beside what `volumes` and `extra_volumes` promise; "asked for"
+counts how often torch asks the device for memory from the third iteration on. Set-up and
 first iteration are single measurements; kernels are compiled in the latter, or read from torch's
 cache (`PYTORCH_KERNEL_CACHE_PATH`). "A run" is the whole of 20 iterations, from the image in memory
 to the result in memory, the median of 5 after the first; that of the CPU engine is one.
@@ -56,6 +57,12 @@ class Clock:
 
     def __init__(self, target: str) -> None:
         self._is_cuda = target.startswith("cuda")
+
+    def requests(self) -> int | None:
+        """Return how often torch has asked the device for memory, None where none counts."""
+        if not self._is_cuda:
+            return None
+        return int(torch.cuda.memory_stats()["segment.all.allocated"])
 
     def wait(self) -> float:
         """Return the time when the device is done."""
@@ -141,8 +148,12 @@ def compared(shape: Shape, kind: str, engine: TorchEngine, target: str) -> dict[
         run = Run(method, observation, engine)
         found["set-up"] = clock.wait() - started
         found["first"] = clock.once(run.update)
-        for _ in range(ITERATIONS - 1):
+        run.update()
+        before = clock.requests()
+        for _ in range(ITERATIONS - 2):
             run.update()
+        after = clock.requests()
+        found["asked"] = "-" if before is None or after is None else str(after - before)
         found["estimate"] = run.result()
 
     peak = clock.peak_bytes(counted)
@@ -170,6 +181,7 @@ def compared(shape: Shape, kind: str, engine: TorchEngine, target: str) -> dict[
         "by the CPU engine": f"{1e3 * cpu.run_seconds:.0f}",
         "peak, volumes": "-" if peak is None else f"{peak / volume:.2f}",
         "promised": f"{method.volumes + engine.extra_volumes:.2f}",
+        "asked for": found["asked"],
         "apart from CPU": f"{apart:.1e}",
         "set-up, ms": f"{1e3 * found['set-up']:.0f}",
         "first iteration, ms": f"{1e3 * found['first']:.0f}",

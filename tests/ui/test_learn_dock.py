@@ -14,9 +14,11 @@ from pytestqt.qtbot import QtBot
 
 from napari_deconv import learning, recordings
 from napari_deconv.imaging.camera import Camera
+from napari_deconv.imaging.stack import KnownOptics
 from napari_deconv.learned import trainer, training
 from napari_deconv.learned.trainer import Schedule
 from napari_deconv.restoration.misfit import Misfit
+from napari_deconv.ui.layers import KEY
 from napari_deconv.ui.learn_dock import LearnDock
 from napari_deconv.ui.learn_panel import LearnChoice, LearnPanel
 from napari_deconv.ui.learn_runs import Judgement
@@ -72,6 +74,22 @@ def settle(dock: LearnDock, qtbot: QtBot) -> None:
 
 def promised(dock: LearnDock, qtbot: QtBot) -> None:
     qtbot.waitUntil(lambda: "takes about" in dock.running.forecast.text(), timeout=120_000)
+
+
+def test_what_was_open_before_the_dock_is_taken_over(
+    viewer: Any, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    (tmp_path / "a_cell.safetensors").touch()
+    known = {"optics": KnownOptics(na=1.27, immersion_index=1.33).to_dict()}
+    image = np.random.default_rng(0).poisson(9.0, (8, 32, 32)).astype(np.uint16)
+    viewer.add_layer(Image(image, name="a cell", scale=SPACING, units=UM, metadata={KEY: known}))
+    widget = LearnDock(viewer)
+    qtbot.addWidget(widget)
+    assert widget.panel.path.text() == str(tmp_path / "a_cell1.safetensors")
+    assert widget.psf.optics.value().na == 1.27
+    widget.close()
+    settle(widget, qtbot)
 
 
 def test_it_says_what_a_training_will_be(dock: LearnDock, qtbot: QtBot) -> None:

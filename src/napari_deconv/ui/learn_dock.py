@@ -37,6 +37,7 @@ from .learn_runs import (
     has_members,
     judging,
     learning_from,
+    new_place,
     promised,
     tells_intervals,
 )
@@ -127,6 +128,7 @@ class LearnDock(Dock):
         self._lay_out()
         self._connect()
         self._layers_changed()
+        self._layer_chosen(self.image.layer.currentText())  # the panel chose before anyone listened
 
     def _lay_out(self) -> None:
         self.image.layer.setToolTip("A stack as it was recorded, of the kind the network is for")
@@ -201,8 +203,7 @@ class LearnDock(Dock):
         if name in self.viewer.layers:
             self.psf.show_known(layers.known_optics(self.viewer.layers[name]))
             if not self.panel.path.text() and not self.busy:
-                stem = re.sub(r"\W+", "_", name).strip("_") or "model"
-                self.panel.path.setText(str(Path.home() / f"{stem}.safetensors"))
+                self.panel.path.setText(str(new_place(Path.home(), name)))
 
     def _edit_psf(self) -> None:
         told(lambda: wish_edit(self.viewer, self.psf.optics.value(), self.image.value().grid))

@@ -6,6 +6,7 @@ The generators here are made for `jobs.Job`. Nothing here touches the viewer.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from itertools import count
@@ -225,9 +226,18 @@ def learning_from(lesson: Lesson, stop: Event) -> Generator[Moment, None, Learnt
 
 def beside(path: Path) -> Path:
     """Return where a model that goes on from another one is kept."""
-    stem = path.name.removesuffix(SUFFIX)
-    names = (f"{stem}_tuned{number or ''}{SUFFIX}" for number in count())
-    return next(place for name in names if not (place := path.with_name(name)).exists())
+    return _unused(path.with_name(f"{path.name.removesuffix(SUFFIX)}_tuned"))
+
+
+def new_place(folder: Path, layer: str) -> Path:
+    """Return where the model of a layer of this name may be kept."""
+    return _unused(folder / (re.sub(r"\W+", "_", layer).strip("_") or "model"))
+
+
+def _unused(stem: Path) -> Path:
+    """Return a file that there is not, of this stem and a number where it must be."""
+    places = (stem.with_name(f"{stem.name}{number or ''}{SUFFIX}") for number in count())
+    return next(place for place in places if not place.exists())
 
 
 def checkpoint_of(path: Path) -> Path:
