@@ -37,6 +37,26 @@ def test_saturated_voxels_tell_of_no_camera(part: float) -> None:
     assert found.offset == pytest.approx(100, abs=6)
 
 
+@pytest.mark.parametrize("part", [0.0005, 0.001, 0.002])
+@pytest.mark.parametrize("photons", [30, 300])
+def test_hot_pixels_tell_of_no_camera(part: float, photons: float) -> None:
+    image, rng = counts(2.2, 100, photons), np.random.default_rng(1)
+    hot = rng.random(image.shape) < part
+    image[hot] += rng.exponential(300, hot.sum())
+    found = camera_of(image, read_noise=0)
+    assert found is not None
+    assert found.gain == pytest.approx(2.2, rel=0.15)
+    assert found.offset == pytest.approx(100, abs=5)
+
+
+def test_a_single_plane_tells_the_gain() -> None:
+    y, x = np.mgrid[-1:1:128j, -1:1:128j]
+    light = 300 * np.exp(-3 * (x**2 + y**2))
+    found = camera_of(100 + 2.2 * np.random.default_rng(0).poisson(light), read_noise=0)
+    assert found is not None
+    assert found.gain == pytest.approx(2.2, rel=0.1)
+
+
 @pytest.mark.parametrize("columns", [8, 32, 64])
 def test_borders_that_were_filled_tell_of_no_camera(columns: int) -> None:
     image = counts(2.2, 100, 300)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,9 @@ ROUNDS = 20
 #: Fewest values of an image in which saturation and fillings are looked for, fewest voxels that
 #: are saturated, and by how many times the usual step a lowest value that was filled in lies apart.
 MANY_VALUES, FEW_AT_MOST, GAP = 20, 10, 10.0
+#: A voxel is hot that stands above the others of its square by so many times what one in ten
+#: squares of like brightness does; squares are compared in so many groups.
+HOT, USUAL, HOT_GROUPS = 6.0, 0.9, 16
 #: The brightest group must be so many times noisier than the darkest to tell a gain.
 LEAST_RANGE = 1.5
 
@@ -117,7 +119,7 @@ def _groups(
     detail = _weighed(_weighed(planes, (1, -2, 1), -1), (1, -2, 1), -2).ravel() / 6
     if mean.size < FEWEST:
         return np.empty(0), np.empty(0), np.empty(0)
-    kept = ~_flattened(planes).ravel()
+    kept = ~(_flattened(planes).ravel() | _hot(planes))
     mean, detail = mean[kept], detail[kept]
     if mean.size < FEWEST:
         return np.empty(0), np.empty(0), np.empty(0)
@@ -147,6 +149,26 @@ def _flattened(planes: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     return flat
 
 
+def _hot(planes: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Return which squares hold a voxel that stands out alone, flat.
+
+    It would lift its square among brighter ones, with more noise than light has there. The second
+    brightest voxel, which no hot one moves, tells which squares are alike.
+    """
+    rows, columns = (n - 2 for n in planes.shape[-2:])
+    voxels = np.stack(
+        [planes[..., y : y + rows : 2, x : x + columns : 2].ravel() for y, x in np.ndindex(3, 3)]
+    )
+    voxels.partition(7, axis=0)
+    second, apart = voxels[7], voxels[8] - voxels[7]
+    # Where hardly a photon was caught most squares are flat: one count apart is usual there.
+    step = np.diff(np.unique(planes)[:2]).sum()
+    hot = np.zeros(len(apart), bool)
+    for alike in np.array_split(np.argsort(second, kind="stable"), HOT_GROUPS):
+        hot[alike] = apart[alike] > HOT * max(np.quantile(apart[alike], USUAL), step)
+    return hot
+
+
 def _squares(planes: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Return sums over the squares of 3 x 3 pixels, every second one along each axis."""
     return _weighed(_weighed(planes.astype(np.float64), (1, 1, 1), -1), (1, 1, 1), -2)
@@ -158,8 +180,11 @@ def _grouped(order: npt.NDArray[np.intp]) -> list[npt.NDArray[np.intp]]:
         return np.array_split(order, FEW_GROUPS)
     # The bright squares are few: groups grow smaller towards them.
     parts = 1 - np.geomspace(1, LEAST / len(order), GROUPS)
-    edges = np.unique(np.append((parts * len(order)).astype(int), len(order)))
-    return [order[a:b] for a, b in pairwise(edges) if b - a >= LEAST / 2]
+    edges = [0]
+    for edge in (parts * len(order)).astype(int):
+        if edge - edges[-1] >= LEAST / 2:
+            edges.append(int(edge))
+    return np.split(order, edges[1:])
 
 
 def _weighed(
