@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from napari_deconv.files.reading import read_voxels
 from napari_deconv.imaging.brightness import brightest_bins, merged
-from napari_deconv.imaging.noise import SAMPLE, background_level, sampled
+from napari_deconv.imaging.noise import SAMPLE, background_level, spread
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.region import Region, region_around
 from napari_deconv.imaging.stack import Stack
@@ -35,6 +35,9 @@ Place = tuple[int | slice, ...]
 #: Voxels of a sample that decides for the whole, (z, y, x), and most of such samples.
 SAMPLE_SHAPE = (64, 192, 192)
 SAMPLES = 4
+#: Regions that the background of a large block is estimated from, and planes of each: together as
+#: many voxels as `SAMPLE`, in so few places that few chunks are read for them.
+DARK_REGIONS, DARK_PLANES = 16, 16
 #: Voxels that are looked at together while a block is surveyed.
 SURVEYED = (32, 1024, 1024)
 
@@ -130,11 +133,12 @@ def background_of(stack: Stack, channel: int, background: float | str) -> float:
 
 
 def background_of_block(stack: Stack, index: tuple[int, ...]) -> float:
-    """Return the background of a block: where reading it takes long, from a few regions of it."""
-    shape = stack.spatial_shape
-    if isinstance(stack.data, np.ndarray):
-        return background_level(_finite(sampled(read(stack, index))))
-    samples = [read(stack, (*index, *region.slices)) for region in regions_of_background(shape)]
+    """Return the background of a block: of a large one, from some regions of it.
+
+    They are the same wherever the voxels lie, so that how they are read decides on nothing.
+    """
+    regions = regions_of_background(stack.spatial_shape)
+    samples = [read(stack, (*index, *region.slices)) for region in regions]
     return background_level(_finite(np.concatenate(samples)))
 
 
@@ -145,8 +149,14 @@ def _finite(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def regions_of_background(shape: tuple[int, ...]) -> list[Region]:
     """Return the regions, of one shape, that the background of a block is estimated from."""
-    small = math.prod(shape) <= SAMPLE
-    return [Region.whole(shape)] if small else sample_regions(shape)
+    if math.prod(shape) <= SAMPLE:
+        return [Region.whole(shape)]
+    block = (1, 1, *shape)[-3:]
+    planes = min(block[0], DARK_PLANES)
+    side = math.isqrt(SAMPLE // (DARK_REGIONS * planes))
+    sides = (planes, *(min(n, side) for n in block[1:]))
+    axes = slice(-len(shape), None)
+    return [Region(start[axes], sides[axes]) for start in spread(block, sides, DARK_REGIONS)]
 
 
 def sample_regions(shape: tuple[int, ...]) -> list[Region]:

@@ -76,16 +76,25 @@ def sampled(image: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
     """Return an image, (N, Y, X), or of a large one about `SAMPLE` voxels, in boxes of planes.
 
     The boxes are spread evenly over the planes and within them: the first planes of a stack are
-    often dim, and its borders empty. Their places are the same each time (Kronecker's sequence of
-    the powers of a root of x^4 = x + 1, which keep away from each other in three dimensions).
+    often dim, and its borders empty.
     """
     planes = image.reshape(-1, *image.shape[-2:])
     if image.size <= SAMPLE:
         return planes.astype(np.float64)
-    sides = [min(n, BOX) for n in planes.shape[1:]]
-    steps = 1.2207440846057596 ** -np.arange(1.0, 4.0)
-    numbers = np.arange(1, SAMPLE // math.prod(sides) + 1)[:, None]
-    room = np.array(planes.shape) - [0, *(side - 1 for side in sides)]
-    starts = (np.modf(0.5 + numbers * steps)[0] * room).astype(int)
-    boxes = [planes[z, y : y + sides[0], x : x + sides[1]] for z, y, x in starts.tolist()]
+    sides = (1, *(min(n, BOX) for n in planes.shape[1:]))
+    starts = spread(planes.shape, sides, SAMPLE // math.prod(sides))
+    boxes = [planes[z, y : y + sides[1], x : x + sides[2]] for z, y, x in starts]
     return np.stack(boxes).astype(np.float64)
+
+
+def spread(shape: tuple[int, ...], sides: tuple[int, ...], number: int) -> list[tuple[int, ...]]:
+    """Return where so many boxes begin that are spread evenly over a block, (Z, Y, X).
+
+    The places are the same each time (Kronecker's sequence of the powers of a root of
+    x^4 = x + 1, which keep away from each other in three dimensions).
+    """
+    steps = 1.2207440846057596 ** -np.arange(1.0, 4.0)
+    numbers = np.arange(1, number + 1)[:, None]
+    room = np.array(shape) - np.array(sides) + 1
+    starts = (np.modf(0.5 + numbers * steps)[0] * room).astype(int)
+    return [tuple(start) for start in starts.tolist()]
