@@ -49,6 +49,17 @@ def test_hot_pixels_tell_of_no_camera(part: float, photons: float) -> None:
     assert found.offset == pytest.approx(100, abs=5)
 
 
+@pytest.mark.parametrize("photons", [4, 8])
+def test_with_little_light_chance_does_not_lower_the_gain(photons: float) -> None:
+    rng = np.random.default_rng(3)
+    light = np.maximum(gaussian_filter(rng.normal(size=(12, 128, 128)), (1, 3, 3)) - 0.1, 0)
+    caught = rng.poisson(0.5 + photons * light / light.max()) + rng.normal(0, 1, light.shape)
+    found = camera_of(np.rint(100 + 2.2 * caught), read_noise=1)
+    assert found is not None
+    assert found.gain == pytest.approx(2.2, rel=0.1)
+    assert found.offset == pytest.approx(100, abs=1)
+
+
 def test_a_single_plane_tells_the_gain() -> None:
     y, x = np.mgrid[-1:1:128j, -1:1:128j]
     light = 300 * np.exp(-3 * (x**2 + y**2))
@@ -92,10 +103,11 @@ def test_read_noise_that_is_known_does_not_move_the_offset() -> None:
         np.full((4, 64, 64), 7),
         np.zeros((2, 2)),
         np.random.default_rng(0).normal(100, 5, (8, 128, 128)),
+        np.random.default_rng(0).poisson(0.3, (8, 128, 128)),
         np.random.default_rng(0).poisson(9, (1, 20, 20)),
         np.where(np.arange(128) == 5, np.nan, counts(2.0, 100, 300)),
     ],
-    ids=["constant", "four pixels", "read noise alone", "too few", "not finite"],
+    ids=["constant", "four pixels", "read noise alone", "flat light", "too few", "not finite"],
 )
 def test_where_the_noise_tells_nothing_there_is_no_camera(image: np.ndarray) -> None:
     assert camera_of(image) is None

@@ -160,3 +160,19 @@ def test_a_large_image_is_sampled() -> None:
     image = camera(np.full((40, 256, 256), 100.0), 3)
     assert image.size > 2 * SAMPLE
     assert background_level(image) == pytest.approx(100, abs=2)
+
+
+@pytest.mark.parametrize("level", [20, 80, 800])
+@pytest.mark.parametrize("offset", [0, 100])
+def test_an_object_that_fills_most_of_the_field_is_no_background(level: int, offset: int) -> None:
+    y, x = np.mgrid[-1:1:128j, -1:1:128j]
+    light = np.where(x**2 + y**2 < 0.9, level, 0) * np.ones((6, 1, 1))
+    counts = offset + np.random.default_rng(0).poisson(light + 1)
+    assert background_level(counts) == pytest.approx(offset + 1, abs=1)
+
+
+@pytest.mark.parametrize("columns", [8, 40])
+def test_borders_that_were_filled_are_no_background(columns: int) -> None:
+    counts = np.random.default_rng(0).poisson(100, (6, 96, 96))
+    counts[..., :columns] = 0
+    assert background_level(counts) == pytest.approx(100, abs=4)

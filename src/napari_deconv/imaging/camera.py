@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .noise import sampled
+from .noise import MANY_VALUES, filling, sampled
 from .value import Value, require_number
 
 #: Groups of like brightness that the noise is looked at in, and least squares of 3 x 3 in one.
@@ -17,14 +18,16 @@ GROUPS, LEAST = 48, 400
 FEW_GROUPS, FEWEST = 8, 400
 #: Rounds in which groups that hold structure beside noise come to weigh less.
 ROUNDS = 20
-#: Fewest values of an image in which saturation and fillings are looked for, fewest voxels that
-#: are saturated, and by how many times the usual step a lowest value that was filled in lies apart.
-MANY_VALUES, FEW_AT_MOST, GAP = 20, 10, 10.0
+#: Fewest voxels that are saturated.
+FEW_AT_MOST = 10
 #: A voxel is hot that stands above the others of its square by so many times what one in ten
 #: squares of like brightness does; squares are compared in so many groups.
 HOT, USUAL, HOT_GROUPS = 6.0, 0.9, 16
-#: The brightest group must be so many times noisier than the darkest to tell a gain.
-LEAST_RANGE = 1.5
+#: Where the noise of a square's mean is more than this part of how means vary, what lies around
+#: it tells better how bright it is.
+NOISY = 0.05
+#: The slope must be so many times its standard error to tell a gain.
+LEAST_SURE = 5.0
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,9 @@ def camera_of(image: npt.ArrayLike, read_noise: float = 1.0) -> Camera | None:
     Photon transfer (Janesick 2007): the variance of counts grows with their mean, by the gain. The
     noise is that of the finest detail in squares of 3 x 3 pixels, of which structure that is
     slow has none, grouped by their mean; structure only ever adds to it, so that groups above the
-    line come to weigh less.
+    line come to weigh less. With little light squares are bright or dark by chance, and their noise
+    with them: they are then grouped by what lies around them, whose noise is another
+    (instrumental variables; Fuller 1987).
 
     Examples
     --------
@@ -91,17 +96,16 @@ def camera_of(image: npt.ArrayLike, read_noise: float = 1.0) -> Camera | None:
     (2.5, True)
     """
     means, variances, counts = _groups(np.asarray(image))
-    if len(means) < 3 or not np.isfinite(variances).all():
+    if len(means) < 3 or not np.isfinite(variances).all() or not variances.any():
         return None
-    if variances[-1] < LEAST_RANGE * max(variances[0], 1e-12):
-        return None
-    weights = counts / np.square(np.maximum(variances, 1e-3 * variances.max()))
+    weights = counts / 2 / np.square(np.maximum(variances, 1e-3 * variances.max()))
     doubt = np.ones_like(weights)
     for _ in range(ROUNDS):
         slope, level = np.polyfit(means, variances, 1, w=np.sqrt(weights * doubt))
-        above = np.maximum(variances - (slope * means + level), 0) * np.sqrt(weights / 2)
+        above = np.maximum(variances - (slope * means + level), 0) * np.sqrt(weights)
         doubt = 1 / (1 + np.square(above / 2))
-    if slope <= 0:
+    spread = np.sum(weights * np.square(means - np.average(means, weights=weights)))
+    if slope <= 0 or slope * math.sqrt(spread) < LEAST_SURE:
         return None
     gain = float(slope)
     return Camera(gain, float(-level / slope) + read_noise**2 * gain, read_noise)
@@ -112,24 +116,30 @@ def _groups(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return mean, variance of the noise and number of squares of groups, darkest first."""
     planes = sampled(image)
-    if min(planes.shape[-2:]) < 3:
+    if min(planes.shape[-2:]) < 3 or _squares(planes).size < FEWEST:
         return np.empty(0), np.empty(0), np.empty(0)
     mean = _weighed(_weighed(planes, (1, 2, 1), -1), (1, 2, 1), -2).ravel() / 16
     # The squares of 1, -2, 1 sum up to 6, along each of two axes.
     detail = _weighed(_weighed(planes, (1, -2, 1), -1), (1, -2, 1), -2).ravel() / 6
-    if mean.size < FEWEST:
-        return np.empty(0), np.empty(0), np.empty(0)
+    around = _around(planes).ravel()
     kept = ~(_flattened(planes).ravel() | _hot(planes))
-    mean, detail = mean[kept], detail[kept]
+    mean, detail, around = mean[kept], detail[kept], around[kept]
     if mean.size < FEWEST:
         return np.empty(0), np.empty(0), np.empty(0)
-    order = np.argsort(mean, kind="stable")
-    groups = _grouped(order)
+    # The squares of 1/4, 1/2, 1/4 sum up to 3/8, along each of two axes.
+    by_chance = np.square(3 / 8 * detail).mean() > NOISY * mean.var()
+    groups = _grouped(np.argsort(around if by_chance else mean, kind="stable"))
     return (
         np.array([mean[group].mean() for group in groups]),
         np.array([np.square(detail[group]).mean() for group in groups]),
         np.array([float(len(group)) for group in groups]),
     )
+
+
+def _around(planes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the sums of the sixteen pixels around each square of 3 x 3."""
+    wide = np.pad(planes, ((0, 0), (1, 1), (1, 1)), "reflect")
+    return _weighed(_weighed(wide, (1,) * 5, -1), (1,) * 5, -2) - _squares(planes)
 
 
 def _flattened(planes: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
@@ -144,8 +154,9 @@ def _flattened(planes: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         return flat
     if counts[-1] >= FEW_AT_MOST and counts[-1] > 2 * counts[-2]:
         flat |= _squares(planes == values[-1]) > 0
-    if values[1] - values[0] > GAP * np.median(np.diff(values[1:MANY_VALUES])):
-        flat |= _squares(planes == values[0]) == 9
+    fill = filling(values)
+    if fill is not None:
+        flat |= _squares(planes == fill) == 9
     return flat
 
 
@@ -188,10 +199,10 @@ def _grouped(order: npt.NDArray[np.intp]) -> list[npt.NDArray[np.intp]]:
 
 
 def _weighed(
-    planes: npt.NDArray[np.float64], weights: tuple[int, int, int], axis: int
+    planes: npt.NDArray[np.float64], weights: tuple[int, ...], axis: int
 ) -> npt.NDArray[np.float64]:
-    """Return sums of three neighbours along an axis, every second one."""
+    """Return sums of neighbours along an axis, every second one."""
     moved = np.moveaxis(planes, axis, -1)
-    n = moved.shape[-1] - 2
+    n = moved.shape[-1] - len(weights) + 1
     total = sum(weight * moved[..., first : first + n : 2] for first, weight in enumerate(weights))
     return np.moveaxis(np.asarray(total), -1, axis)

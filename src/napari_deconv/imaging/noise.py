@@ -11,6 +11,11 @@ import numpy.typing as npt
 SAMPLE = 1_000_000
 #: Side of the boxes that they lie in.
 BOX = 64
+#: Fewest values of an image in which a filling is looked for, and by how many times the usual step
+#: a lowest value that was filled in lies apart.
+MANY_VALUES, GAP = 20, 10.0
+#: What is darker than a level by so many times the noise, and makes up such a part, is darker.
+DARKER, DARK_PART = 4.0, 0.05
 
 
 def noise_sigma(image: npt.ArrayLike) -> float:
@@ -38,10 +43,13 @@ def noise_sigma(image: npt.ArrayLike) -> float:
     5.0
     """
     array = sampled(np.asarray(image))
+    fill = filling(array)
+    filled = 0.0 if fill is None else float((array == fill).mean())
     for axis in (-1, -2):
         if array.shape[axis] > 1:
             array = np.diff(array, axis=axis) / np.sqrt(2)
-    return float(np.median(np.abs(array)) / 0.6745)
+    # What was filled in has no noise, and comes first.
+    return float(np.quantile(np.abs(array), (1 + filled) / 2) / 0.6745)
 
 
 def background_level(image: npt.ArrayLike) -> float:
@@ -50,8 +58,10 @@ def background_level(image: npt.ArrayLike) -> float:
     Notes
     -----
     The half-sample mode (Robertson and Cryer 1974) of the voxels up to the median: the most
-    frequent dark value. Where an image has no dark part this is too high, so it is never
-    above the median.
+    frequent dark value. Where an object fills most of the field that may be a level of its own, so
+    voxels that are clearly darker count alone, as long as they are one in twenty. Borders that were
+    filled with one low value are left out. Where an image has no dark part this is too high, so
+    it is never above the median.
 
     Examples
     --------
@@ -59,8 +69,35 @@ def background_level(image: npt.ArrayLike) -> float:
     >>> abs(background_level(rng.poisson(100, (8, 64, 64))) - 100) < 5
     True
     """
-    values = np.sort(sampled(np.asarray(image)), axis=None)
-    values = values[: max(len(values) // 2 + 1, 1)]
+    array = np.asarray(image)
+    values = np.sort(sampled(array), axis=None)
+    fill = filling(values)
+    if fill is not None:
+        values = values[values > fill]
+    level, sigma, fewest = _dark_mode(values), noise_sigma(array), DARK_PART * len(values)
+    while sigma > 0:
+        values = values[: np.searchsorted(values, level - DARKER * sigma)]
+        if len(values) < max(fewest, 1):
+            break
+        level = _dark_mode(values)
+    return max(level, 0.0)
+
+
+def filling(values: npt.NDArray[np.float64]) -> float | None:
+    """Return the value that borders were filled with; None where they were not.
+
+    Light leaves no gap above the lowest value.
+    """
+    found = np.unique(values)
+    if len(found) < MANY_VALUES:
+        return None
+    usual = float(np.median(np.diff(found[1:MANY_VALUES])))
+    return float(found[0]) if found[1] - found[0] > GAP * usual else None
+
+
+def _dark_mode(values: npt.NDArray[np.float64]) -> float:
+    """Return the half-sample mode of the lower half of sorted values."""
+    values = values[: len(values) // 2 + 1]
     # Counts are whole numbers: spread them over their bin, or any two equal ones are "the mode".
     if np.array_equal(values, np.rint(values)):
         values = np.sort(values + np.random.default_rng(0).uniform(-0.5, 0.5, values.shape))
@@ -69,7 +106,7 @@ def background_level(image: npt.ArrayLike) -> float:
         widths = values[half - 1 :] - values[: len(values) - half + 1]
         start = int(np.argmin(widths))
         values = values[start : start + half]
-    return max(float(values.mean()), 0.0)
+    return float(values.mean())
 
 
 def sampled(image: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:

@@ -32,9 +32,9 @@ PATIENCE_PART = 0.4
 def camera_seen(seen: Observation) -> Camera:
     """Return what a photon is in an image's counts, as its noise tells.
 
-    Where it does not, or but roughly, a count is taken for one. Where there are no counts, but
-    fractions, all noise is taken for that of photons; and the brightest voxel for many of them,
-    where there is little.
+    Where it does not, or but roughly, a count is taken for one, above such an offset that the noise
+    is as it is seen. Where there are no counts, but fractions, all noise is taken for that of
+    photons; and the brightest voxel for many of them, where there is little.
     """
     camera = camera_of(seen.image, read_noise=0.0)
     if camera is None or seen.image.size < FEW_VOXELS:
@@ -50,11 +50,11 @@ def _are_alike(one: Camera, other: Camera) -> bool:
 
 def _supposed(image: Float) -> Camera:
     """Return the camera that is supposed where noise tells of none."""
+    usual, noise = float(np.median(image)), noise_sigma(image) ** 2
     if bool((image == np.rint(image)).all()) or not image.any():
-        return Camera(1.0, 0.0, 0.0)
+        return Camera(1.0, max(usual - noise, 0.0), 0.0)
     least = float(image.max()) / MANY
-    usual = max(float(np.median(image)), least)
-    return Camera(max(noise_sigma(image) ** 2 / usual, least), 0.0, 0.0)
+    return Camera(max(noise / max(usual, least), least), 0.0, 0.0)
 
 
 def shows_something(seen: Observation) -> bool:
