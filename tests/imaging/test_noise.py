@@ -176,3 +176,15 @@ def test_borders_that_were_filled_are_no_background(columns: int) -> None:
     counts = np.random.default_rng(0).poisson(100, (6, 96, 96))
     counts[..., :columns] = 0
     assert background_level(counts) == pytest.approx(100, abs=4)
+
+
+@pytest.mark.parametrize("level", [20, 100, 1000])
+def test_the_level_of_what_is_flat_is_its_mean(level: int) -> None:
+    for seed in range(3):
+        counts = np.random.default_rng(seed).poisson(level, (8, 128, 128))
+        assert background_level(counts) == pytest.approx(level, abs=0.12 * np.sqrt(level))
+
+
+def test_where_most_voxels_caught_no_photon_there_is_no_background() -> None:
+    counts = np.random.default_rng(0).poisson(0.2, (6, 64, 64))
+    assert background_level(counts) == 0

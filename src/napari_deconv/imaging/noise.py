@@ -14,8 +14,10 @@ BOX = 64
 #: Fewest values of an image in which a filling is looked for, and by how many times the usual step
 #: a lowest value that was filled in lies apart.
 MANY_VALUES, GAP = 20, 10.0
+#: How far around a level values are averaged, in standard deviations, and how often.
+REACH, ROUNDS = 1.5, 2
 #: What is darker than a level by so many times the noise, and makes up such a part, is darker.
-DARKER, DARK_PART = 4.0, 0.05
+DARKER, DARK_PART = 2.5, 0.05
 
 
 def noise_sigma(image: npt.ArrayLike) -> float:
@@ -74,13 +76,37 @@ def background_level(image: npt.ArrayLike) -> float:
     fill = filling(values)
     if fill is not None:
         values = values[values > fill]
-    level, sigma, fewest = _dark_mode(values), noise_sigma(array), DARK_PART * len(values)
+    level, sigma, fewest, darker = (
+        _dark_mode(values),
+        noise_sigma(array),
+        DARK_PART * len(values),
+        values,
+    )
     while sigma > 0:
-        values = values[: np.searchsorted(values, level - DARKER * sigma)]
-        if len(values) < max(fewest, 1):
+        darker = darker[: np.searchsorted(darker, level - DARKER * sigma)]
+        if len(darker) < max(fewest, 1):
             break
-        level = _dark_mode(values)
-    return max(level, 0.0)
+        level = _dark_mode(darker)
+    return max(_centre(values, level, sigma), 0.0)
+
+
+def _centre(values: npt.NDArray[np.float64], level: float, sigma: float) -> float:
+    """Return the mean of the sorted values around a level that is about their mode.
+
+    The half-sample mode is that of few values; the mean of all around it is steadier, and
+    not too low. How far they lie around it, those below it tell, which no light has raised;
+    no farther than noise of this standard deviation takes them.
+    """
+    for _ in range(ROUNDS):
+        below = values[: np.searchsorted(values, level)]
+        if not len(below):
+            break
+        reach = REACH * min((level - float(np.median(below))) / 0.6745, sigma)
+        near = values[slice(*np.searchsorted(values, [level - reach, level + reach]))]
+        if not len(near):
+            break
+        level = float(near.mean())
+    return level
 
 
 def filling(values: npt.NDArray[np.float64]) -> float | None:
@@ -98,6 +124,8 @@ def filling(values: npt.NDArray[np.float64]) -> float | None:
 def _dark_mode(values: npt.NDArray[np.float64]) -> float:
     """Return the half-sample mode of the lower half of sorted values."""
     values = values[: len(values) // 2 + 1]
+    if values[0] == values[-1]:  # as where most voxels caught no photon
+        return float(values[0])
     # Counts are whole numbers: spread them over their bin, or any two equal ones are "the mode".
     if np.array_equal(values, np.rint(values)):
         values = np.sort(values + np.random.default_rng(0).uniform(-0.5, 0.5, values.shape))

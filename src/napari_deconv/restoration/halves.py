@@ -47,14 +47,13 @@ def dealt(seen: Observation, camera: Camera, seed: int = 0) -> tuple[Observation
         The same deals them out alike.
     """
     random = np.random.default_rng(seed)
-    mean = seen.level + seen.background
 
     def half(image: Float) -> Observation:
         return replace(
             seen,
             image=np.maximum(image, 0),
             background=(camera.offset + seen.background) / 2,
-            whole_mean=(camera.offset + mean) / 2,
+            whole_mean=(camera.offset + seen.mean) / 2,
         )
 
     first, second = thinned(seen.image, camera, 0.5, random=random)

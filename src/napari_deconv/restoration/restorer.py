@@ -22,6 +22,8 @@ Result = TypeVar("Result")
 MOST_COUNTS = 1e18
 #: Bits of a camera, and how many voxels at the most they hold are taken for saturated ones.
 CAMERA_BITS, SATURATED_FROM = (8, 10, 12, 14, 16), 10
+#: By how much a background is above the mean where that is told.
+CLEARLY_ABOVE = 1.01
 
 #: Largest difference between a piece and the whole, as a part of the maximum.
 SEAM_TOLERANCE = 1e-3
@@ -67,12 +69,15 @@ class Observation:
         return (brightness_of(self.image) if whole is None else whole) - self.background
 
     @property
+    def mean(self) -> float:
+        """Mean of the whole image, in counts."""
+        whole = self.whole_mean
+        return float(self.image.mean(dtype=np.float64)) if whole is None else whole
+
+    @property
     def level(self) -> float:
         """Mean of the whole image above the background, in counts."""
-        mean = self.whole_mean
-        if mean is None:
-            mean = float(self.image.mean(dtype=np.float64))
-        return mean - self.background
+        return self.mean - self.background
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -257,6 +262,7 @@ def observe(
         fitted.shape,
         negative=count,
         highest=highest,
+        mean=float(array.mean(dtype=np.float64)) if background > 0 else None,
         background=background,
         saturated=(int(np.count_nonzero(given == given.max())), bits) if bits else None,
     )
@@ -269,6 +275,7 @@ def notes_on_image(
     *,
     negative: int,
     highest: float | None = None,
+    mean: float | None = None,
     background: float = 0.0,
     saturated: tuple[int, int] | None = None,
     images: int = 1,
@@ -283,6 +290,8 @@ def notes_on_image(
         Number of negative voxels, of all images.
     highest : float, optional
         Of its counts.
+    mean : float, optional
+        Of its counts, the least of several images.
     background : float
         In counts.
     saturated : (int, int), optional
@@ -303,6 +312,11 @@ def notes_on_image(
         notes.append(
             f"The background, {background:g}, is not below the brightest voxel, {highest:g}: "
             "nothing is left to restore"
+        )
+    elif mean is not None and CLEARLY_ABOVE * mean < background:
+        notes.append(
+            f"The background, {background:.4g}, is above the mean of the image, {mean:.4g}: "
+            "what is dimmer than it is lost"
         )
     if saturated and saturated[0] >= SATURATED_FROM:
         number, bits = saturated

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 #: Smallest denominator, as a part of the brightest voxel: the rounding of a float32 transform.
 ROUNDING = 1e-7
+#: The flat start at the least, as a part of the mean of the counts: from nothing, as a background
+#: above the mean would have it, nothing grows.
+LEAST_START = 0.01
 #: Gradients below this part of the mean count as flat in the total variation; or below the
 #: weight times this for each axis. With less, strong smoothing overshoots where the image is
 #: flat: neighbours swing up and down for ever, and rounding decides which.
@@ -64,7 +67,7 @@ class Run:
         self.seen: Any = 1.0
         if method.edges != "circular":
             self.seen = engine.hold(Share(psf, self.image_shape, shape))
-        self.mean = max(observation.level, self.least)
+        self.mean = max(observation.level, LEAST_START * observation.mean, self.least)
         # One number, repeated without memory.
         flat = np.broadcast_to(np.float32(self.mean), shape)
         self.momentum = _momentum(method, engine.push(flat, shape), engine)
