@@ -95,7 +95,7 @@ def restored(method: Restorer, observation: Any, engine: Any) -> Any:
 
 def differences(method: Restorer, stack: Stack, psf: Psf, engine: Any) -> tuple[int, list[float]]:
     """Return the halo along y, and the difference for each part of it; NaN where none is left."""
-    image, level = np.asarray(stack.data), background_of(stack, 0, "auto")
+    image, level = np.asarray(stack.data), background_of(stack, next(stack.blocks()), "auto")
     whole_observation = observe(image, psf, level)
     settled = method.settled([whole_observation], engine)
     whole = restored(settled, whole_observation, engine)

@@ -163,7 +163,7 @@ def real() -> Case:
     assert stack.grid is not None
     psf = prepare_psf(real_psf(), stack)
     counts = np.asarray(stack.data, np.float32)[MIDDLE]
-    level = background_of(stack, 0, "auto")
+    level = background_of(stack, next(stack.blocks()), "auto")
     return dealt(Case(REAL, counts, psf.samples, level, stack.grid.spacing_um))
 
 

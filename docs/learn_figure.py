@@ -48,7 +48,8 @@ def restored(method: Restorer, counts: np.ndarray, level: float) -> np.ndarray:
 
 def main() -> None:
     path, folder = sys.argv[1], Path(sys.argv[2]) if len(sys.argv) > 2 else IMAGES
-    stack, level = real_stack(), background_of(real_stack(), 0, "auto")
+    stack = real_stack()
+    level = background_of(stack, next(stack.blocks()), "auto")
     counts = np.asarray(stack.data, np.float32)
     camera = learning.light_like(stack).camera or Camera()
     methods = {"Richardson-Lucy": RichardsonLucy(stop_tolerance=1e-3), "network": Learned(path)}

@@ -88,8 +88,8 @@ def light_like(
     read_noise : float
         In photons, where `camera` is not given.
     """
-    level = background_of(stack, 0, "auto")
-    first = next(iter(stack.blocks()))
+    first = next(stack.blocks())
+    level = background_of(stack, first, "auto")
     samples = [read(stack, (*first, *r.slices)) for r in sample_regions(stack.spatial_shape)]
     found = camera or _camera_of(samples, read_noise)
     used = found or Camera(read_noise=read_noise)

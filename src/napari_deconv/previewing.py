@@ -185,9 +185,8 @@ class Preview:
 
     @cached_property
     def background(self) -> float:
-        """Background of the block's channel, in counts."""
-        channel = self._stack.channel_of(self._index)
-        return background_of(self._stack, channel, self._asked_background)
+        """Background of the block, in counts."""
+        return background_of(self._stack, self._index, self._asked_background)
 
     @cached_property
     def mean(self) -> float:

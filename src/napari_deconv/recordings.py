@@ -14,7 +14,7 @@ from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.thinning import thinned
 from napari_deconv.imaging.value import InputError, require
 from napari_deconv.learned.pairs import Pair, Twin, given_pair, twin_of
-from napari_deconv.surveying import background_of, background_of_block, read
+from napari_deconv.surveying import background_of, read
 
 Made = TypeVar("Made", Pair, Twin)
 
@@ -42,7 +42,7 @@ def halves_of(stack: Stack, camera: Camera, *, seed: int = 0) -> list[Twin]:
     InputError
         If the stack has no light above its background.
     """
-    level = background_of(stack, 0, "auto")
+    level = background_of(stack, next(stack.blocks()), "auto")
     regions = _lit_regions(stack, level, seed)
     # Half the light, over the same offset.
     half = camera.offset + (level - camera.offset) / 2
@@ -135,7 +135,7 @@ def volumes_of(first: Stack, second: Stack) -> Iterator[tuple[Any, Any, float, f
     )
     for place in first.blocks():
         counts, other = (np.asarray(read(s, place), np.float32) for s in (first, second))
-        level, its = (background_of_block(s, place) for s in (first, second))
+        level, its = (background_of(s, place, "auto") for s in (first, second))
         yield counts, other, level, its
 
 

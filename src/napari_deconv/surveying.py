@@ -114,31 +114,36 @@ def read(stack: Stack, place: Place) -> npt.NDArray[Any]:
     return read_voxels(stack.data, place, stack.name or "The image", axes=stack.axes)
 
 
-def background_of(stack: Stack, channel: int, background: float | str) -> float:
-    """Return the background of a channel in counts: one decision for all its time points.
+def background_of(stack: Stack, index: tuple[int, ...], background: float | str) -> float:
+    """Return the background of a block in counts.
+
+    Each block has its own, as it is when it is restored alone: the light around a sample fades
+    with it, and a first image may be dark.
 
     Parameters
     ----------
     stack : Stack
         What is restored.
-    channel : int
-        0 where the stack has no channels.
+    index : tuple of int
+        Which channel and time point, as `Stack.blocks` counts them.
     background : float or "auto"
-        As in the recipe; "auto" estimates it on the first time point.
+        As in the recipe.
     """
     if background != "auto":
         return float(background)
-    first = next(index for index in stack.blocks() if stack.channel_of(index) == channel)
-    return background_of_block(stack, first)
-
-
-def background_of_block(stack: Stack, index: tuple[int, ...]) -> float:
-    """Return the background of a block: of a large one, from some regions of it.
-
-    They are the same wherever the voxels lie, so that how they are read decides on nothing.
-    """
     regions = regions_of_background(stack.spatial_shape)
-    samples = [read(stack, (*index, *region.slices)) for region in regions]
+    return _level([read(stack, (*index, *region.slices)) for region in regions])
+
+
+def background_in(counts: npt.NDArray[Any], background: float | str) -> float:
+    """Return the background of a whole block in memory: the same as `background_of`."""
+    if background != "auto":
+        return float(background)
+    return _level([counts[region.slices] for region in regions_of_background(counts.shape)])
+
+
+def _level(samples: list[npt.NDArray[Any]]) -> float:
+    """Return the background of the same regions of a block, however that is read."""
     return background_level(_finite(np.concatenate(samples)))
 
 

@@ -26,7 +26,7 @@ from napari_deconv.imaging.value import InputError, Value, first_line
 from napari_deconv.methods import restorer_of
 from napari_deconv.restoration.restorer import Restorer, Step, observe
 from napari_deconv.restoration.wiener_in_tiles import WienerInTiles
-from napari_deconv.surveying import read
+from napari_deconv.surveying import background_in, background_of, read
 from napari_deconv.tiles.plan import Tile, TilePlan, split
 from napari_deconv.tiling import Settled, looking_through, settling
 
@@ -141,12 +141,15 @@ class Piece:
         One an iteration.
     dark : bool
         Whether what was read is zero everywhere.
+    background : float
+        Of its block, in counts.
     """
 
     voxels: int
     last: Step
     divergences: tuple[float, ...]
     dark: bool = False
+    background: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,7 +257,7 @@ class TileRun:
             channel = self.setting.stack.channel_of(index)
             method, psf = self._settled.methods[channel], self.setting.psfs[channel]
             if isinstance(method, WienerInTiles):
-                level = self._settled.backgrounds[channel]
+                level = self._settled.backgrounds[index]
                 method = yield from looking_through(self.setting.stack, index, method, psf, level)
             self._of_block = index, method
         return self._of_block[1]
@@ -265,13 +268,12 @@ class TileRun:
         """Read and restore a tile in one piece; return the kept voxels."""
         stack, settled = self.setting.stack, self._settled
         channel = stack.channel_of(index)
-        psf, level, mean = (
-            self.setting.psfs[channel],
-            settled.backgrounds[channel],
-            settled.means.get(index),
-        )
+        psf, mean = self.setting.psfs[channel], settled.means.get(index)
         method = yield from self._method_for(index)
         counts = read(stack, (*index, *tile.read.slices))
+        level = settled.backgrounds.get(index)
+        if level is None:
+            level = background_in(counts, self.setting.recipe.background)
         observation = observe(counts, psf, level, whole_mean=mean, start=tile.read.start)
         del counts
         dark = not observation.image.any()
@@ -285,7 +287,9 @@ class TileRun:
                 divergences[step.done - 1 :] = [step.divergence]
             yield step
         last = replace(step, estimate=None, peek=None)
-        self._pieces.append(Piece(math.prod(tile.read.shape), last, tuple(divergences), dark))
+        self._pieces.append(
+            Piece(math.prod(tile.read.shape), last, tuple(divergences), dark, level)
+        )
         return checked(step)[tile.keep.within(tile.read)]
 
     def _note(self, index: tuple[int, ...], notes: list[str]) -> None:
@@ -338,10 +342,11 @@ def block_records(setting: Setting, done: Iterable[TileDone]) -> tuple[BlockReco
 
 
 def _block_record(setting: Setting, index: tuple[int, ...], pieces: list[Piece]) -> BlockRecord:
-    level = setting.settled.backgrounds[setting.stack.channel_of(index)]
     tiles = len(setting.plan)
     if not pieces:
+        level = background_of(setting.stack, index, setting.recipe.background)
         return BlockRecord(index, level, 0, FINISHED_BEFORE, (), tiles)
+    level = pieces[0].background
     last = max((piece.last for piece in pieces), key=lambda step: step.done)
     curves = [piece for piece in pieces if len(piece.divergences) == last.done]
     return BlockRecord(index, level, last.done, last.note, _mean_curve(curves), tiles)

@@ -145,16 +145,16 @@ class Settled:
     ----------
     methods : tuple of Restorer
         One a channel.
-    backgrounds : tuple of float
-        In counts, one a channel.
+    backgrounds : dict
+        Of each block by its index, in counts; empty where each is restored as a whole.
     means : dict
-        Of the counts of each block, by its index; empty where each is restored as a whole.
+        Of the counts of each block, likewise.
     notes : tuple of str
         On the blocks; where each is restored as a whole, its run tells.
     """
 
     methods: tuple[Restorer, ...]
-    backgrounds: tuple[float, ...]
+    backgrounds: dict[tuple[int, ...], float]
     means: dict[tuple[int, ...], float]
     notes: tuple[str, ...] = ()
 
@@ -206,12 +206,10 @@ def settling(
     InputError
         If voxels cannot be read, or are NaN or infinite.
     """
-    channels = range(stack.channel_count())
-    backgrounds = tuple(background_of(stack, c, background) for c in channels)
     methods: tuple[Restorer, ...] = (method,) * len(psfs)
     work = work_of(stack, psfs, methods, engine.extra_volumes)
     if work.whole_bytes <= budget_bytes and not in_tiles:
-        return Settled(methods, backgrounds, {})
+        return Settled(methods, {}, {})
     found: dict[tuple[int, ...], Facts] = {}
     for index in stack.blocks():
         for facts in facts_of(stack, index):
@@ -219,12 +217,15 @@ def settling(
             if facts is not None:
                 found[index] = facts
     means = {index: facts.mean for index, facts in found.items()}
-    notes = [_notes_on_blocks(stack, psf, found, min(backgrounds)) for psf in psfs]
+    backgrounds = {index: background_of(stack, index, background) for index in found}
+    notes = [_notes_on_blocks(stack, psf, found, backgrounds) for psf in psfs]
     yield Step(0, 1, "deciding what all tiles share")
     settled = []
     for channel, psf in enumerate(psfs):
-        first = next(index for index in stack.blocks() if stack.channel_of(index) == channel)
-        samples = samples_of(stack, first, psf, backgrounds[channel], found[first])
+        blocks = [index for index in found if stack.channel_of(index) == channel]
+        # A first image may be dark.
+        best = max(blocks, key=lambda index: found[index].bright - backgrounds[index])
+        samples = samples_of(stack, best, psf, backgrounds[best], found[best])
         decided = method.settled(samples, engine)
         settled.append(for_tiles(decided, psf, stack.spatial_shape, seam_tolerance))
         notes.append(_notes_on_stop(method, decided))
@@ -233,9 +234,13 @@ def settling(
 
 
 def _notes_on_blocks(
-    stack: Stack, psf: Psf, found: dict[tuple[int, ...], Facts], background: float
+    stack: Stack,
+    psf: Psf,
+    found: dict[tuple[int, ...], Facts],
+    backgrounds: dict[tuple[int, ...], float],
 ) -> tuple[str, ...]:
     """Return what is to be told of all blocks together."""
+    lightest = max(found, key=lambda index: found[index].mean - backgrounds[index])
     highest = max(facts.highest for facts in found.values())
     bits = bits_of(highest, np.dtype(stack.data.dtype))
     at_highest = sum(f.at_highest for f in found.values() if f.highest == highest)
@@ -244,7 +249,8 @@ def _notes_on_blocks(
         psf.shape,
         negative=sum(facts.negative for facts in found.values()),
         highest=highest if highest > 0 else None,  # which blocks are dark is told at the end
-        background=background,
+        mean=found[lightest].mean,
+        background=backgrounds[lightest],
         saturated=(at_highest, bits) if bits else None,
         images=len(found),
     )

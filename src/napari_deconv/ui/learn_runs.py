@@ -190,7 +190,8 @@ def learning_from(lesson: Lesson, stop: Event) -> Generator[Moment, None, Learnt
     check_place(path)
     psf, told = lesson.psf(), learning.light_like(lesson.wanted.stack, lesson.choice.camera)
     engine = engines.open_engine(lesson.wanted.settings.engine)
-    level = background_of(lesson.wanted.stack, 0, lesson.wanted.settings.background)
+    stack = lesson.wanted.stack
+    level = background_of(stack, next(stack.blocks()), lesson.wanted.settings.background)
     shown = learning.region_to_show(lesson.block, psf, level, lesson.at)
     yield Moment(Step(0, 1, "Richardson-Lucy on the region that is shown"))
     raw, twin = shown.image - np.float32(level), _twin(shown, engine)
@@ -317,10 +318,10 @@ def judging(lesson: Lesson, network: Restored, twin: Restored) -> Generator[Step
     """Blur both results again, and hold them against the data."""
     yield Step(0, 2, "blurring the results again")
     stack, psf = lesson.wanted.stack, lesson.psf()
-    place = next(iter(stack.blocks()))
+    place = next(stack.blocks())
     told = learning.light_like(stack, lesson.choice.camera)
     camera = told.assumed_camera
-    level = background_of(stack, 0, lesson.wanted.settings.background)
+    level = background_of(stack, place, lesson.wanted.settings.background)
     observation = observe(read(stack, place), psf, level)
     engine = engines.open_engine(lesson.wanted.settings.engine)
     found = []
