@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from napari_deconv.engines.memory import free_memory_bytes
 from napari_deconv.engines.opened import OpenedEngine
-from napari_deconv.imaging.noise import noise_sigma
+from napari_deconv.imaging.noise import noise_of
 from napari_deconv.imaging.psf import Psf, fitted_to
 from napari_deconv.imaging.region import Region
 from napari_deconv.imaging.stack import Stack
@@ -343,7 +343,7 @@ class Preview:
         kept = self._transformed
         if kept is None or kept[0] is not view or kept[1].shape != shape:
             image = view.image - np.float32(self.background)
-            kept = view, transformed(continued(image, shape), noise_sigma(view.counts))
+            kept = view, transformed(continued(image, shape), noise_of(view.counts))
             self._transformed = kept
         return kept[1]
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy.ndimage import median_filter
 
 from napari_deconv.engines import open_engine
 from napari_deconv.imaging.camera import Camera
@@ -295,7 +297,7 @@ def test_a_few_dim_points_come_out(count: int, photons: float, background: float
         for step in RichardsonLucy(60, edges=EDGES).steps(observation, engine)
     ]
     *_, last = RichardsonLucy.automatic(iterations=60).steps(observation, engine)
-    assert max(worth) - worth[0] > 5
+    assert max(worth) - worth[0] > 1.5
     assert max(worth) - worth[last.done - 1] < 0.8
 
 
@@ -379,3 +381,19 @@ def test_samples_without_light_decide_nothing(how: dict[str, Any]) -> None:
     method = RichardsonLucy.automatic(iterations=30, **how)
     dark = observe(np.zeros((8, 32, 32)), Psf(np.ones((3, 3, 3))))
     assert method.settled([dark], open_engine("cpu")).iterations == 30
+
+
+@pytest.mark.parametrize("kind", ["shells", "textures"])
+def test_an_image_that_was_filtered_is_not_restored_to_noise(kind: str) -> None:
+    """Of its noise, from pixel to pixel little is left, and most beneath."""
+    truth, recorded = simulated(kind, 60.0, 1, gain=1.7, offset=100, shape=(16, 72, 72))
+    filtered = replace(recorded, image=median_filter(recorded.image, (1, 3, 3)))
+    engine = open_engine("cpu")
+    worth = [
+        psnr(seen(step), truth, fit=True)
+        for step in RichardsonLucy(60, edges=EDGES).steps(filtered, engine)
+    ]
+    *_, last = RichardsonLucy.automatic(iterations=60).steps(filtered, engine)
+    assert max(worth) - worth[-1] > 2
+    assert max(worth) - worth[last.done - 1] < 1
+    assert last.note.endswith(stopping.SHARED)

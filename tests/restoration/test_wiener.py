@@ -12,10 +12,11 @@ from scipy import ndimage
 
 from napari_deconv.engines.cpu_engine import CpuEngine
 from napari_deconv.imaging.grid import Grid
-from napari_deconv.imaging.noise import noise_sigma
+from napari_deconv.imaging.noise import Noise, noise_of
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.psf_models import compute_psf
+from napari_deconv.imaging.quality import psnr
 from napari_deconv.imaging.value import InputError
 from napari_deconv.restoration.blur import transfer_function
 from napari_deconv.restoration.continued import Continued, continued
@@ -173,7 +174,7 @@ def test_the_padding_may_be_longer_than_the_image() -> None:
 @pytest.mark.parametrize("shape", [(24, 30), (8, 20, 18)])
 def test_a_kept_transform_gives_the_same_for_any_psf(shape: tuple[int, ...], cpu: Engine) -> None:
     image = np.random.default_rng(0).poisson(40, shape).astype(np.float32)
-    kept = transformed(image, noise_sigma(image))
+    kept = transformed(image, noise_of(image))
     for sigma in (0.8, 1.5):
         psf = gaussian_psf(sigma, 7, len(shape))
         otf = transfer_function(psf.samples, shape)
@@ -190,7 +191,7 @@ def test_the_weight_makes_the_blurred_result_miss_the_image_by_the_noise() -> No
     image = (signal + 20 * rng.normal(size=signal.shape)).astype(np.float32)
     image -= image.mean()
     otf = transfer_function(gaussian_psf(1.5, 13, 2).samples, image.shape)
-    kept = transformed(image, 20.0)
+    kept = transformed(image, Noise(20.0))
     weight = kept.weight(otf)
     restored = kept.restored(otf, weight)
     blurred = np.fft.irfft2(np.fft.rfft2(restored) * otf, s=image.shape)
@@ -254,3 +255,19 @@ def test_the_weight_does_not_depend_on_the_size_of_counts(scale: float, cpu: Eng
     assert found.estimate is not None
     assert expected.estimate is not None
     assert found.estimate / scale == pytest.approx(expected.estimate, rel=1e-3, abs=0.1)
+
+
+def test_noise_that_neighbours_share_is_not_taken_for_little(cpu: Engine) -> None:
+    """As a filter leaves it: by its finest detail alone the result would be noise."""
+    rng = np.random.default_rng(0)
+    z, y, x = np.mgrid[:12, :96, :96]
+    truth = ((z - 6) ** 2 / 9 + (y - 48) ** 2 / 400 + (x - 48) ** 2 / 400 < 1).astype(float)
+    psf = gaussian_psf(1.6, 11, 3)
+    counts = rng.poisson(4 + 20 * ndimage.gaussian_filter(truth, 1.6))
+    filtered = ndimage.gaussian_filter(counts.astype(np.float32), (0, 0.7, 0.7))
+    methods = [Wiener(), *map(Wiener, (1e-3, 1e-2, 1e-1))]
+    automatic, *given = (
+        psnr(restored(method, filtered, psf, cpu, 4.0), truth, fit=True) for method in methods
+    )
+    assert max(given) - min(given) > 3
+    assert automatic > max(given) - 1.5

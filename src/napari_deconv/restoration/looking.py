@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_deconv.imaging.brightness import brightest_place
 from napari_deconv.imaging.camera import Camera, camera_of
-from napari_deconv.imaging.noise import noise_sigma
+from napari_deconv.imaging.noise import noise_beneath, noise_sigma
 from napari_deconv.imaging.region import region_around
 
 from .engine import Float
@@ -37,6 +37,8 @@ def camera_seen(seen: Observation) -> Camera:
     photons; and the brightest voxel for many of them, where there is little.
     """
     camera = camera_of(seen.image, read_noise=0.0)
+    if camera is not None:
+        camera = replace(camera, gain=camera.gain * noise_beneath(seen.image))
     if camera is None or seen.image.size < FEW_VOXELS:
         supposed = _supposed(seen.image)
         camera = supposed if camera is None or _are_alike(camera, supposed) else camera

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from napari_deconv.imaging.camera import Camera
+from napari_deconv.imaging.noise import noise_beneath
 
 from .halves import Agreement, dealt
 from .looking import brightest_part, camera_seen, part_with_the_brightest_place, stands_out
@@ -37,6 +38,11 @@ REHEARSALS, SAME = 4, 1.2
 #: An object that a rehearsal comes no nearer to is mostly noise: another is looked for, in what so
 #: many iterations restore.
 LEAST_ALIKE, FURTHER_LOOKS = 0.4, (6, 9, 13, 20, 30, 45)
+#: What is added where noise is not that of a camera.
+SHARED = (
+    "; neighbouring pixels share their noise, as a filter or resampling leaves it: the image as it "
+    "was recorded restores better"
+)
 
 
 class Run(Protocol):
@@ -104,6 +110,8 @@ def stop_for(observation: Observation, most: int, runs: Runs) -> Generator[Step,
     why = f"stopped after {count} iterations: a rehearsal with a known object did best there"
     if count == most:
         why = f"stopped at the maximum of {count} iterations: more may be better"
+    if noise_beneath(seen.image) > 1:
+        why += SHARED
     return Stop(count, why)
 
 

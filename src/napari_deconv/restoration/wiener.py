@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from napari_deconv.imaging.noise import noise_sigma
+from napari_deconv.imaging.noise import Noise, noise_of
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import Value, require_number
 
@@ -29,6 +29,9 @@ LEAST, MOST = 1e-4, 1.0
 UNSEEN = 1e-6
 #: Part of the frequencies that must be such for their power alone to tell the noise.
 ENOUGH = 0.02
+#: The power of what is beneath the finest detail by which the noise that optics pass is more than
+#: that which they do not: in the middle of filters and shifts of the usual kinds.
+BETWEEN = 0.75
 #: Frequencies looked at to choose a weight; a tenth of them could miss it by a quarter.
 SAMPLE = 1_000_000
 #: Halvings of the range of weights: to 0.06 %.
@@ -131,7 +134,7 @@ class Wiener(Value):
         shape = self.work_shape(image.shape, psf.shape)
         whole = Continued(image, shape, observation.background)
         # Transformed once more to restore: the spectrum is not kept beside the transfer function.
-        sample = transformed(whole, noise_sigma(image)).sample
+        sample = transformed(whole, noise_of(image)).sample
         return sample.weight(transfer_function(psf, shape))
 
     def work_shape(
@@ -238,13 +241,13 @@ class Sample:
         Of each `step`-th frequency, per voxel, in any unit.
     step : int
         How many frequencies lie between them.
-    sigma : float
-        Noise of the image, in that unit.
+    noise : Noise
+        Of the image, in that unit.
     """
 
     power: Float
     step: int
-    sigma: float
+    noise: Noise
 
     def weight(self, otf: Complex, bisections: int = BISECTIONS) -> float:
         """Return the regularization at which the blurred result misses the image by the noise.
@@ -253,10 +256,13 @@ class Sample:
         """
         seen, power = _squared(otf.ravel()[:: self.step]), self.power
         beyond = seen < UNSEEN
-        noise = self.sigma**2
-        if beyond.any():
+        part, noise = float(beyond.mean()), self.noise.sigma**2
+        if part:
             there = float(power[beyond].mean(dtype=np.float64))
-            noise = there if beyond.mean() >= ENOUGH else min(noise, there)
+            noise = there if part >= ENOUGH else min(noise, there)
+        # Among what the optics pass there is more where neighbours share noise: less than beneath
+        # the finest detail, as what they do not pass is not all so fine.
+        noise *= part + (1 - part) * self.noise.beneath**BETWEEN
         # What is missed at l is l (1 - |H|^2) / (|H|^2 + l) of each frequency.
         missing = np.square(1 - seen) * power
         low, high = math.log(LEAST), math.log(MOST)
@@ -283,20 +289,20 @@ class Transformed:
         Of the image without background, as `numpy.fft.rfftn` orders it.
     shape : tuple of int
         Shape of the image.
-    sigma : float
-        Noise of the image, from its finest detail.
+    noise : Noise
+        Of the image.
     """
 
     spectrum: Complex
     shape: tuple[int, ...]
-    sigma: float
+    noise: Noise
 
     def weight(self, otf: Complex, bisections: int = BISECTIONS) -> float:
         """Return the regularization at which the blurred result misses the image by the noise.
 
         The noise is the power at frequencies that the optics `otf` do not pass: the mean of all
         voxels, bright and dark, which the misfit is a mean of, too. Where these frequencies are
-        few, that of `sigma` counts if it is lower.
+        few, that of the finest detail counts if it is lower.
 
         Notes
         -----
@@ -315,7 +321,7 @@ class Transformed:
         unit = math.ldexp(1.0, math.frexp(largest)[1] - 1)
         power = _squared(values / np.float32(unit)) / np.float32(math.prod(self.shape))
         power[0] = 0
-        return Sample(power, step, self.sigma / unit)
+        return Sample(power, step, replace(self.noise, sigma=self.noise.sigma / unit))
 
     def restored(self, otf: Complex, weight: float) -> Float:
         """Return the restored image for the optics `otf` and a regularization."""
@@ -327,9 +333,9 @@ class Transformed:
         return Room(self.shape, Cores()).inverse(change, self.shape)
 
 
-def transformed(image: Values, sigma: float) -> Transformed:
-    """Return the transform of an image without background, and its noise `sigma`."""
-    return Transformed(Room(image.shape, Cores()).forward(image), image.shape, sigma)
+def transformed(image: Values, noise: Noise) -> Transformed:
+    """Return the transform of an image without background, and its noise."""
+    return Transformed(Room(image.shape, Cores()).forward(image), image.shape, noise)
 
 
 def _squared(values: Complex) -> Float:
