@@ -172,7 +172,7 @@ def test_a_part_that_is_dark_is_no_dark_image(image: Path) -> None:
     write_stack(image, Stack(counts, "TZYX"), dtype="uint16", overwrite=True)
     finished = drained(steps_of(image, LITTLE))
     assert finished.record.blocks[0].tiles > 1
-    assert finished.record.notes == ()
+    assert not any("Zero everywhere" in note for note in finished.record.notes)
 
 
 def test_an_image_without_any_voxels_is_named(run: Run, image: Path) -> None:
