@@ -23,7 +23,8 @@ import pytest
 from napari_deconv import cli, cluster, connection
 from napari_deconv.files import ome_zarr
 from napari_deconv.files.export import write_stack
-from napari_deconv.files.recipe import Recipe, read_recipe, write_recipe
+from napari_deconv.files.reading import read_provenance
+from napari_deconv.files.recipe import PsfFile, Recipe, read_recipe, write_recipe
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
@@ -329,6 +330,28 @@ def test_another_recipe_or_image_is_told_and_nothing_is_lost(run: Run, image: Pa
     said = last_line(run(*restoring(image)))
     assert "was begun with another input (modified was " in said
     assert kept() == ["0-0"]
+
+
+@pytest.mark.parametrize("name", ["bead.ome.tif", "bead.ome.zarr"])
+def test_another_content_of_the_psf_is_told_when_a_run_goes_on(
+    run: Run, image: Path, name: str
+) -> None:
+    samples = np.zeros((3, 5, 5), np.float32)
+    samples[1, 2, 2] = 1
+    grid = Grid(spacing_um=(0.4, 0.2, 0.2))
+    write_stack(name, Stack(samples, "ZYX", grid))
+    write_recipe("recipe.json", Recipe(PsfFile.of(name), METHOD, background=5.0, engine="cpu"))
+    begun_by_command(image)
+    samples[1, 2, 3] = 1
+    write_stack(name, Stack(samples, "ZYX", grid), overwrite=True)
+    said = last_line(run(*restoring(image)))
+    assert "was begun with another recipe (psf.sha256 was " in said
+    shutil.rmtree(WORK)
+    assert run(*restoring(image))[0] == 0
+    made = read_provenance(OUT)
+    assert made is not None
+    assert made["recipe"]["psf"]["sha256"] == PsfFile.of(name).sha256
+    assert made["record"]["notes"][0] == f"PSF: {name} has changed since the recipe was written"
 
 
 def test_two_runs_at_once_are_told(run: Run, image: Path) -> None:

@@ -225,9 +225,10 @@ def test_an_output_that_was_made_otherwise_is_replaced_on_wish_only(
     assert last.state == "skipped"
 
 
-def test_another_content_of_the_psf_is_another_recipe(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["bead.ome.tif", "bead.ome.zarr"])
+def test_another_content_of_the_psf_is_another_recipe(tmp_path: Path, name: str) -> None:
     jobs = jobs_of(image(tmp_path / "cell.ome.tif"), tmp_path / "out")
-    bead = tmp_path / "bead.ome.tif"
+    bead = tmp_path / name
     samples = np.zeros((3, 5, 5), np.float32)
     samples[1, 2, 2] = 1
     write_stack(bead, Stack(samples, "ZYX", GRID))
@@ -241,7 +242,7 @@ def test_another_content_of_the_psf_is_another_recipe(tmp_path: Path) -> None:
     assert "another recipe" in job.message
     # A recipe that was written for the old content: the new one counts, and that is said.
     (job,), _ = ended(running(jobs, replace(recipe, psf=old), overwrite=True))
-    assert job.message.startswith("PSF: bead.ome.tif has changed since the recipe was written")
+    assert job.message.startswith(f"PSF: {name} has changed since the recipe was written")
     made = read_provenance(job.output)
     assert made is not None
     assert made["recipe"]["psf"]["sha256"] == PsfFile.of(bead).sha256 != old.sha256

@@ -16,6 +16,7 @@ import numpy as np
 
 from napari_deconv import pipeline
 from napari_deconv.engines.memory import free_memory_bytes
+from napari_deconv.files.earlier import signed
 from napari_deconv.files.export import (
     TIFF_SUFFIXES,
     Written,
@@ -93,6 +94,8 @@ def restoring_file(
         In one sentence; finished tiles are kept, and a second run goes on from them.
     """
     require_apart(output, *files_read(recipe), None if isinstance(source, Stack) else source)
+    # A PSF's file may have changed since the recipe was written: tiles of both do not go together.
+    recipe, changes = signed(recipe)
     stack = source if isinstance(source, Stack) else read_stack(source)
     chosen = stack.selected(recipe.channels, recipe.times)
     TileStore.tidy(output)
@@ -100,7 +103,15 @@ def restoring_file(
     nbytes = 0 if _is_begun(output) else math.prod(chosen.shape) * _size(dtype)
     check_writable(output, overwrite=overwrite, nbytes=nbytes)
     file = _File(
-        stack, output, recipe, origin_of(source), memory_bytes, dtype, overwrite, ome_zarr_version
+        stack,
+        output,
+        recipe,
+        changes,
+        origin_of(source),
+        memory_bytes,
+        dtype,
+        overwrite,
+        ome_zarr_version,
     )
     held = 4 * math.prod(chosen.shape)
     lazy = not isinstance(stack.data, np.ndarray) or isinstance(stack.data, np.memmap)
@@ -117,6 +128,7 @@ class _File:
     stack: Stack
     output: Path
     recipe: Recipe
+    changes: tuple[str, ...]
     origin: Origin
     memory_bytes: int | None
     dtype: str
@@ -137,7 +149,7 @@ class _File:
         restored = yield from pipeline.restoring(
             self.stack, self.recipe, memory_bytes=self.memory_bytes
         )
-        record = replace(restored.record, source=self.origin)
+        record = self._noted(restored.record)
         yield Step(1, 1, "writing the file")
         written = self._written(replace(restored.stack, name=self.stack.name), record)
         return Finished(written, self.recipe, record, restored.psf)
@@ -159,7 +171,7 @@ class _File:
                 begun=_begun_plan(self.output),
             )
             (store,) = opened
-            record = replace(restored.record, source=self.origin)
+            record = self._noted(restored.record)
             yield Step(1, 1, "writing the pyramid" if self.is_store else "writing the file")
             if self.is_store:
                 written = store.finish(recipe=self.recipe.to_dict(), record=record.to_dict())
@@ -170,6 +182,10 @@ class _File:
             for store in opened:
                 store.release()
         return Finished(replace(written, path=self.output), self.recipe, record, restored.psf)
+
+    def _noted(self, record: Record) -> Record:
+        """Return a record with the source, and what has changed since the recipe was written."""
+        return replace(record, source=self.origin, notes=(*self.changes, *record.notes))
 
     def _store(self, header: Stack, plan: TilePlan) -> TileStore:
         seen = {"shape": self.stack.shape, "dtype": str(self.stack.data.dtype)}

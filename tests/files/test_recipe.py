@@ -211,7 +211,21 @@ def test_the_psf_file_is_known_by_its_absolute_path_and_digest(
     assert made.voxel_size_um == (0.2, 0.1, 0.1)
 
 
-def test_folders_and_missing_files_have_no_digest(tmp_path: Path) -> None:
-    assert digest(tmp_path) is None
+def test_a_folder_is_known_by_the_names_and_contents_of_its_files(tmp_path: Path) -> None:
+    here, there = tmp_path / "here.ome.zarr", tmp_path / "there.ome.zarr"
+    for folder in (here, there):
+        (folder / "0").mkdir(parents=True)
+        for name in ("zarr.json", "0/c") if folder == here else ("0/c", "zarr.json"):
+            (folder / name).write_text(name)
+    known = digest(here)
+    assert known is not None
+    assert digest(there) == known == PsfFile.of(here).sha256
+    (there / "0" / "c").write_text("other")
+    assert digest(there) != known
+    (here / "0" / "c").rename(here / "0" / "d")
+    assert digest(here) != known
+
+
+def test_missing_files_have_no_digest(tmp_path: Path) -> None:
     assert digest(tmp_path / "missing.tif") is None
     assert PsfFile.of(tmp_path / "missing.tif").sha256 is None

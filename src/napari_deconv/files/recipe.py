@@ -75,7 +75,7 @@ class PsfFile(Value):
     background : float or "auto"
         Counts to subtract from it.
     sha256 : str, optional
-        Digest of the file when the recipe was made, so that another content is noticed.
+        Digest of the file or folder when the recipe was made, so that another content is noticed.
     """
 
     path: str
@@ -100,12 +100,23 @@ class PsfFile(Value):
 
 
 def digest(path: Path) -> str | None:
-    """Return the SHA-256 of a file, None for a folder or where there is none."""
+    """Return the SHA-256 of a file, or of all that a folder holds; None where there is none."""
     path = path.expanduser()
+    if path.is_dir():
+        return _digest_of_folder(path)
     if not path.is_file():
         return None
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest_of_folder(folder: Path) -> str:
+    """Return the SHA-256 of the names and contents of all files, the same wherever it lies."""
+    files = {os.fsencode(p.relative_to(folder).as_posix()): p for p in folder.rglob("*")}
+    found = hashlib.sha256()
+    for name in sorted(name for name, path in files.items() if path.is_file()):
+        found.update(name + b"\0" + (digest(files[name]) or "").encode())
+    return found.hexdigest()
 
 
 PsfSource = Optics | PsfFile | Psf
