@@ -325,6 +325,14 @@ def test_the_summary_grows_with_each_file(raw: Path, tmp_path: Path) -> None:
     assert Recipe.from_dict(made["recipe"]) == RECIPE
 
 
+@pytest.mark.parametrize("name", ["summary.csv", "summary.json"])
+def test_a_name_that_is_not_utf_8_is_told_by_its_bytes(tmp_path: Path, name: str) -> None:
+    odd = Job("caf\udce9.ome.tif", "caf\udce9_restored.ome.tif")
+    for _ in range(2):  # the second replaces the first
+        batch.write_summary(tmp_path / name, [odd])
+    assert "caf\\udce9.ome.tif" in (tmp_path / name).read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("name", ["mine.csv", "mine.json", "summary.txt", "none/no/s.csv"])
 def test_a_summary_that_cannot_be_written_is_told_before_anything_is_done(
     raw: Path, tmp_path: Path, name: str

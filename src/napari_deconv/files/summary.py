@@ -51,7 +51,8 @@ def write_rows(path: str | os.PathLike[str], columns: Sequence[str], rows: Seque
         table.writerow(columns)
         table.writerows([_cell(value) for value in row.values()] for row in ordered)
         text = lines.getvalue()
-    write_whole(target, text.encode(), "The summary")
+    # A name of a file that is not UTF-8 has no letters; it is told by its bytes.
+    write_whole(target, text.encode(errors="backslashreplace"), "The summary")
 
 
 def _cell(value: object) -> str:
