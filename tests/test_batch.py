@@ -225,6 +225,25 @@ def test_an_output_that_was_made_otherwise_is_replaced_on_wish_only(
     assert last.state == "skipped"
 
 
+@pytest.mark.parametrize("suffix", [".ome.tif", ".ome.zarr"])
+def test_a_damaged_output_is_replaced_on_wish_only(tmp_path: Path, suffix: str) -> None:
+    jobs = jobs_of(image(tmp_path / "cell.ome.tif"), tmp_path / "out", suffix=suffix)
+    assert states(ended(running(jobs, RECIPE))[0]) == ["done"]
+    output = Path(jobs[0].output)
+    if suffix == ".ome.tif":
+        output.write_bytes(output.read_bytes()[: output.stat().st_size // 3])
+    else:
+        (output / "zarr.json").unlink()
+    (refused,), _ = ended(running(jobs, RECIPE))
+    assert refused.state == "failed"
+    assert refused.message == (
+        f"{output.name} exists already and cannot be read, it is damaged or not complete; choose "
+        "another folder, or allow outputs to be overwritten"
+    )
+    assert states(ended(running(jobs, RECIPE, overwrite=True))[0]) == ["done"]
+    assert states(ended(running(jobs, RECIPE))[0]) == ["skipped"]
+
+
 @pytest.mark.parametrize("name", ["bead.ome.tif", "bead.ome.zarr"])
 def test_another_content_of_the_psf_is_another_recipe(tmp_path: Path, name: str) -> None:
     jobs = jobs_of(image(tmp_path / "cell.ome.tif"), tmp_path / "out")

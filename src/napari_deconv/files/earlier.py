@@ -31,15 +31,13 @@ def difference(output: Path, recipe: Recipe, origin: Origin, dtype: str) -> str 
     str or None
         The end of a sentence, such as "was made with another recipe"; empty where there is no
         output.
-
-    Raises
-    ------
-    InputError
-        If the output cannot be read.
     """
     if not output.exists():
         return ""
-    made = read_provenance(output) or {}
+    try:
+        made = read_provenance(output) or {}
+    except InputError:  # its own sentence would be about an image to restore
+        return "cannot be read, it is damaged or not complete"
     record, stored = made.get("record") or {}, made.get("stored") or {}
     if made.get("recipe") is None:
         return "was not made with a recipe"

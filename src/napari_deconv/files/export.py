@@ -236,12 +236,17 @@ def _require_replaceable(target: Path) -> None:
     is_tiff = target.name.lower().endswith(TIFF_SUFFIXES)
     if target.is_dir():
         require(
-            not is_tiff and (ome_zarr.is_zarr(target) or not any(target.iterdir())),
+            not is_tiff and (_was_zarr(target) or not any(target.iterdir())),
             f"{target.name} is a folder that no OME-Zarr lies in, and is not replaced; choose "
             "another name",
         )
     else:
         require(is_tiff, f"{target.name} is a file and no OME-Zarr folder; choose another name")
+
+
+def _was_zarr(folder: Path) -> bool:
+    """Return whether a folder is a Zarr, or one that lost what it says of itself."""
+    return ome_zarr.is_zarr(folder) or ome_zarr.is_zarr(folder / "0")
 
 
 @contextmanager
