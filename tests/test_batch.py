@@ -140,6 +140,22 @@ def test_what_cannot_be_listed_is_told(
         jobs_of([tmp_path / source for source in several], tmp_path / "out")
 
 
+def test_an_image_that_is_named_twice_is_taken_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image(tmp_path / "raw" / "cell.ome.tif")
+    (tmp_path / "link").symlink_to("raw")
+    monkeypatch.chdir(tmp_path)
+    named = ["raw", "raw/cell.ome.tif", tmp_path / "raw", "raw/../raw", "link/*.tif"]
+    assert [job.source for job in jobs_of(named, "out")] == [str(Path("raw/cell.ome.tif"))]
+
+
+def test_letters_that_any_disk_tells_apart_are_two_outputs(tmp_path: Path) -> None:
+    for name in ("straße.tif", "strasse.tif"):
+        (tmp_path / name).touch()
+    assert len(jobs_of(tmp_path, tmp_path / "out")) == 2
+
+
 def test_an_unknown_suffix_is_told(raw: Path) -> None:
     with pytest.raises(InputError, match=r"'\.png' does not say"):
         jobs_of(raw, raw, suffix=".png")

@@ -146,7 +146,7 @@ def _require_distinct(jobs: Sequence[Job]) -> None:
     """Raise where two images would be written to one output, on a disk that ignores case too."""
     first: dict[str, Job] = {}
     for job in jobs:
-        other = first.setdefault(job.output.casefold(), job)
+        other = first.setdefault(job.output.lower(), job)
         require(
             other is job,
             f"{other.source} and {job.source} would both be written to {job.output}; rename "

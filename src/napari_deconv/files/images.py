@@ -43,14 +43,15 @@ def images_of(
         If one of the sources has no image.
     """
     several = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
-    found: dict[Path, Path] = {}
+    found: dict[Path, tuple[Path, Path]] = {}
     for source in several:
         path = Path(source).expanduser()
         here = list(_found(path, pattern, recursive))
         require(bool(here), _nothing_in(path, pattern, recursive))
         for image, folder in here:
-            found.setdefault(image, folder)
-    return tuple((image, found[image]) for image in sorted(found, key=_natural))
+            # One image, however its folder is called: by a relative path, or through a link.
+            found.setdefault(image.parent.resolve() / image.name, (image, folder))
+    return tuple(sorted(found.values(), key=lambda one: _natural(one[0])))
 
 
 def stem_of(path: Path) -> str:
