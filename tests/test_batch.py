@@ -101,6 +101,21 @@ def test_folders_inside_keep_their_names(tmp_path: Path) -> None:
     assert by_pattern == found
 
 
+def test_linked_folders_are_looked_into_once(tmp_path: Path) -> None:
+    raw, other = tmp_path / "raw", tmp_path / "other"
+    for path in (raw / "day 2" / "cell.tif", other / "deep" / "cell.tif"):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    (raw / "day 1").symlink_to("day 2")  # before the folder it leads to
+    (raw / "day 3").symlink_to(other)
+    (raw / "day 4").symlink_to(other)
+    (other / "back").symlink_to(raw)
+    (other / "up").symlink_to(other)
+    jobs = jobs_of(raw, tmp_path / "out", recursive=True)
+    found = [Path(job.source).relative_to(raw).as_posix() for job in jobs]
+    assert found == ["day 2/cell.tif", "day 3/deep/cell.tif"]
+
+
 def test_brackets_in_a_name_are_no_pattern(tmp_path: Path) -> None:
     path = image(tmp_path / "cell [3].ome.tif")
     assert [job.source for job in jobs_of(path, tmp_path / "out")] == [str(path)]

@@ -82,9 +82,22 @@ def _found(path: Path, pattern: str, recursive: bool) -> Iterator[tuple[Path, Pa
 
 
 def _walked(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
+    """Yield all that lies inside, through linked folders too, each folder once."""
+    top = folder.resolve()
+    seen = {top}
+    for parent, folders, files in os.walk(folder, followlinks=True):
         yield from (Path(parent, name) for name in (*folders, *files))
-        folders[:] = [name for name in folders if not _is_within(Path(name, "image"))]
+        visible = [name for name in sorted(folders) if not _is_within(Path(name, "image"))]
+        folders[:] = [name for name in visible if _is_new(Path(parent, name), top, seen)]
+
+
+def _is_new(folder: Path, top: Path, seen: set[Path]) -> bool:
+    """Return whether a folder was not seen yet, and note it; a link into `top` is a second name."""
+    target = folder.resolve()
+    if target in seen or (folder.is_symlink() and target.is_relative_to(top)):
+        return False
+    seen.add(target)
+    return True
 
 
 def _plain_part(pattern: Path) -> Path:
