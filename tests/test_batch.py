@@ -117,8 +117,9 @@ def test_linked_folders_are_looked_into_once(tmp_path: Path) -> None:
 
 
 def test_brackets_in_a_name_are_no_pattern(tmp_path: Path) -> None:
-    path = image(tmp_path / "cell [3].ome.tif")
-    assert [job.source for job in jobs_of(path, tmp_path / "out")] == [str(path)]
+    path = image(tmp_path / "[x] day" / "cell [3].ome.tif")
+    for source in (path, path.parent, path.with_name("*.tif")):
+        assert [job.source for job in jobs_of(source, tmp_path / "out")] == [str(path)]
 
 
 def test_outputs_are_no_images_to_restore(raw: Path) -> None:

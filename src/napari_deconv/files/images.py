@@ -101,9 +101,9 @@ def _is_new(folder: Path, top: Path, seen: set[Path]) -> bool:
 
 
 def _plain_part(pattern: Path) -> Path:
-    """Return the folder that a pattern begins with."""
+    """Return the folder that a pattern begins with; one that is there may have brackets."""
     parent = pattern.parent
-    while re.search(r"[*?[]", str(parent)):
+    while re.search(r"[*?[]", str(parent)) and not parent.is_dir():
         parent = parent.parent
     return parent
 
