@@ -475,8 +475,11 @@ def test_a_full_disk_is_noticed_before_any_work(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
     check_writable(tmp_path / "a.tif", nbytes=9 * 10**8)
-    with pytest.raises(InputError, match="2,000 MB are needed and 1,000 MB are free"):
+    with pytest.raises(InputError, match=r"2,001\.0 MB are needed and 1,000\.0 MB are free"):
         check_writable(tmp_path / "a.tif", nbytes=2 * 10**9)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1_100_000))
+    with pytest.raises(InputError, match="1,149 kB are needed and 1,100 kB are free"):
+        check_writable(tmp_path / "a.tif", nbytes=100_000)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -98,7 +98,8 @@ def check_writable(path: str | os.PathLike[str], *, overwrite: bool = False, nby
             free = shutil.disk_usage(folder).free
     except OSError as error:
         raise told(error, target, nbytes) from error
-    require(free >= nbytes + _SPARE_BYTES, disk_full(folder, max(nbytes, _SPARE_BYTES), free))
+    needed = nbytes + _SPARE_BYTES
+    require(free >= needed, disk_full(folder, needed, free))
 
 
 def bytes_to_write(voxels: int, itemsize: int, *, spooled: bool) -> int:

@@ -119,8 +119,12 @@ def told(error: OSError, target: Path, nbytes: int) -> InputError:
 
 def disk_full(folder: Path, nbytes: int, free: int) -> str:
     """Return the sentence for a disk on which `nbytes` do not fit."""
-    needed = f"{nbytes / 1e6:,.0f} MB" if nbytes >= 1e6 else f"{nbytes / 1e3:,.0f} kB"
     return (
-        f"The disk of {folder} is too full: {needed} are needed and "
-        f"{free / 1e6:,.0f} MB are free; make room, or choose another disk"
+        f"The disk of {folder} is too full: {_amount(nbytes)} are needed and {_amount(free)} are "
+        "free; make room, or choose another disk"
     )
+
+
+def _amount(nbytes: int) -> str:
+    """Return a number of bytes, finely enough to tell what is needed from what is free."""
+    return f"{nbytes / 1e6:,.1f} MB" if nbytes >= 1e7 else f"{nbytes / 1e3:,.0f} kB"
