@@ -67,6 +67,7 @@ def test_negative_values_are_counted_and_the_image_given_is_kept() -> None:
     )
     assert seen.image.min() == 0
     assert image.min() == -1e-3
+    assert "(100 % of the image)" in observe(-np.ones((4, 5, 6)), DELTA).notes[0]
 
 
 def test_what_looks_odd_is_said() -> None:

@@ -28,6 +28,20 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+def percent(part: float) -> str:
+    """Return a part of a whole in percent, with two digits, and never as a power of ten.
+
+    Examples
+    --------
+    >>> [percent(part) for part in (1, 0.996, 0.123, 0.0033, 2e-7, 0)]
+    ['100 %', '99.6 %', '12 %', '0.33 %', 'less than 0.01 %', '0 %']
+    """
+    share = 100 * part
+    if 0 < share < 0.01:
+        return "less than 0.01 %"
+    return f"{share:.3g} %" if share >= 99 else f"{share:.2g} %"
+
+
 def require(condition: bool, sentence: str) -> None:
     """Raise `InputError` with `sentence` unless `condition` holds."""
     if not condition:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from napari_deconv.imaging.brightness import brightness_of
 from napari_deconv.imaging.psf import Psf, fitted_to
-from napari_deconv.imaging.value import require, require_number
+from napari_deconv.imaging.value import percent, require, require_number
 
 from .engine import Engine, Float
 
@@ -301,9 +301,9 @@ def notes_on_image(
     """
     notes = []
     if negative:
-        share = 100 * negative / (images * math.prod(shape))
+        share = percent(negative / (images * math.prod(shape)))
         notes.append(
-            f"{negative} negative values ({share:.2g} % of the image) "
+            f"{negative} negative values ({share} of the image) "
             "were set to 0: photon counts are not negative"
         )
     if highest is not None and highest <= 0:
@@ -320,9 +320,9 @@ def notes_on_image(
         )
     if saturated and saturated[0] >= SATURATED_FROM:
         number, bits = saturated
-        share = 100 * number / (images * math.prod(shape))
+        share = percent(number / (images * math.prod(shape)))
         notes.append(
-            f"{number} voxels ({share:.2g} % of the image) are at {2**bits - 1}, the most that "
+            f"{number} voxels ({share} of the image) are at {2**bits - 1}, the most that "
             f"{bits} bits hold: they are saturated, and what is restored there is too dark"
         )
     if len(shape) == 3 and shape[0] == 1:

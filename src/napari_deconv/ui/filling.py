@@ -18,6 +18,7 @@ from napari.viewer import Viewer
 from qtpy.QtCore import QObject, QTimer
 
 from napari_deconv.imaging.stack import Stack
+from napari_deconv.imaging.value import percent
 
 from . import layers
 
@@ -195,7 +196,7 @@ class Filling(QObject):
         is_kept = self._canvas is not None and self._shown() is not None
         self.stop()
         tiles = "1 finished tile" if self.tiles == 1 else f"{self.tiles} finished tiles"
-        return f"{tiles}, {100 * self.part:.2g} % of the result" if is_kept else ""
+        return f"{tiles}, {percent(self.part)} of the result" if is_kept else ""
 
     def stop(self) -> None:
         """Follow the run no longer; its layer is named for what it is."""
