@@ -309,6 +309,19 @@ def test_channels_that_do_not_fit_the_recipe_fail_in_words(tmp_path: Path) -> No
     assert seen[1].message.startswith("It has 3 channels, the recipe 2 PSFs")
 
 
+@pytest.mark.parametrize("suffix", [".ome.tif", ".ome.zarr"])
+def test_a_name_that_is_too_long_is_told(tmp_path: Path, suffix: str) -> None:
+    image(tmp_path / "a.ome.tif").rename(tmp_path / f"{'é' * 120}.ome.tif")
+    image(tmp_path / f"{'z' * 213}.ome.tif")
+    jobs = jobs_of(tmp_path, tmp_path / "out", suffix=suffix)
+    done, _ = ended(running(jobs, RECIPE))
+    failed, fine = sorted(done, key=lambda job: job.state, reverse=True)
+    assert (failed.state, fine.state) == ("failed", "done")
+    assert failed.message.startswith("The name of the output, ééééé")
+    nbytes = 240 + len(f"_restored{suffix}")
+    assert f"is too long: it has {nbytes} bytes, and may have 231; give it" in failed.message
+
+
 def test_other_axes_than_the_first_are_told(tmp_path: Path) -> None:
     image(tmp_path / "a.ome.tif")
     image(tmp_path / "b.ome.tif", (2, 4, 12, 14), "TZYX")

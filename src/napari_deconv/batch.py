@@ -203,6 +203,7 @@ def _examined(job: Job, recipe: Recipe | None, dtype: str, *, overwrite: bool) -
             return job
         _require_psfs(header, recipe)
         output = Path(job.output)
+        begun = work_folder(output).is_dir()  # first, as a name that is none is told here
         differs = difference(output, recipe, origin_of(Path(job.source)), dtype)
         if differs is None:
             return replace(job, state="skipped", message=DONE_ALREADY)
@@ -213,7 +214,6 @@ def _examined(job: Job, recipe: Recipe | None, dtype: str, *, overwrite: bool) -
         )
     except Exception as error:
         return replace(job, state="failed", message=_in_words(error))
-    begun = work_folder(Path(job.output)).is_dir()
     return replace(job, message="begun; goes on where it ended" if begun else "")
 
 

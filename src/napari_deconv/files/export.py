@@ -37,6 +37,9 @@ DTYPES = ("float32", "uint16")
 #: Sides of the pieces that a numpy array is taken in: multiples of the OME-Zarr chunks.
 PIECE_SIDES = {"T": 1, "C": 1, "Z": 32, "Y": 1024, "X": 1024}
 
+#: Longest name of an output: what systems take, less what the name of a work folder adds.
+LONGEST_NAME_BYTES = 255 - len(".unfinished.ome.zarr.old")
+
 #: Room for metadata, beside the voxels.
 _SPARE_BYTES = 2**20
 
@@ -84,8 +87,8 @@ def check_writable(path: str | os.PathLike[str], *, overwrite: bool = False, nby
     Raises
     ------
     InputError
-        If the suffix is not known, the output exists, its folder is missing or may not be
-        written to, or the disk is too full.
+        If the suffix is not known, the name too long, the output exists, its folder is missing
+        or may not be written to, or the disk is too full.
     """
     target, _ = output_at(path)
     folder = target.parent
@@ -199,10 +202,17 @@ def output_at(path: str | os.PathLike[str]) -> tuple[Path, bool]:
     Raises
     ------
     InputError
-        If its suffix is not known.
+        If its suffix is not known, or its name is too long.
     """
     output = Path(path).expanduser()
     target = Path(os.path.realpath(output.parent)) / output.name
+    nbytes = len(os.fsencode(output.name))
+    require(
+        nbytes <= LONGEST_NAME_BYTES,
+        f"The name of the output, {output.name[:20]}..., is too long: it has {nbytes} bytes, and "
+        f"may have {LONGEST_NAME_BYTES}; give it, or the image that it is called after, a "
+        "shorter one",
+    )
     name = output.name.lower()
     is_tiff = name.endswith(TIFF_SUFFIXES)
     require(
