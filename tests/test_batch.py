@@ -322,6 +322,14 @@ def test_a_name_that_is_too_long_is_told(tmp_path: Path, suffix: str) -> None:
     assert f"is too long: it has {nbytes} bytes, and may have 231; give it" in failed.message
 
 
+def test_a_voxel_size_that_is_unknown_is_asked_for_where_it_can_be_given(tmp_path: Path) -> None:
+    write_stack(tmp_path / "a.ome.tif", Stack(np.full((3, 9, 9), 20, np.uint16), "ZYX"))
+    (job,), _ = ended(running(jobs_of(tmp_path, tmp_path / "out"), RECIPE))
+    assert job.state == "failed"
+    assert "--voxel-size of the command for one image" in job.message
+    assert "or write it into the file" in job.message
+
+
 def test_other_axes_than_the_first_are_told(tmp_path: Path) -> None:
     image(tmp_path / "a.ome.tif")
     image(tmp_path / "b.ome.tif", (2, 4, 12, 14), "TZYX")

@@ -31,8 +31,8 @@ def prepare_psf(source: PsfSource, stack: Stack) -> Psf:
         require(
             grid is not None,
             "The voxel size of the image is unknown, so no PSF can be computed; give it "
-            "(--voxel-size on the command line, the field of the image in the dock)"
-            + (f". {stack.unknown_grid}" if stack.unknown_grid else ""),
+            "(--voxel-size of the command for one image, the field of the image in the dock), or "
+            "write it into the file" + (f". {stack.unknown_grid}" if stack.unknown_grid else ""),
         )
         return compute_psf(source, grid)  # type: ignore[arg-type]
     if isinstance(source, PsfFile):
