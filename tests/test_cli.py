@@ -533,6 +533,7 @@ def test_psfs_that_make_no_sense_are_refused(
         (["--voxel-size", "0.3,nan,0.1"], "The y spacing in um must be a finite number"),
         (["--dtype", "int8"], "The type 'int8' is not written; choose float32 or uint16"),
         (["--ome-zarr-version", "0.1"], "OME-Zarr '0.1' is not written; choose 0.4 or 0.5"),
+        (["--ome-zarr-version", "0.4"], "--ome-zarr-version tells how an OME-Zarr is written, and"),
         (["--output", "out.png"], "'out.png' does not say which format to write"),
         (["--output", "no/out.ome.tif"], "There is no folder"),
         (["--output", "psf.tif/out.ome.tif"], "There is no folder"),

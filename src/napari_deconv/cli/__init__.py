@@ -150,7 +150,9 @@ def restore(
     ] = None,
     save_recipe: Annotated[Path | None, typer.Option(help="Write the recipe here.")] = None,
     dtype: Annotated[str, typer.Option(help="Type of the output: float32 or uint16.")] = "float32",
-    ome_zarr_version: Annotated[str, typer.Option(help="0.5 or 0.4.")] = "0.5",
+    ome_zarr_version: Annotated[
+        str | None, typer.Option(help="0.5 (the default) or 0.4, of an OME-Zarr.")
+    ] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -183,7 +185,7 @@ def restore(
         times=chosen_of(stack, "T", times, "--times"),
         seam_tolerance=seam,
     )
-    require_written(dtype, ome_zarr_version)
+    require_written(dtype, ome_zarr_version, output)
     restore_file(
         stack,
         output,
@@ -196,7 +198,7 @@ def restore(
         scheduler=scheduler,
         dtype=dtype,
         overwrite=overwrite,
-        ome_zarr_version=ome_zarr_version,
+        **without_none(ome_zarr_version=ome_zarr_version),
     )
 
 

@@ -106,16 +106,25 @@ def bytes_of(text: str, option: str = "--memory") -> int:
     return amount
 
 
-def require_written(dtype: str, ome_zarr_version: str) -> None:
-    """Raise `InputError` where no such type or version is written."""
-    from napari_deconv.files.export import DTYPES
+def require_written(
+    dtype: str, ome_zarr_version: str | None = None, output: Path | None = None
+) -> None:
+    """Raise `InputError` where no such type or version is written, or not into that output."""
+    from napari_deconv.files.export import DTYPES, TIFF_SUFFIXES
     from napari_deconv.files.ome_zarr import VERSIONS
 
     if dtype not in DTYPES:
         raise InputError(f"The type {dtype!r} is not written; choose {' or '.join(DTYPES)}")
+    if ome_zarr_version is None:
+        return
     if ome_zarr_version not in VERSIONS:
         raise InputError(
             f"OME-Zarr {ome_zarr_version!r} is not written; choose {' or '.join(VERSIONS)}"
+        )
+    if output is not None and output.name.lower().endswith(TIFF_SUFFIXES):
+        raise InputError(
+            f"--ome-zarr-version tells how an OME-Zarr is written, and {output.name} is a TIFF; "
+            "leave it out, or let the output end in .ome.zarr"
         )
 
 

@@ -51,7 +51,7 @@ def batch(
     from napari_deconv.batch import examining, in_words, jobs_of, running
     from napari_deconv.files.recipe import read_recipe
 
-    require_written(dtype, "0.5")
+    require_written(dtype)
     chosen = read_recipe(recipe)
     memory_bytes = bytes_of(memory) if memory is not None else None
     jobs = jobs_of(sources, output, recursive=recursive, suffix=suffix)

@@ -341,7 +341,7 @@ def predict(
     from napari_deconv.library import resolve
     from napari_deconv.methods import restorer_of
 
-    require_written(dtype, "0.5")
+    require_written(dtype)
     stack = read_image(source, None, voxels=False)
     method = TrainedModel.of(resolve(model), shows=shows, mirrored=mirrored, cautious=not alone)
     learned: Any = restorer_of(method)
