@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from napari_deconv import batch
 from napari_deconv.batch import Job, examining, jobs_of, running, stopped
@@ -162,7 +163,13 @@ def test_an_image_that_is_named_twice_is_taken_once(
     image(tmp_path / "raw" / "cell.ome.tif")
     (tmp_path / "link").symlink_to("raw")
     monkeypatch.chdir(tmp_path)
-    named = ["raw", "raw/cell.ome.tif", tmp_path / "raw", "raw/../raw", "link/*.tif"]
+    named: list[str | Path] = [
+        "raw",
+        "raw/cell.ome.tif",
+        tmp_path / "raw",
+        "raw/../raw",
+        "link/*.tif",
+    ]
     assert [job.source for job in jobs_of(named, "out")] == [str(Path("raw/cell.ome.tif"))]
 
 
@@ -328,6 +335,48 @@ def test_a_voxel_size_that_is_unknown_is_asked_for_where_it_can_be_given(tmp_pat
     assert job.state == "failed"
     assert "--voxel-size of the command for one image" in job.message
     assert "or write it into the file" in job.message
+
+
+def times_in_two_files(folder: Path) -> tuple[Path, Path]:
+    """Write an image of two times as an OME-TIFF set, a file a time, described in both."""
+    paths = folder / "t1.ome.tif", folder / "t2.ome.tif"
+    ids = [f"urn:uuid:{n}1111111-1111-1111-1111-111111111111" for n in (1, 2)]
+    planes = "".join(
+        f'<TiffData FirstT="{t}" FirstZ="{z}" IFD="{z}" PlaneCount="1">'
+        f'<UUID FileName="{paths[t].name}">{ids[t]}</UUID></TiffData>'
+        for t in (0, 1)
+        for z in range(3)
+    )
+    pixels = (
+        '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" '
+        'SizeX="9" SizeY="8" SizeZ="3" SizeC="1" SizeT="2" PhysicalSizeX="0.15" '
+        f'PhysicalSizeY="0.15" PhysicalSizeZ="0.4">{planes}</Pixels></Image>'
+    )
+    ome = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+    for n, (path, own) in enumerate(zip(paths, ids, strict=True)):
+        xml = f'<OME xmlns="{ome}" UUID="{own}">{pixels}</OME>'
+        data = np.random.default_rng(n).poisson(20, (3, 8, 9)).astype(np.uint16)
+        tifffile.imwrite(
+            path, data, photometric="minisblack", description=xml, metadata=None, ome=False
+        )
+    return paths
+
+
+def test_an_image_in_several_files_is_restored_once(tmp_path: Path) -> None:
+    first, second = times_in_two_files(tmp_path)
+    jobs = jobs_of(tmp_path, tmp_path / "out")
+    assert [job.source for job in jobs] == [str(first)]
+    told = "t1.ome.tif and t2.ome.tif are one image, which is read as a whole"
+    assert ended(examining(jobs, RECIPE))[0][0].message == told
+    (done,), _ = ended(running(jobs, RECIPE))
+    assert (done.state, done.axes) == ("done", "TZYX")
+    assert told in done.message
+    assert states(ended(running(jobs, RECIPE))[0]) == ["skipped"]
+    os.utime(second, ns=(1, 10**19))
+    (refused,), _ = ended(running(jobs, RECIPE))
+    assert "or from one that has changed since" in refused.message
+    # The second alone stands for both as well.
+    assert [job.source for job in jobs_of(second, tmp_path / "out")] == [str(second)]
 
 
 def test_other_axes_than_the_first_are_told(tmp_path: Path) -> None:

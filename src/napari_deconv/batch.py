@@ -214,7 +214,8 @@ def _examined(job: Job, recipe: Recipe | None, dtype: str, *, overwrite: bool) -
         )
     except Exception as error:
         return replace(job, state="failed", message=_in_words(error))
-    return replace(job, message="begun; goes on where it ended" if begun else "")
+    notes = ("begun; goes on where it ended",) if begun else ()
+    return replace(job, message="; ".join((*notes, *header.remarks)))
 
 
 def _require_psfs(header: Stack, recipe: Recipe) -> None:

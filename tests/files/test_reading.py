@@ -18,7 +18,13 @@ import zarr
 
 from napari_deconv.files import ome_zarr, tiff
 from napari_deconv.files.export import write_stack
-from napari_deconv.files.reading import read_header, read_provenance, read_stack, read_voxels
+from napari_deconv.files.reading import (
+    files_of,
+    read_header,
+    read_provenance,
+    read_stack,
+    read_voxels,
+)
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.stack import KnownOptics, Stack
 from napari_deconv.imaging.value import InputError
@@ -289,6 +295,15 @@ def test_several_files_of_one_image_are_joined(tmp_path: Path) -> None:
     stack = read_stack(two_files(tmp_path)[0])
     assert stack.axes == "CZYX"
     np.testing.assert_array_equal(stack.data, voxels("CZYX"))
+    assert stack.remarks == ("m0.ome.tif and m1.ome.tif are one image, which is read as a whole",)
+
+
+def test_the_files_of_a_set_are_told_and_those_of_other_images_are_not(tmp_path: Path) -> None:
+    set_of_two = two_files(tmp_path)
+    assert [files_of(path) for path in set_of_two] == [set_of_two] * 2
+    for position in two_positions(tmp_path):
+        assert files_of(position) == (position,)
+    assert files_of(tmp_path / "missing.tif") == (tmp_path / "missing.tif",)
 
 
 def two_positions(folder: Path) -> tuple[Path, Path]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from napari_deconv.imaging.value import require
 
 from .export import TIFF_SUFFIXES, ZARR_SUFFIXES
+from .reading import files_of
 
 SUFFIXES = (*TIFF_SUFFIXES, *ZARR_SUFFIXES)
 UNFINISHED = (".unfinished.ome.zarr", ".unfinished.zarr")
@@ -34,8 +35,9 @@ def images_of(
     Returns
     -------
     tuple of (Path, Path)
-        Each image once, cell 2 before cell 10. In folders and patterns they end in .tif, .tiff
-        or .zarr; hidden and unfinished ones do not count.
+        Each image once, cell 2 before cell 10; one in several files by the first of them. In
+        folders and patterns they end in .tif, .tiff or .zarr; hidden and unfinished ones do not
+        count.
 
     Raises
     ------
@@ -49,9 +51,8 @@ def images_of(
         here = list(_found(path, pattern, recursive))
         require(bool(here), _nothing_in(path, pattern, recursive))
         for image, folder in here:
-            # One image, however its folder is called: by a relative path, or through a link.
-            found.setdefault(image.parent.resolve() / image.name, (image, folder))
-    return tuple(sorted(found.values(), key=lambda one: _natural(one[0])))
+            found.setdefault(_place(image), (image, folder))
+    return tuple(_once(sorted(found.values(), key=lambda one: _natural(one[0]))))
 
 
 def stem_of(path: Path) -> str:
@@ -98,6 +99,20 @@ def _is_new(folder: Path, top: Path, seen: set[Path]) -> bool:
         return False
     seen.add(target)
     return True
+
+
+def _place(image: Path) -> Path:
+    """Return an image by one name, however its folder is called: relative, or by a link."""
+    return image.parent.resolve() / image.name
+
+
+def _once(found: Iterable[tuple[Path, Path]]) -> Iterator[tuple[Path, Path]]:
+    """Yield images without those files that belong to one that came before."""
+    taken: set[Path] = set()
+    for image, folder in found:
+        if _place(image) not in taken:
+            taken.update(map(_place, files_of(image) if image.is_file() else ()))
+            yield image, folder
 
 
 def _plain_part(pattern: Path) -> Path:

@@ -13,6 +13,8 @@ import numpy as np
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError, Value
 
+from .reading import files_of
+
 #: Planes of a stack that is no file by which it is known.
 PLANES = 16
 
@@ -26,7 +28,7 @@ class Origin(Value):
     name : str
         Of the file, the folder or the layer.
     bytes : int
-        Of all its files; 0 where it is none.
+        Of all its files, those of an OME-TIFF set too; 0 where it is none.
     modified : float
         When the last of its files was changed, in seconds since 1970; 0 where it is none.
     digest : str
@@ -57,7 +59,7 @@ def origin_of(source: str | os.PathLike[str] | Stack) -> Origin:
         return Origin(source.name, digest=_digest(source))
     path = Path(source).expanduser()
     try:
-        files = [path] if path.is_file() else [f for f in path.rglob("*") if f.is_file()]
+        files = files_of(path) if path.is_file() else [f for f in path.rglob("*") if f.is_file()]
         states = [file.stat() for file in files]
     except OSError as error:
         raise InputError(f"{path.name} cannot be read: {error.strerror}") from error

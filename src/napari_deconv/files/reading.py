@@ -176,6 +176,26 @@ def read_provenance(path: str | os.PathLike[str]) -> Plain | None:
         return ome_zarr.provenance_in(source) if source.is_dir() else tiff.provenance_in(source)
 
 
+def files_of(path: str | os.PathLike[str]) -> tuple[Path, ...]:
+    """Return the files that the image of a file lies in: several where an OME-TIFF is a set.
+
+    Parameters
+    ----------
+    path : str or path
+        A file; one that cannot be read is alone.
+
+    Returns
+    -------
+    tuple of Path
+        Sorted by name, with the file itself.
+    """
+    source = Path(path).expanduser()
+    try:
+        return tiff.files_of(source)
+    except Exception:  # told where it is read
+        return (source,)
+
+
 @contextmanager
 def _told_as_input_error(source: Path) -> Iterator[None]:
     """Turn whatever goes wrong while `source` is read into an `InputError` of one sentence."""

@@ -38,6 +38,9 @@ CLASSIC_LIMIT_BYTES = 2**32 - 2**25
 
 _IMAGE_DESCRIPTION = 270
 
+#: In OME-XML, where a plane lies.
+_FILE_NAME = re.compile(r'\bFileName="([^"]*)"')
+
 #: Offset and factor by which ImageJ keeps 16-bit numbers with a sign.
 SIGNED = (-32768.0, 1.0)
 
@@ -66,12 +69,38 @@ def read(source: Path, *, voxels: bool = True) -> Stack:
         data = _voxels(series, source) if voxels else shadow(series.shape, series.dtype)
         line = imagej_line((tif.imagej_metadata if tif.is_imagej else None) or {})
         remarks = several_images(source.name, len(tif.series))
+        remarks += _of_a_set(_files_of(tif, source))
         if line == SIGNED and (data.dtype.kind, data.dtype.itemsize) == ("u", 2):
             data = _signed(data)
         elif line != (0.0, 1.0):
             remarks += (_of_a_line(source.name, *line),)
         description = replace(_description(tif, index, source.name), remarks=remarks)
         return stack_of(data, series.axes, description, stem(source))
+
+
+def files_of(source: Path) -> tuple[Path, ...]:
+    """Return the files that the image of a TIFF lies in: itself, and those of its OME set."""
+    import tifffile
+
+    with _quiet(), tifffile.TiffFile(source) as tif:
+        return _files_of(tif, source)
+
+
+def _files_of(tif: Any, source: Path) -> tuple[Path, ...]:
+    """Return the files of the image that is read of an open TIFF, those that are there."""
+    if len(set(_FILE_NAME.findall(tif.ome_metadata or ""))) < 2:
+        return (source,)
+    pages = (page for page in tif.series[_first_inside(tif)].pages if page is not None)
+    others = {Path(page.parent.filehandle.path) for page in pages if page.parent is not tif}
+    return tuple(sorted((source, *others), key=lambda file: file.name))
+
+
+def _of_a_set(files: tuple[Path, ...]) -> tuple[str, ...]:
+    """Return the remark on an image that lies in several files."""
+    if len(files) < 2:
+        return ()
+    more = files[1].name if len(files) == 2 else f"{len(files) - 1} more files"
+    return (f"{files[0].name} and {more} are one image, which is read as a whole",)
 
 
 def provenance_in(source: Path) -> Plain | None:
