@@ -208,7 +208,10 @@ def test_a_batch_goes_on_where_a_file_fails_and_skips_what_is_done(
     before = [Path(job.output).stat().st_mtime_ns for job in (done[0], done[2])]
     again, _ = ended(running(jobs, RECIPE))
     assert states(again) == ["skipped", "failed", "skipped"]
-    assert again[0].message == "done already"
+    assert again[0].message == f"done already; {done[0].message}"
+    for now, then in ((again[0], done[0]), (again[2], done[2])):  # as the output remembers it
+        assert (now.engine, now.iterations) == (then.engine, then.iterations)
+        assert now.seconds is not None
     assert [Path(job.output).stat().st_mtime_ns for job in (done[0], done[2])] == before
 
 

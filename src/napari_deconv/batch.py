@@ -24,7 +24,8 @@ from napari_deconv.files.reading import read_header, read_provenance
 from napari_deconv.files.recipe import Recipe
 from napari_deconv.files.summary import write_rows
 from napari_deconv.imaging.stack import Stack
-from napari_deconv.imaging.value import InputError, Value, first_line, require
+from napari_deconv.imaging.value import InputError, Plain, Value, first_line, require
+from napari_deconv.pipeline import Record
 from napari_deconv.restoration.restorer import Step
 from napari_deconv.volumes import restoring_file, work_folder
 
@@ -206,7 +207,7 @@ def _examined(job: Job, recipe: Recipe | None, dtype: str, *, overwrite: bool) -
         begun = work_folder(output).is_dir()  # first, as a name that is none is told here
         differs = difference(output, recipe, origin_of(Path(job.source)), dtype)
         if differs is None:
-            return replace(job, state="skipped", message=DONE_ALREADY)
+            return _skipped(job, read_provenance(output))
         require(
             overwrite or not differs,
             f"{output.name} exists already and {differs}; choose another folder, or allow "
@@ -216,6 +217,16 @@ def _examined(job: Job, recipe: Recipe | None, dtype: str, *, overwrite: bool) -
         return replace(job, state="failed", message=_in_words(error))
     notes = ("begun; goes on where it ended",) if begun else ()
     return replace(job, message="; ".join((*notes, *header.remarks)))
+
+
+def _skipped(job: Job, made: Plain | None) -> Job:
+    """Return a job that is done already, with what its output says of how it was made."""
+    job = replace(job, state="skipped", message=DONE_ALREADY)
+    with suppress(InputError):  # the record of a later version
+        record = Record.from_dict((made or {}).get("record"))
+        notes = dict.fromkeys((DONE_ALREADY, *record.notes))
+        return replace(_recorded(job, record, record.seconds), message="; ".join(notes))
+    return job
 
 
 def _require_psfs(header: Stack, recipe: Recipe) -> None:
@@ -329,11 +340,14 @@ def _running_one(
 
 def _finished(job: Job, finished: Any, seconds: float) -> Job:
     """Return the job with what is worth knowing of its result."""
-    record = finished.record
+    notes = dict.fromkeys((*finished.record.notes, *finished.written.notes))
+    return replace(_recorded(job, finished.record, seconds), state="done", message="; ".join(notes))
+
+
+def _recorded(job: Job, record: Record, seconds: float) -> Job:
+    """Return the job with what computed it, and for how long."""
     return replace(
         job,
-        state="done",
-        message="; ".join(dict.fromkeys((*record.notes, *finished.written.notes))),
         seconds=round(seconds, 3),
         engine=f"{record.engine}: {record.device}",
         iterations=max((block.iterations for block in record.blocks), default=None),
