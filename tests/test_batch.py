@@ -18,7 +18,7 @@ from napari_deconv import batch
 from napari_deconv.batch import Job, examining, jobs_of, running, stopped
 from napari_deconv.files.export import write_stack
 from napari_deconv.files.reading import read_provenance, read_stack
-from napari_deconv.files.recipe import PsfFile, Recipe
+from napari_deconv.files.recipe import PsfFile, Recipe, TrainedModel
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.stack import Stack
@@ -26,6 +26,7 @@ from napari_deconv.imaging.value import InputError
 from napari_deconv.pipeline import restore_stack
 from napari_deconv.restoration.restorer import Step
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.volumes import restoring_file
 
 GRID = Grid(spacing_um=(0.4, 0.15, 0.15))
 OPTICS = Optics(na=0.8, emission_nm=520, immersion_index=1.0)
@@ -223,6 +224,53 @@ def test_looking_does_nothing(raw: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
     without_recipe, _ = ended(examining(jobs))
     assert states(without_recipe) == states(seen)
+
+
+def test_looking_tells_of_a_file_that_the_recipe_needs_and_is_gone(
+    raw: Path, tmp_path: Path
+) -> None:
+    jobs = jobs_of(raw / "cell 2.ome.tif", tmp_path / "out")
+    for recipe in (
+        replace(RECIPE, psf=PsfFile("gone.tif")),
+        replace(RECIPE, channel_psfs=(PsfFile("gone.tif"),)),
+        replace(RECIPE, method=TrainedModel("gone.tif")),
+    ):
+        (seen,), _ = ended(examining(jobs, recipe))
+        assert seen.state == "failed"
+        assert seen.message.startswith("The recipe needs the file gone.tif, which is not there")
+    spare = replace(RECIPE, psf=PsfFile("gone.tif"), channel_psfs=(OPTICS,))
+    assert states(ended(examining(jobs, spare))[0]) == ["waiting"]
+    # What is done already needs it no more.
+    samples = np.zeros((3, 5, 5), np.float32)
+    samples[1, 2, 2] = 1
+    bead = write_stack(tmp_path / "bead.tif", Stack(samples, "ZYX", GRID)).path
+    recipe = replace(RECIPE, psf=PsfFile.of(bead, background=0.0))
+    assert states(ended(running(jobs, recipe))[0]) == ["done"]
+    bead.unlink()
+    assert states(ended(examining(jobs, recipe))[0]) == ["skipped"]
+
+
+@pytest.mark.parametrize("suffix", [".ome.tif", ".ome.zarr"])
+def test_looking_tells_whether_a_run_that_was_begun_would_go_on(
+    tmp_path: Path, suffix: str
+) -> None:
+    source = image(tmp_path / "cell.ome.tif")
+    jobs = jobs_of(source, tmp_path, suffix=".ome.zarr")
+    begun = restoring_file(source, Path(jobs[0].output), RECIPE)
+    while next(begun).place is None:
+        pass
+    begun.close()
+    jobs = jobs_of(source, tmp_path, suffix=suffix)  # both have one work folder
+    (seen,), _ = ended(examining(jobs, RECIPE))
+    assert (seen.state, seen.message) == ("waiting", "begun; goes on where it ended")
+    for overwrite in (False, True):
+        other = replace(RECIPE, background=6.0)
+        (seen,), _ = ended(examining(jobs, other, overwrite=overwrite))
+        assert seen.state == "failed"
+        assert "was begun with another recipe (background was 5.0 and is now 6.0)" in seen.message
+    os.utime(source, ns=(1, 1))
+    (seen,), _ = ended(examining(jobs, RECIPE))
+    assert "was begun with another input (modified was" in seen.message
 
 
 @pytest.mark.parametrize(

@@ -17,17 +17,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from napari_deconv.files.earlier import difference, signed
-from napari_deconv.files.export import DTYPES
+from napari_deconv.files.export import DTYPES, output_at
 from napari_deconv.files.images import SUFFIXES, Sources, images_of, stem_of
 from napari_deconv.files.origin import origin_of
 from napari_deconv.files.reading import read_header, read_provenance
-from napari_deconv.files.recipe import Recipe
+from napari_deconv.files.recipe import PsfFile, Recipe, TrainedModel
 from napari_deconv.files.summary import write_rows
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError, Plain, Value, first_line, require
 from napari_deconv.pipeline import Record
 from napari_deconv.restoration.restorer import Step
-from napari_deconv.volumes import restoring_file, work_folder
+from napari_deconv.volumes import is_begun_for, restoring_file
 
 State = Literal["waiting", "running", "done", "skipped", "failed"]
 
@@ -204,8 +204,9 @@ def _examined(job: Job, recipe: Recipe | None, dtype: str, *, overwrite: bool) -
             return job
         _require_psfs(header, recipe)
         output = Path(job.output)
-        begun = work_folder(output).is_dir()  # first, as a name that is none is told here
-        differs = difference(output, recipe, origin_of(Path(job.source)), dtype)
+        output_at(output)  # first, as a name that is too long cannot be looked for
+        origin = origin_of(job.source)
+        differs = difference(output, recipe, origin, dtype)
         if differs is None:
             return _skipped(job, read_provenance(output))
         require(
@@ -213,6 +214,8 @@ def _examined(job: Job, recipe: Recipe | None, dtype: str, *, overwrite: bool) -
             f"{output.name} exists already and {differs}; choose another folder, or allow "
             "outputs to be overwritten",
         )
+        _require_files(header, recipe)
+        begun = is_begun_for(output, header, recipe, origin)
     except Exception as error:
         return replace(job, state="failed", message=_in_words(error))
     notes = ("begun; goes on where it ended",) if begun else ()
@@ -236,6 +239,18 @@ def _require_psfs(header: Stack, recipe: Recipe) -> None:
         f"It has {_counted(channels, 'channel')}, the recipe {_counted(psfs, 'PSF')}; use a "
         "recipe with one PSF a channel, or with one for all",
     )
+
+
+def _require_files(header: Stack, recipe: Recipe) -> None:
+    """Raise where a file is gone that the recipe needs for this image."""
+    channels = recipe.channels or range(header.channel_count())
+    for source in (*map(recipe.psf_of, channels), recipe.method):
+        require(
+            not isinstance(source, PsfFile | TrainedModel)
+            or Path(source.path).expanduser().exists(),
+            f"The recipe needs the file {getattr(source, 'path', '')}, which is not there; put it "
+            "there, or use another recipe",
+        )
 
 
 # -- restoring them ------------------------------------------------------------------------

@@ -25,12 +25,14 @@ from napari_deconv.files.export import (
     require_apart,
     write_stack,
 )
+from napari_deconv.files.identity import as_plain, require_same
 from napari_deconv.files.origin import Origin, origin_of
 from napari_deconv.files.reading import read_stack
 from napari_deconv.files.recipe import Recipe, files_read
 from napari_deconv.files.tile_store import TileStore
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
+from napari_deconv.imaging.value import Plain
 from napari_deconv.pipeline import Record
 from napari_deconv.restoration.restorer import Step
 from napari_deconv.tiles.plan import TilePlan
@@ -188,16 +190,11 @@ class _File:
         return replace(record, source=self.origin, notes=(*self.changes, *record.notes))
 
     def _store(self, header: Stack, plan: TilePlan) -> TileStore:
-        seen = {"shape": self.stack.shape, "dtype": str(self.stack.data.dtype)}
         return TileStore.opened(
             self.output,
             replace(header, name=self.stack.name),
             chunks=(1,) * (len(header.axes) - len(plan.chunks)) + plan.chunks,
-            identity={
-                "recipe": self.recipe.to_dict(),
-                "input": {**self.origin.to_dict(), **seen},
-                "plan": plan.to_dict(),
-            },
+            identity={**_identity(self.stack, self.recipe, self.origin), "plan": plan.to_dict()},
             version=self.version if self.is_store else "0.5",
             overwrite=self.overwrite,
             later=0 if self.is_store else self._bytes_from_store(math.prod(header.shape)),
@@ -235,19 +232,61 @@ def work_folder(output: Path) -> Path:
     return TileStore.folder_of(output)
 
 
+def is_begun_for(output: Path, header: Stack, recipe: Recipe, origin: Origin) -> bool:
+    """Return whether a run into `output` was begun, and would go on.
+
+    Parameters
+    ----------
+    output : Path
+        Where the result would go.
+    header : Stack
+        The image, with its voxels or without.
+    recipe : Recipe
+        What would be done, with the digests of its PSFs; see `files.earlier.signed`.
+    origin : Origin
+        Of the image.
+
+    Raises
+    ------
+    InputError
+        If it was begun with another recipe or image.
+    """
+    if not _is_begun(output):
+        return False
+    begun, now = _begun(output), as_plain(_identity(header, recipe, origin))
+    if begun is not None:
+        require_same({part: begun.get(part) for part in now}, now, work_folder(output))
+    return True
+
+
+def _identity(stack: Stack, recipe: Recipe, origin: Origin) -> Plain:
+    """Return what must be the same for a run to go on, beside its tiles."""
+    seen = {"shape": stack.shape, "dtype": str(stack.data.dtype)}
+    return {"recipe": recipe.to_dict(), "input": {**origin.to_dict(), **seen}}
+
+
 def _is_begun(output: Path) -> bool:
-    return (work_folder(output) / "unfinished" / "identity.json").is_file()
+    return _identity_file(output).is_file()
+
+
+def _identity_file(output: Path) -> Path:
+    return work_folder(output) / "unfinished" / "identity.json"
+
+
+def _begun(output: Path) -> Plain | None:
+    """Return what a run was begun for that was ended; None where that cannot be read."""
+    try:
+        return dict(json.loads(_identity_file(output).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None  # the store says what is wrong with its folder
 
 
 def _begun_plan(output: Path) -> TilePlan | None:
     """Return the plan of a run that was ended, so that it goes on with the same tiles."""
-    if not _is_begun(output):
-        return None
     try:
-        text = (work_folder(output) / "unfinished" / "identity.json").read_text(encoding="utf-8")
-        return TilePlan.from_dict(json.loads(text)["plan"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # the store says what is wrong with its folder
+        return TilePlan.from_dict((_begun(output) or {})["plan"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _size(dtype: str) -> int:
