@@ -31,6 +31,7 @@ from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.tile_task import FINISHED_BEFORE
 from napari_deconv.tiling import SPARE_BYTES
 from napari_deconv.volumes import Finished, restoring_file
 
@@ -238,9 +239,9 @@ def test_a_disk_that_fails_on_the_way_keeps_what_was_finished(
         "what is finished stays in out.unfinished.ome.zarr, and the same run goes on from there"
     )
     assert kept() == ["0-0"]
-    assert drained(steps_of(image, output=Path(name))).record.blocks[0].stop_reason == (
-        "finished before"
-    )
+    gone_on = drained(steps_of(image, output=Path(name)))
+    undisturbed = drained(steps_of(image, output=Path(f"undisturbed_{name}")))
+    assert gone_on.record.blocks == undisturbed.record.blocks
 
 
 def test_an_output_below_a_file_is_refused(run: Run, image: Path) -> None:
@@ -424,3 +425,32 @@ def test_with_more_memory_a_run_goes_on_to_the_same_voxels(image: Path) -> None:
     finished = drained(steps_of(image, ROOM))
     assert finished.record.blocks[0].tiles == whole_run.record.blocks[0].tiles
     assert voxel_files(OUT) == voxel_files(Path("whole.ome.zarr"))
+
+
+@pytest.mark.parametrize("memory", [ROOM, LITTLE])
+def test_a_run_that_goes_on_records_what_was_finished_before(image: Path, memory: int) -> None:
+    undisturbed = drained(steps_of(image, memory, Path("undisturbed.ome.zarr")))
+    ended_after_a_tile(steps_of(image, memory))
+    gone_on = drained(steps_of(image, memory))
+    assert gone_on.record.blocks == undisturbed.record.blocks
+    assert len(gone_on.record.blocks[0].divergences) == METHOD.iterations
+
+
+@pytest.mark.parametrize("record", [None, {}, {"pieces": 3}, {"pieces": [{"voxels": "many"}]}])
+def test_marks_of_another_version_are_taken_up(image: Path, record: object) -> None:
+    ended_after_a_tile(steps_of(image))
+    mark = WORK / "unfinished" / "done" / "0-0.json"
+    body = json.loads(mark.read_text())
+    del body["record"]
+    mark.write_text(json.dumps(body if record is None else {**body, "record": record}))
+    finished = drained(steps_of(image))
+    assert [block.iterations for block in finished.record.blocks] == [0, 2, 2]
+    assert finished.record.blocks[0].stop_reason == FINISHED_BEFORE
+    assert finished.record.notes == ()  # of which none says that it is dark
+
+
+def test_a_dark_time_point_that_was_finished_before_is_named(image: Path) -> None:
+    shutil.rmtree(image / "0" / "c" / "0")
+    ended_after_a_tile(steps_of(image))
+    (note,) = drained(steps_of(image)).record.notes
+    assert "while the rest of the image is not: t 0 (counted from 0)" in note

@@ -147,6 +147,7 @@ def test_a_cancelled_run_goes_on(image: Path, tmp_path: Path, local_cluster: Any
     before = [step for step in steps if "finished before" in step.note]
     assert len(before) == 1
     _, serial = drained(run_of(image, tmp_path / "serial.ome.zarr"))
+    assert finished.record.blocks == serial.record.blocks
     assert voxel_files(finished.written.path) == voxel_files(serial.written.path)
 
 

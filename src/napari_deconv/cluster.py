@@ -149,9 +149,13 @@ class _Heard:
     def all(self, client: Any) -> Iterator[Step]:
         """Yield a step for each tile; those that are there already come first."""
         setting, total = self.setting, self.setting.count
-        tasks = tasks_of(setting.stack, setting.plan)
-        missing = [task for task in tasks if not setting.sink.is_done(task.name)]
-        count = total - len(missing)
+        missing = []
+        for task in tasks_of(setting.stack, setting.plan):
+            if setting.sink.is_done(task.name):
+                self.done.append(TileDone.earlier(task, setting.sink))
+            else:
+                missing.append(task)
+        count = len(self.done)
         if count:
             yield counted(Step(1, 1, FINISHED_BEFORE), count - 1, total)
         for told in running_on(client, missing, setting):

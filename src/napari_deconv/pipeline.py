@@ -31,7 +31,7 @@ from napari_deconv.files.origin import Origin
 from napari_deconv.files.recipe import Recipe, files_read
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
-from napari_deconv.imaging.value import InputError, Value, require
+from napari_deconv.imaging.value import InputError, Plain, Value, require
 from napari_deconv.planning import planning_tiles, require_room, require_room_for
 from napari_deconv.psf_sources import prepare_psfs
 from napari_deconv.restoration.restorer import Restorer, Step, observe, require_intensities
@@ -261,10 +261,11 @@ def _restoring_tiles(run: TileRun, finished: list[TileDone]) -> Generator[Step, 
     setting, total = run.setting, run.setting.count
     for task in tasks_of(setting.stack, setting.plan):
         if setting.sink.is_done(task.name):
+            finished.append(TileDone.earlier(task, setting.sink))
             yield counted(Step(1, 1, FINISHED_BEFORE), task.number, total)
             continue
         kept, done = yield from _counting(run.restoring(task), task.number, total)
-        setting.sink.write(task.name, task.place, kept)
+        setting.sink.write(task.name, task.place, kept, done.record)
         del kept  # else it stays beside the volumes of the next tile
         finished.append(done)
         yield done.step(total)
@@ -306,7 +307,13 @@ class ArraySink:
         """Return False: each run begins anew."""
         return False
 
-    def write(self, tile: str, place: tuple[slice, ...], block: Float) -> None:
+    def record(self, tile: str) -> Plain:
+        """Return nothing: no tile is there already."""
+        return {}
+
+    def write(
+        self, tile: str, place: tuple[slice, ...], block: Float, record: Plain | None = None
+    ) -> None:
         """Put the voxels in their place."""
         self.array[place] = block
 

@@ -22,7 +22,7 @@ from napari_deconv.engines.opened import OpenedEngine
 from napari_deconv.files.recipe import Recipe
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
-from napari_deconv.imaging.value import InputError, Value, first_line
+from napari_deconv.imaging.value import InputError, Plain, Value, first_line
 from napari_deconv.methods import restorer_of
 from napari_deconv.restoration.restorer import Restorer, Step, observe
 from napari_deconv.restoration.wiener_in_tiles import WienerInTiles
@@ -85,7 +85,13 @@ class Sink(Protocol):
         """Return whether a tile is there already."""
         ...
 
-    def write(self, tile: str, place: tuple[slice, ...], block: Float) -> None:
+    def record(self, tile: str) -> Plain:
+        """Return what `write` was told of a tile that is there already."""
+        ...
+
+    def write(
+        self, tile: str, place: tuple[slice, ...], block: Float, record: Plain | None = None
+    ) -> None:
         """Take the voxels of a finished tile; `place` has all axes of the result."""
         ...
 
@@ -127,16 +133,18 @@ class Setting:
         return len(self.plan) * len(list(self.stack.blocks()))
 
 
-@dataclass(frozen=True, eq=False)
-class Piece:
+@dataclass(frozen=True)
+class Piece(Value):
     """A part of a tile that was restored at once: the tile itself, or what it was cut into.
 
     Parameters
     ----------
     voxels : int
         That were read.
-    last : Step
-        The last one, without its estimate.
+    iterations, most : int
+        That were done, and that could have been.
+    stop_reason : str
+        What the last step said.
     divergences : tuple of float
         One an iteration.
     dark : bool
@@ -146,7 +154,9 @@ class Piece:
     """
 
     voxels: int
-    last: Step
+    iterations: int
+    most: int
+    stop_reason: str
     divergences: tuple[float, ...]
     dark: bool = False
     background: float = 0.0
@@ -154,18 +164,41 @@ class Piece:
 
 @dataclass(frozen=True, eq=False)
 class TileDone:
-    """What is told of a tile that is finished; its voxels are in the sink."""
+    """What is told of a tile that is finished; its voxels are in the sink.
+
+    Parameters
+    ----------
+    task : TileTask
+        Which it is.
+    pieces : tuple of Piece
+        What it was restored in; none where an earlier run has not kept them.
+    """
 
     task: TileTask
     pieces: tuple[Piece, ...]
+
+    @classmethod
+    def earlier(cls, task: TileTask, sink: Sink) -> TileDone:
+        """Return what an earlier run has kept in the sink of a tile."""
+        try:
+            kept = sink.record(task.name).get("pieces", ())
+            return cls(task, tuple(Piece.from_dict(piece) for piece in kept))
+        except (InputError, TypeError):  # written by another version: its voxels are good
+            return cls(task, ())
+
+    @property
+    def record(self) -> Plain:
+        """What is kept with the tile, for a run that goes on."""
+        return {"pieces": [piece.to_dict() for piece in self.pieces]}
 
     def step(self, total: int, number: int | None = None) -> Step:
         """Return the step that says so: the tile's own number among `total`, or how many it makes.
 
         On a cluster tiles are finished in any order, so that the numbers say how many there are.
         """
-        last = self.pieces[-1].last
-        whole = replace(last, done=last.total)  # however early it stopped
+        last = self.pieces[-1]
+        divergence = last.divergences[-1] if last.divergences else None
+        whole = Step(last.most, last.most, last.stop_reason, divergence)  # however early it stopped
         number = self.task.number if number is None else number
         return replace(counted(whole, number, total), place=self.task.place)
 
@@ -286,10 +319,8 @@ class TileRun:
                 # Where the CPU took over, it began again.
                 divergences[step.done - 1 :] = [step.divergence]
             yield step
-        last = replace(step, estimate=None, peek=None)
-        self._pieces.append(
-            Piece(math.prod(tile.read.shape), last, tuple(divergences), dark, level)
-        )
+        ended = (step.done, step.total, step.note, tuple(divergences))
+        self._pieces.append(Piece(math.prod(tile.read.shape), *ended, dark, level))
         return checked(step)[tile.keep.within(tile.read)]
 
     def _note(self, index: tuple[int, ...], notes: list[str]) -> None:
@@ -347,9 +378,10 @@ def _block_record(setting: Setting, index: tuple[int, ...], pieces: list[Piece])
         level = background_of(setting.stack, index, setting.recipe.background)
         return BlockRecord(index, level, 0, FINISHED_BEFORE, (), tiles)
     level = pieces[0].background
-    last = max((piece.last for piece in pieces), key=lambda step: step.done)
-    curves = [piece for piece in pieces if len(piece.divergences) == last.done]
-    return BlockRecord(index, level, last.done, last.note, _mean_curve(curves), tiles)
+    last = max(pieces, key=lambda piece: piece.iterations)
+    curves = [piece for piece in pieces if len(piece.divergences) == last.iterations]
+    curve = _mean_curve(curves)
+    return BlockRecord(index, level, last.iterations, last.stop_reason, curve, tiles)
 
 
 def _mean_curve(pieces: list[Piece]) -> tuple[float, ...]:
@@ -364,7 +396,7 @@ def _mean_curve(pieces: list[Piece]) -> tuple[float, ...]:
 def notes_on_dark(setting: Setting, done: Iterable[TileDone]) -> tuple[str, ...]:
     """Return a note that names the blocks that are zero everywhere, as where files are missing.
 
-    Of a block that an earlier run has finished as a whole nothing is known.
+    Of a tile that an earlier run has finished without a record nothing is known.
     """
     stack = setting.stack
     if setting.settled.means:
@@ -374,7 +406,7 @@ def notes_on_dark(setting: Setting, done: Iterable[TileDone]) -> tuple[str, ...]
         dark = [
             tile.task.block
             for tile in sorted(done, key=lambda tile: tile.task.number)
-            if all(piece.dark for piece in tile.pieces)
+            if tile.pieces and all(piece.dark for piece in tile.pieces)
         ]
     if not dark:
         return ()

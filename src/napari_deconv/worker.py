@@ -124,7 +124,7 @@ def run_tile(task: TileTask, setting: Setting) -> Told:
         run = _run_on(setting, device)
         kept, done = ended(run.restoring(task))
         notes = (*run.notes, *device.notes)
-    setting.sink.write(task.name, task.place, kept)
+    setting.sink.write(task.name, task.place, kept, done.record)
     return Told(done, device.engine.name, device.engine.device, peak_memory_bytes(), notes)
 
 

@@ -380,6 +380,16 @@ def test_a_tile_of_broken_chunks_is_an_error(tmp_path: Path, place: tuple[slice,
             store.is_done("../t")
 
 
+def test_what_was_told_of_a_tile_is_kept_with_it(tmp_path: Path) -> None:
+    (name, place, block), (other, elsewhere, more), *_ = tiles()
+    with opened(tmp_path / "a.zarr") as store:
+        store.write(name, place, block, {"iterations": 7})
+        store.write(other, elsewhere, more)
+    with opened(tmp_path / "a.zarr") as store:
+        assert store.record(name) == {"iterations": 7}
+        assert store.record(other) == {}
+
+
 def test_what_is_not_complete_is_not_finished(tmp_path: Path) -> None:
     with opened(tmp_path / "a.zarr") as store:
         fill(store, 23)

@@ -163,8 +163,8 @@ def slowly(monkeypatch: pytest.MonkeyPatch) -> list[npt.NDArray[np.float32]]:
     written: list[npt.NDArray[np.float32]] = []
     whole = pipeline.ArraySink.write
 
-    def write(self: Any, tile: str, place: Any, block: Any) -> None:
-        whole(self, tile, place, block)
+    def write(self: Any, tile: str, place: Any, block: Any, record: Any) -> None:
+        whole(self, tile, place, block, record)
         written.append(block)
 
     whole_steps = RichardsonLucy.steps

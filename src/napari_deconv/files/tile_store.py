@@ -37,7 +37,7 @@ from .metadata import shadow
 from .ome_zarr import UNFINISHED
 from .provenance import provenance
 from .pyramid import voxels_of_levels
-from .tile_marks import TileMarks
+from .tile_marks import Mark, TileMarks
 from .whole import move, remove, replaced_by, told, write_lasting
 
 #: Of the work folder: raised when its files change their meaning.
@@ -171,7 +171,13 @@ class TileStore:
         """Return the names of the tiles that are written."""
         return self._marks.names()
 
-    def write(self, tile: str, place: Slices, block: npt.NDArray[Any]) -> None:
+    def record(self, tile: str) -> Plain:
+        """Return what was told of a tile when it was written; empty where nothing was kept."""
+        return self._marks.of(tile).record
+
+    def write(
+        self, tile: str, place: Slices, block: npt.NDArray[Any], record: Plain | None = None
+    ) -> None:
         """Write the voxels of a tile, then the mark that says so; any process may.
 
         Parameters
@@ -182,6 +188,8 @@ class TileStore:
             Where the tile lies, all axes; it must begin and end where chunks do.
         block : array, shape of `place`
             The voxels, in any real type.
+        record : dict, optional
+            What happened to the tile, in plain values, for a run that goes on.
 
         Raises
         ------
@@ -201,7 +209,7 @@ class TileStore:
             self._array[place] = block
             for file in self._files(place):
                 _settled(file)
-            self._marks.add(tile, place, seen)
+            self._marks.add(tile, Mark(place, seen, record or {}))
 
     def voxels(self) -> Any:
         """Return what is written, and zeros elsewhere, as a dask array of the chunks."""
@@ -369,9 +377,9 @@ class TileStore:
         counts = tuple(-(-n // side) for n, side in zip(self.shape, self.chunks, strict=True))
         there = np.zeros(counts, bool)
         seen = Range()
-        for place, found in self._marks.written():
-            there[self._chunks_of(place)] = True
-            seen = seen.widened(np.array([found.lowest, found.highest]))
+        for mark in self._marks.written():
+            there[self._chunks_of(mark.place)] = True
+            seen = seen.widened(np.array([mark.seen.lowest, mark.seen.highest]))
         if not there.all():
             raise ValueError(
                 f"{np.count_nonzero(~there)} of the {there.size} chunks of {self.path.name} are "
@@ -386,7 +394,7 @@ class TileStore:
 
     def _bytes_to_come(self) -> int:
         written = sum(
-            math.prod(s.stop - s.start for s in place) for place, _ in self._marks.written()
+            math.prod(s.stop - s.start for s in mark.place) for mark in self._marks.written()
         )
         voxels = math.prod(self.shape) - written
         return int(self._level_bytes() + voxels * np.dtype(self.dtype).itemsize) + self.later
