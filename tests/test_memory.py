@@ -1,7 +1,7 @@
 """A whole run in tiles takes the memory that its plan says, and never more than it may.
 
-Each run is a process of its own, which this module is the program of: from an OME-Zarr that would
-take several times the budget in one piece into another one, its pyramid included. What counts is
+Each run is a process of its own, which this module is the program of: from an image that would
+take several times the budget in one piece into an OME-Zarr, its pyramid included. What counts is
 the most that the process ever holds, by the system's account, less what it holds once it has
 imported the package, and compiled the few loops that it keeps.
 """
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from napari_deconv.engines import open_engine
 from napari_deconv.files.export import write_stack
@@ -42,6 +43,14 @@ METHODS: dict[str, RichardsonLucy | Wiener] = {
     "Richardson-Lucy": RichardsonLucy(2),
     "Wiener": Wiener(0.01),
 }
+#: What is read in chunks, mapped, and read strip by strip.
+ZARR, MAPPED, COMPRESSED = "image.ome.zarr", "mapped.tif", "compressed.tif"
+RUNS = [
+    ("Richardson-Lucy", ZARR),
+    ("Wiener", ZARR),
+    ("Richardson-Lucy", MAPPED),
+    ("Richardson-Lucy", COMPRESSED),
+]
 
 
 def psf() -> Psf:
@@ -55,7 +64,10 @@ def write_image(path: Path) -> None:
     block = rng.poisson(np.where(rng.random((32, 80, 80)) > 0.999, 500, 5)).astype(np.uint16)
     counts = np.tile(block, [-(-n // side) for n, side in zip(SHAPE, block.shape, strict=True)])
     counts = counts[tuple(slice(n) for n in SHAPE)]
-    write_stack(path, Stack(counts, "ZYX", Grid(spacing_um=(0.3, 0.1, 0.1))), dtype="uint16")
+    if path.name == ZARR:
+        write_stack(path, Stack(counts, "ZYX", Grid(spacing_um=(0.3, 0.1, 0.1))), dtype="uint16")
+    else:
+        tifffile.imwrite(path, counts, compression="zlib" if path.name == COMPRESSED else None)
 
 
 def restored(image: Path, output: Path, method: Restorer, memory_bytes: int) -> Finished:
@@ -113,18 +125,14 @@ class Measured:
         return 4 * max(math.prod(self.work.work_shape(tile.read.shape)) for tile in tiles)
 
 
-@pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("memory") / "image.ome.zarr"
-    write_image(path)
-    return path
-
-
-@pytest.fixture(scope="module", params=METHODS)
-def measured(image: Path, request: pytest.FixtureRequest) -> Measured:
-    command = [sys.executable, __file__, str(image), request.param]
+@pytest.fixture(scope="module", params=RUNS, ids=" of ".join)
+def measured(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Measured:
+    method, name = request.param
+    image = tmp_path_factory.mktemp("memory") / name
+    write_image(image)
+    command = [sys.executable, __file__, str(image), method]
     said = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
-    return Measured(work=Work(SHAPE, 2, (psf(),), (METHODS[request.param],)), **json.loads(said))
+    return Measured(work=Work(SHAPE, 2, (psf(),), (METHODS[method],)), **json.loads(said))
 
 
 def test_a_run_takes_what_its_plan_says_and_never_more_than_it_may(measured: Measured) -> None:

@@ -36,6 +36,7 @@ from napari_deconv.planning import planning_tiles, require_room, require_room_fo
 from napari_deconv.psf_sources import prepare_psfs
 from napari_deconv.restoration.restorer import Restorer, Step, observe, require_intensities
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.surveying import read
 from napari_deconv.tile_task import (
     FINISHED_BEFORE,
     BlockRecord,
@@ -351,7 +352,8 @@ def check_stack(stack: Stack, background: float | str) -> None:
     require_intensities(np.dtype(stack.data.dtype))
     if not isinstance(stack.data, np.ndarray):
         return
-    if not stack.data.any():
+    # Plane by plane: the first with light in it ends the look.
+    if not any(read(stack, plane).any() for plane in np.ndindex(stack.shape[:-2])):
         raise InputError(
             "The image is zero everywhere: there is nothing to restore. Check that the right "
             "file, layer or channel was chosen"

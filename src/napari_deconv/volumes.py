@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_deconv import pipeline
-from napari_deconv.engines.memory import free_memory_bytes
+from napari_deconv.engines.memory import PART_OF_FREE, free_memory_bytes
 from napari_deconv.files.earlier import signed
 from napari_deconv.files.export import (
     TIFF_SUFFIXES,
@@ -98,7 +98,7 @@ def restoring_file(
     require_apart(output, *files_read(recipe), None if isinstance(source, Stack) else source)
     # A PSF's file may have changed since the recipe was written: tiles of both do not go together.
     recipe, changes = signed(recipe)
-    stack = source if isinstance(source, Stack) else read_stack(source)
+    stack = source if isinstance(source, Stack) else _read(source, memory_bytes)
     chosen = stack.selected(recipe.channels, recipe.times)
     TileStore.tidy(output)
     # What is still to come of a run that goes on, its store knows.
@@ -121,6 +121,11 @@ def restoring_file(
     if scheduler is None and file.is_tiff and not _is_begun(output) and not large:
         return (yield from file.at_once())
     return (yield from file.tile_by_tile(scheduler))
+
+
+def _read(source: Path, memory_bytes: int | None) -> Stack:
+    """Read an image; the more memory there is, the more of it at once."""
+    return read_stack(source, memory_bytes=memory_bytes or int(PART_OF_FREE * free_memory_bytes()))
 
 
 @dataclass(frozen=True, eq=False)

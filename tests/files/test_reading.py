@@ -12,11 +12,12 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
+import psutil
 import pytest
 import tifffile
 import zarr
 
-from napari_deconv.files import ome_zarr, tiff
+from napari_deconv.files import ome_zarr, reading, tiff
 from napari_deconv.files.export import write_stack
 from napari_deconv.files.reading import (
     files_of,
@@ -357,6 +358,42 @@ def test_a_large_tiff_is_mapped_from_disk(
     stack = read_stack(path)
     assert isinstance(stack.data, np.memmap)
     np.testing.assert_array_equal(stack.data, voxels("ZYX"))
+
+
+def test_with_little_memory_a_small_file_is_left_on_disk(tmp_path: Path) -> None:
+    counts = voxels("ZYX")
+    mapped, compressed, zarr = tmp_path / "a.tif", tmp_path / "b.tif", tmp_path / "c.ome.zarr"
+    tifffile.imwrite(mapped, counts)
+    tifffile.imwrite(compressed, counts, compression="zlib")
+    write_stack(zarr, Stack(counts, "ZYX"), dtype="uint16")
+    for path in (mapped, compressed, zarr):
+        enough = round(counts.nbytes / reading.LOADED_PART)
+        assert type(read_stack(path, memory_bytes=enough).data) is np.ndarray
+        left = read_stack(path, memory_bytes=enough - 32).data
+        assert isinstance(left, np.memmap) or hasattr(left, "dask")
+        np.testing.assert_array_equal(np.asarray(left), counts)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell what is resident")
+def test_of_a_map_no_pages_are_held_but_those_of_a_plane(tmp_path: Path) -> None:
+    path = tmp_path / "a.raw"
+    np.ones((16, 1024, 1024), np.uint8).tofile(path)
+    mapped = np.memmap(path, np.uint8, "r", shape=(16, 1024, 1024))
+    before = psutil.Process().memory_info().shared
+    block = read_voxels(mapped, (slice(1, 15),), "a.raw")
+    assert psutil.Process().memory_info().shared - before < 2**21
+    np.testing.assert_array_equal(block, mapped[1:15])
+    assert type(block) is np.ndarray
+
+
+@pytest.mark.parametrize("mode", ["r+", "c"])
+def test_what_was_written_into_a_map_is_read(tmp_path: Path, mode: Any) -> None:
+    path = tmp_path / "a.raw"
+    np.zeros((4, 64, 64), np.uint8).tofile(path)
+    mapped = np.memmap(path, np.uint8, mode, shape=(4, 64, 64))
+    mapped[2] = 7
+    for _ in range(2):
+        assert read_voxels(mapped, (slice(1, 4),), "a.raw")[1].min() == 7
 
 
 # -- what is refused -------------------------------------------------------------------

@@ -161,7 +161,9 @@ def restore(
 
     base = read_recipe(recipe) if recipe is not None else None
     # Read as it is restored; where the file is not to be believed, what was read goes along.
-    stack = read_image(source, voxel_size, voxels=voxel_size is not None)
+    memory_bytes = None if memory is None else bytes_of(memory)
+    is_header = voxel_size is None
+    stack = read_image(source, voxel_size, voxels=not is_header, memory_bytes=memory_bytes)
     wishes = {
         "iterations": iterations,
         "acceleration": acceleration,
@@ -191,10 +193,10 @@ def restore(
         output,
         made,
         source=source,
-        is_header=voxel_size is None,
+        is_header=is_header,
         save_recipe=save_recipe,
         as_json=as_json,
-        memory_bytes=None if memory is None else bytes_of(memory),
+        memory_bytes=memory_bytes,
         scheduler=scheduler,
         dtype=dtype,
         overwrite=overwrite,

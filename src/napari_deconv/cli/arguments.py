@@ -19,14 +19,20 @@ if TYPE_CHECKING:
 WAVELENGTHS = {"emission_nm": "--emission-nm", "excitation_nm": "--excitation-nm"}
 
 
-def read_image(source: Path, voxel_size: str | None, *, voxels: bool = True) -> Stack:
+def read_image(
+    source: Path,
+    voxel_size: str | None,
+    *,
+    voxels: bool = True,
+    memory_bytes: int | None = None,
+) -> Stack:
     """Read the image, or all but its voxels, and say what it is and how large a voxel is."""
     from dataclasses import replace
 
     from napari_deconv.files.reading import read_header, read_stack
     from napari_deconv.imaging.grid import Grid
 
-    stack = read_stack(source) if voxels else read_header(source)
+    stack = read_stack(source, memory_bytes=memory_bytes) if voxels else read_header(source)
     if voxel_size is None:
         where = "from the file" if stack.grid else "unknown"
     else:

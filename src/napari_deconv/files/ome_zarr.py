@@ -54,15 +54,15 @@ def is_zarr(folder: Path) -> bool:
     return any((folder / marker).is_file() for marker in _MARKERS)
 
 
-def read(source: Path, *, voxels: bool = True) -> Stack:
-    """Read level 0 of the first image of an OME-Zarr folder; see `tiff.read` for `voxels`.
+def read(source: Path, *, voxels: bool = True, loaded_bytes: float = math.inf) -> Stack:
+    """Read level 0 of the first image of an OME-Zarr folder; see `tiff.read` for the options.
 
     Raises
     ------
     InputError
         If the folder is no OME-Zarr image, or its axes cannot be told apart.
     """
-    return _levels(source, voxels=voxels)[0]
+    return _levels(source, voxels=voxels, loaded_bytes=loaded_bytes)[0]
 
 
 def read_levels(source: Path) -> tuple[Stack, ...]:
@@ -78,7 +78,9 @@ def read_levels(source: Path) -> tuple[Stack, ...]:
     return _levels(source, smaller=True)
 
 
-def _levels(source: Path, *, voxels: bool = True, smaller: bool = False) -> tuple[Stack, ...]:
+def _levels(
+    source: Path, *, voxels: bool = True, smaller: bool = False, loaded_bytes: float = math.inf
+) -> tuple[Stack, ...]:
     group, xml = _image_group(source)
     attrs = dict(group.attrs)
     multiscale = _multiscale(attrs, source.name)
@@ -86,7 +88,9 @@ def _levels(source: Path, *, voxels: bool = True, smaller: bool = False) -> tupl
     axes = "".join(_axes(multiscale, array.ndim, source.name))
     description = _description(attrs, multiscale, list(axes), xml)
     description = replace(description, remarks=_remarks(source, group))
-    data = _voxels(source, array, axes) if voxels else shadow(array.shape, array.dtype)
+    data = (
+        _voxels(source, array, axes, loaded_bytes) if voxels else shadow(array.shape, array.dtype)
+    )
     stacks = [stack_of(data, axes, description, stem(source))]
     for index, entry in enumerate(multiscale["datasets"][1:] if smaller else (), start=1):
         level = _level(group, entry, source.name)
@@ -300,10 +304,10 @@ def _remarks(source: Path, group: Any) -> tuple[str, ...]:
     return several_images(source.name, count)
 
 
-def _voxels(source: Path, array: Any, axes: str) -> Any:
+def _voxels(source: Path, array: Any, axes: str, loaded_bytes: float = math.inf) -> Any:
     """Return the voxels: numpy where few, else a dask array of the stored chunks."""
     stored = stored_level(source, array, axes)
-    if array.nbytes <= LOADED_UP_TO_BYTES:
+    if array.nbytes <= min(LOADED_UP_TO_BYTES, loaded_bytes):
         return stored[...]
     return stored.lazy(getattr(array, "shards", None) or array.chunks)
 

@@ -9,6 +9,8 @@ wrong with a file is an `InputError` of one sentence.
 
 from __future__ import annotations
 
+import math
+import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,14 +26,21 @@ from napari_deconv.imaging.value import InputError, Plain
 from . import ome_zarr, tiff
 from .stored import unreadable
 
+#: Of the memory that a run may take, the part that its image may fill beside the work: so little
+#: that the plan of the work does not count it.
+LOADED_PART = 1 / 32
 
-def read_stack(path: str | os.PathLike[str]) -> Stack:
+
+def read_stack(path: str | os.PathLike[str], *, memory_bytes: int | None = None) -> Stack:
     """Read the first image of a file at full resolution.
 
     Parameters
     ----------
     path : str or path
         A TIFF file (plain, ImageJ hyperstack, OME-TIFF) or an OME-Zarr folder (0.4, 0.5).
+    memory_bytes : int, optional
+        What may be taken for all that is done with the image: where its voxels are more than a
+        small part of that, they are left on disk as those of a large file.
 
     Returns
     -------
@@ -56,7 +65,9 @@ def read_stack(path: str | os.PathLike[str]) -> Stack:
     """
     source = Path(path).expanduser()
     with _told_as_input_error(source):
-        return ome_zarr.read(source) if source.is_dir() else tiff.read(source)
+        most = math.inf if memory_bytes is None else LOADED_PART * memory_bytes
+        read = ome_zarr.read if source.is_dir() else tiff.read
+        return read(source, loaded_bytes=most)
 
 
 def read_pyramid(path: str | os.PathLike[str]) -> tuple[Stack, ...]:
@@ -114,11 +125,29 @@ def read_voxels(
     try:
         _require_whole_map(data)
         block = data[place]
+        if isinstance(block, np.memmap):
+            return _copied(block)
         return np.asarray(block.compute(scheduler="threads") if hasattr(block, "dask") else block)
     except (InputError, MemoryError):
         raise
     except Exception as error:
         raise unreadable(name, axes or AXES[-data.ndim :], place, error) from error
+
+
+def _copied(mapped: np.memmap[Any, Any]) -> npt.NDArray[Any]:
+    """Return mapped voxels in memory, read plane by plane.
+
+    What was read of a map counts as memory of the process until it is given back, which leaves it
+    to the system whether to keep it. A map that may be written to is left alone.
+    """
+    voxels, copy = np.asarray(mapped), np.empty(mapped.shape, mapped.dtype)
+    pages = getattr(mapped, "_mmap", None) if mapped.mode == "r" else None
+    unused = getattr(mmap, "MADV_DONTNEED", None)
+    for plane in np.ndindex(mapped.shape[:-2]):
+        copy[plane] = voxels[plane]
+        if pages is not None and unused is not None:
+            pages.madvise(unused)
+    return copy
 
 
 def _require_whole_map(data: Any) -> None:

@@ -7,6 +7,7 @@ follows the chain of its directories to the end before anything is believed.
 from __future__ import annotations
 
 import logging
+import math
 import re
 import struct
 import weakref
@@ -48,9 +49,10 @@ SIGNED = (-32768.0, 1.0)
 _OF_PRINTS = ("inch", "cm")
 
 
-def read(source: Path, *, voxels: bool = True) -> Stack:
+def read(source: Path, *, voxels: bool = True, loaded_bytes: float = math.inf) -> Stack:
     """Read level 0 of the image of a TIFF; without `voxels`, zeros that take no memory.
 
+    Voxels of more than `loaded_bytes` are left on disk, as those of a large file always are.
     Of several images it is the first whose planes lie in this very file.
 
     Raises
@@ -66,7 +68,9 @@ def read(source: Path, *, voxels: bool = True) -> Stack:
         series = tif.series[index]
         _require_intensities(series, source.name)
         _require_all_planes(tif, series, source.name)
-        data = _voxels(series, source) if voxels else shadow(series.shape, series.dtype)
+        data = (
+            _voxels(series, source, loaded_bytes) if voxels else shadow(series.shape, series.dtype)
+        )
         line = imagej_line((tif.imagej_metadata if tif.is_imagej else None) or {})
         remarks = several_images(source.name, len(tif.series))
         remarks += _of_a_set(_files_of(tif, source))
@@ -166,9 +170,9 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _voxels(series: Any, source: Path) -> Any:
+def _voxels(series: Any, source: Path, loaded_bytes: float) -> Any:
     """Return the voxels of a series: where they are many, mapped from disk or read in pieces."""
-    if series.nbytes < MAPPED_FROM_BYTES:
+    if series.nbytes < MAPPED_FROM_BYTES and series.nbytes <= loaded_bytes:
         return series.asarray()
     if series.dataoffset is not None:
         order = series.parent.byteorder
