@@ -481,8 +481,9 @@ def test_a_failure_frees_the_device(
 ) -> None:
     stack = stack_of("CZYX")
     stack.data[2, 0, 0, 0] = np.nan
+    unread = replace(stack, data=da.from_array(stack.data, chunks=(1, -1, -1, -1)))
     with pytest.raises(InputError, match="1 NaN or infinite"):
-        restore_stack(stack, recipe_of(psf))
+        restore_stack(unread, recipe_of(psf))
     assert watched.releases == 1
     watched.fail_at = 1
     with pytest.raises(RuntimeError, match="the device was lost"):
@@ -782,3 +783,33 @@ def test_a_voxel_that_is_not_finite_is_told_before_any_tile(value: float) -> Non
     image[1, 3, 4] = value
     with pytest.raises(InputError, match="holds NaN or infinite values"):
         list(surveying.facts_of(Stack(image, "ZYX"), ()))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_of_several_blocks_the_one_that_is_not_finite_is_named_before_any_is_restored(
+    stack_of: Callable[..., Stack], psf: Psf, value: float
+) -> None:
+    stack = stack_of("TCZYX")
+    stack.data[1, 2, 0, 3, 4] = value
+    wanted = r"holds 1 NaN or infinite .* before restoring \(at t 1, c 2, counted from 0\)$"
+    steps = restoring(stack, recipe_of(psf))
+    with pytest.raises(InputError, match=wanted):
+        next(steps)
+    # As it is counted in the file.
+    with pytest.raises(InputError, match=r"\(at t 1, c 2, counted"):
+        restore_stack(stack, recipe_of(psf, times=(1,), channels=(1, 2)))
+    # What is not looked at is no matter.
+    restore_stack(stack, recipe_of(psf, times=(0,)))
+    # On disk it is met when it is read.
+    lazy = replace(stack, data=da.from_array(stack.data, chunks=(1, 1, -1, -1, -1)))
+    with pytest.raises(InputError, match=wanted):
+        restore_stack(lazy, recipe_of(psf))
+
+
+def test_of_a_single_block_that_is_not_finite_no_place_is_named(
+    stack_of: Callable[..., Stack], psf: Psf
+) -> None:
+    stack = stack_of("ZYX")
+    stack.data[0, 3, 4] = np.nan
+    with pytest.raises(InputError, match=r"holds 1 NaN or infinite .* before restoring$"):
+        restore_stack(stack, recipe_of(psf))

@@ -24,6 +24,7 @@ from napari_deconv.pipeline import (
     check_stack,
     header_of,
     notes_of,
+    require_finite_blocks,
 )
 from napari_deconv.planning import planning_tiles, require_room_for
 from napari_deconv.psf_sources import prepare_psfs
@@ -96,6 +97,7 @@ def restoring_on(
     started = time.perf_counter()
     chosen = stack.selected(recipe.channels, recipe.times)
     check_stack(chosen, recipe.background)
+    require_finite_blocks(chosen, recipe)
     yield Step(0, 1, f"asking the cluster at {address}")
     with connected(address) as client:
         require_same_version(client)

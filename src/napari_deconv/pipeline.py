@@ -34,7 +34,13 @@ from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError, Plain, Value, require
 from napari_deconv.planning import planning_tiles, require_room, require_room_for
 from napari_deconv.psf_sources import prepare_psfs
-from napari_deconv.restoration.restorer import Restorer, Step, observe, require_intensities
+from napari_deconv.restoration.restorer import (
+    Restorer,
+    Step,
+    observe,
+    require_all_finite,
+    require_intensities,
+)
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.surveying import read
 from napari_deconv.tile_task import (
@@ -47,6 +53,7 @@ from napari_deconv.tile_task import (
     block_records,
     checked,
     counted,
+    naming,
     notes_on_dark,
     tasks_of,
 )
@@ -214,6 +221,7 @@ def restoring(
     return_freed_memory()
     chosen = stack.selected(recipe.channels, recipe.times)
     check_stack(chosen, recipe.background)
+    require_finite_blocks(chosen, recipe)
     yield Step(0, 1, "preparing the PSF")
     psfs = prepare_psfs(recipe, stack)
     yield Step(0, 1, "opening the engine (the first use of a GPU compiles for some seconds)")
@@ -345,6 +353,20 @@ def export(
         overwrite=overwrite,
         ome_zarr_version=ome_zarr_version,
     )
+
+
+def require_finite_blocks(stack: Stack, recipe: Recipe) -> None:
+    """Raise `InputError` where voxels in memory are not finite: now, not when all others are done.
+
+    Voxels on disk are looked at when they are read.
+    """
+    if not isinstance(stack.data, np.ndarray) or isinstance(stack.data, np.memmap):
+        return
+    if stack.data.dtype.kind != "f":
+        return
+    for block in stack.blocks():
+        with naming(block, stack, recipe):
+            require_all_finite(stack.data[block])
 
 
 def check_stack(stack: Stack, background: float | str) -> None:

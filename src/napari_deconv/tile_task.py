@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -307,7 +308,8 @@ class TileRun:
         level = settled.backgrounds.get(index)
         if level is None:
             level = background_in(counts, self.setting.recipe.background)
-        observation = observe(counts, psf, level, whole_mean=mean, start=tile.read.start)
+        with naming(index, stack, self.setting.recipe):
+            observation = observe(counts, psf, level, whole_mean=mean, start=tile.read.start)
         del counts
         dark = not observation.image.any()
         if not dark and not settled.means:  # else the block tells, which may be light elsewhere
@@ -325,8 +327,8 @@ class TileRun:
 
     def _note(self, index: tuple[int, ...], notes: list[str]) -> None:
         """Keep notes on a block; of several, those that differ in their numbers alone once."""
-        several = math.prod(self.setting.stack.shape[: len(index)]) > 1
-        where = f" (first at {_named(index, self.setting)})" if several else ""
+        stack, recipe = self.setting.stack, self.setting.recipe
+        where = f" (first at {_named(index, stack, recipe)})" if _has_several(stack) else ""
         for note in notes:
             words = re.sub(r"[0-9.]+(e[+-]?[0-9]+)?", "", note)
             if words not in self._told:
@@ -412,7 +414,7 @@ def notes_on_dark(setting: Setting, done: Iterable[TileDone]) -> tuple[str, ...]
         return ()
     if len(dark) == len(list(stack.blocks())):
         return ("The image is zero everywhere: there is nothing to restore",)
-    named = [_named(index, setting) for index in dark[:MOST_NAMED]]
+    named = [_named(index, stack, setting.recipe) for index in dark[:MOST_NAMED]]
     more = [f"{len(dark) - MOST_NAMED} more"] if len(dark) > MOST_NAMED else []
     return (
         f"Zero everywhere, while the rest of the image is not: {'; '.join([*named, *more])} "
@@ -420,12 +422,29 @@ def notes_on_dark(setting: Setting, done: Iterable[TileDone]) -> tuple[str, ...]
     )
 
 
-def _named(block: tuple[int, ...], setting: Setting) -> str:
+@contextmanager
+def naming(block: tuple[int, ...], stack: Stack, recipe: Recipe) -> Iterator[None]:
+    """Add to what is wrong with a block which of several it is."""
+    try:
+        yield
+    except InputError as error:
+        if not _has_several(stack):
+            raise
+        where = _named(block, stack, recipe)
+        raise InputError(f"{error} (at {where}, counted from 0)") from error
+
+
+def _has_several(stack: Stack) -> bool:
+    """Return whether a stack has blocks to tell apart."""
+    return math.prod(stack.shape) > math.prod(stack.spatial_shape)
+
+
+def _named(block: tuple[int, ...], stack: Stack, recipe: Recipe) -> str:
     """Return which block it is, as it is counted in the file: t 3, c 0."""
-    chosen = {"T": setting.recipe.times, "C": setting.recipe.channels}
+    chosen = {"T": recipe.times, "C": recipe.channels}
     return ", ".join(
         f"{axis.lower()} {chosen[axis][i] if chosen[axis] else i}"
-        for axis, i in zip(setting.stack.axes, block, strict=False)
+        for axis, i in zip(stack.axes, block, strict=False)
     )
 
 

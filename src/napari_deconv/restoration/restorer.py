@@ -179,6 +179,16 @@ def require_finite(total: float) -> None:
     )
 
 
+def require_all_finite(image: npt.NDArray[Any]) -> None:
+    """Raise `InputError`, with how many are not, unless all voxels of an image are finite."""
+    bad = int(image.size - np.isfinite(image).sum())
+    require(
+        bad == 0,
+        f"The image holds {bad} NaN or infinite values; replace them (for instance by the "
+        "median of their neighbours) before restoring",
+    )
+
+
 def require_small_enough(highest: float) -> None:
     """Raise `InputError` unless the highest count can be worked with in single precision."""
     require(
@@ -243,12 +253,7 @@ def observe(
     # One that is not finite shows in these as well; and so do few passes over a large image.
     lowest, highest = float(array.min()), float(array.max())
     if not math.isfinite(highest - lowest):
-        bad = int(given.size - np.isfinite(given).sum())
-        require(
-            bad == 0,
-            f"The image holds {bad} NaN or infinite values; replace them (for instance by the "
-            "median of their neighbours) before restoring",
-        )
+        require_all_finite(given)
     require_small_enough(float(given.max()) if math.isinf(highest) else highest)
     bits = bits_of(highest, given.dtype)
     count = 0
