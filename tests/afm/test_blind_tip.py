@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -15,7 +17,8 @@ from napari_deconv.afm.blind_tip import (
     swept,
 )
 from napari_deconv.afm.morphology import dilate, erode, opened
-from napari_deconv.afm.tips import Tip
+from napari_deconv.afm.tip_fit import fit_tip
+from napari_deconv.afm.tips import SphereCone, Tip, tip_of
 from napari_deconv.imaging.value import InputError
 from napari_deconv.restoration.restorer import ended
 
@@ -159,6 +162,21 @@ def test_the_steepest_fall_is_suggested() -> None:
     assert sweep.tip is tips[3]
     alone = Sweep((1.0,), tips[:1], (-9.0,), (0.0,))
     assert alone.suggested == 0
+    assert replace(sweep, least_nm=4.5).threshold_nm == 5
+    assert replace(sweep, least_nm=2.0).threshold_nm == 4
+    assert replace(alone, least_nm=9.0).suggested == 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_chance_of_some_pixels_makes_no_sharp_tip(seed: int) -> None:
+    """Spikes show the tip itself, of a radius of 4 nm, whatever the noise of this image is."""
+    true = tip_of(SphereCone(4.0, 25.0), (1.0, 1.0), 8.0, (96, 96))
+    surface = np.zeros((96, 96))
+    surface[16::24, 16::24] = 8
+    clean = dilate(surface, true.heights_nm)
+    image = clean + np.random.default_rng(seed).normal(0, 0.05, clean.shape)
+    found = blind_tip(image, (1.0, 1.0), BlindTip((15, 15)), 0.05)
+    assert fit_tip(found).radius_nm == pytest.approx(4, abs=0.3)
 
 
 @pytest.mark.parametrize(("noise", "seed"), [(0.1, 0), (0.1, 1), (0.3, 2)])

@@ -112,6 +112,24 @@ def test_the_mean_of_noisy_beads_is_the_psf() -> None:
         assert found == pytest.approx(place, abs=0.1)
 
 
+@pytest.mark.parametrize("light", ["bump", "vignetting"])
+def test_uneven_light_is_no_part_of_the_psf(light: str) -> None:
+    y, x = (np.arange(n) - n // 2 for n in SHAPE[-2:])
+    r2 = np.add.outer(y**2, x**2)
+    image = placed(truth(), PLACES, [900, 800, 1000, 700])
+    if light == "bump":
+        seen = image + 100 * np.exp(-r2 / 2 / 40**2)
+    else:
+        seen = (image + 300) * (1 - 0.3 * r2 / r2.max()) - 300
+    wanted, found = (measure_psf(counted(i, background=400), GRID) for i in (image, seen))
+    assert correlation(found, truth()) > correlation(wanted, truth()) - 0.01
+    for plain, uneven in zip(wanted.fwhm_um, found.fwhm_um, strict=True):
+        assert uneven == pytest.approx(plain, rel=0.08)
+    # What is uneven would be more light than the bead's own, spread over its box.
+    lit = [m.psf.samples.sum() / m.psf.samples.max() for m in (wanted, found)]
+    assert lit[1] == pytest.approx(lit[0], rel=0.3)
+
+
 def test_the_centre_is_at_half_the_shape() -> None:
     measured = measure_psf(counted(placed(truth(), PLACES, (3000,) * 4)), GRID)
     samples = measured.psf.samples.astype(np.float64)

@@ -49,6 +49,9 @@ BAND_WORK = 1e8
 THRESHOLDS = tuple(float(2 ** (k / 8)) for k in range(6, 35))
 #: A step that is lower, as a part of the one below it, is not of the same fall.
 SAME_FALL = 0.5
+#: Just above its fall a tip is still sharp by the chance of some pixels: where that costs next to
+#: nothing of the relief, so many standard deviations of the noise are taken at the least.
+SAFE, OF_RELIEF = 5.0, 1 / 30
 #: The tip is judged this near to its apex, as a part of the support, to either side.
 NEAR = 1 / 6
 
@@ -96,7 +99,8 @@ class Sweep:
 
     With too low a threshold noise is taken for sharpness: the tip collapses to a needle, which
     leaves no residual but explains nothing. With too high a one it is blunt. Between both it
-    falls steeply; the threshold suggested is the upper end of the steepest fall.
+    falls steeply; the threshold suggested is the upper end of the steepest fall, or the first that
+    is not below `least_nm`.
 
     Parameters
     ----------
@@ -106,16 +110,24 @@ class Sweep:
         Mean height of each tip near its apex, at or below 0.
     residuals_nm : tuple of float
         RMS of I - open(I, T), where the tip cannot have touched beyond the image.
+    least_nm : float
+        A threshold that noise alone hardly passes.
     """
 
     thresholds_nm: tuple[float, ...]
     tips: tuple[Tip, ...]
     heights_nm: tuple[float, ...]
     residuals_nm: tuple[float, ...]
+    least_nm: float = 0.0
 
     @property
     def suggested(self) -> int:
         """Index of the threshold that is suggested."""
+        safe = int(np.searchsorted(self.thresholds_nm, self.least_nm))
+        return max(self._above_the_fall, min(safe, len(self.tips) - 1))
+
+    @property
+    def _above_the_fall(self) -> int:
         rises = np.diff(self.heights_nm)
         if len(rises) < 2:
             return len(rises)
@@ -187,7 +199,7 @@ def estimated(
     require_number("The noise in nm", noise_nm, least=0)
     thresholds = thresholds_of(settings, noise_nm)
     if thresholds:
-        sweep = yield from swept(heights, pixel_nm, settings, thresholds, start=start)
+        sweep = yield from swept(heights, pixel_nm, settings, thresholds, noise_nm, start=start)
         return sweep.tip
     frames, tip = _checked(heights, settings, start)
     yield from _estimated(frames, tip, settings.by, settings.threshold_nm or 0.0)
@@ -206,6 +218,7 @@ def swept(
     pixel_nm: tuple[float, float],
     settings: BlindTip,
     thresholds_nm: Sequence[float],
+    noise_nm: float = 0.0,
     *,
     start: Tip | None = None,
 ) -> Generator[Step, None, Sweep]:
@@ -217,6 +230,8 @@ def swept(
         As in `estimated`; the threshold of the settings is not used.
     thresholds_nm : sequence of float
         Best at equal ratios, from 2 to 20 standard deviations of the noise.
+    noise_nm : float
+        Standard deviation of the heights by noise.
 
     Raises
     ------
@@ -239,7 +254,8 @@ def swept(
         rms = float(np.sqrt(np.mean(_inside(rest, tip.shape) ** 2)))
         rows.append((threshold, Tip(tip.copy(), pixel_nm), _near(tip), rms))
     thresholds, tips, near, residuals = zip(*rows[::-1], strict=True)
-    return Sweep(thresholds, tips, near, residuals)
+    least = min(SAFE * noise_nm, OF_RELIEF * _range(frames))
+    return Sweep(thresholds, tips, near, residuals, least)
 
 
 # -- passes over points -----------------------------------------------------------------------

@@ -32,6 +32,9 @@ DISAGREES, TIMES_USUAL = 0.3, 2.5
 #: So many widths to the side of all beads, in at least this part of the image, is the background
 #: seen alone.
 FAR, LEAST_FAR = 5.0, 0.1
+#: Of the polynomial that follows light that is uneven across the planes, and by how many times it
+#: must explain more than noise does.
+DEGREE, CLEARLY_UNEVEN = 4, 10.0
 
 #: Below this the ball's transform is not divided by: what it has erased stays unknown.
 LEAST_TRANSFORM = 0.1
@@ -185,10 +188,11 @@ def averaged(image: BeadImage, found: Aligned) -> Array:
 
 
 def _without_glow(image: BeadImage, beads: Sequence[Bead]) -> BeadImage:
-    """Return the image with each plane's level taken off, where the beads leave that to be seen.
+    """Return the image without the light that is not the beads', where they leave that to be seen.
 
-    The medium and the coverslip glow in some planes more than in others. The level is that of
-    the voxels far from all beads to the side; a stack without such has none taken off.
+    The medium and the coverslip glow in some planes more than in others, and the light that falls
+    on them is uneven across the planes. Both are seen in the voxels far from all beads to the side;
+    from a stack without such nothing is taken off.
     """
     rows, columns = image.data.shape[-2:]
     far = np.ones((rows, columns), bool)
@@ -201,7 +205,25 @@ def _without_glow(image: BeadImage, beads: Sequence[Bead]) -> BeadImage:
         return image
     # The mean, not the mode: there are no beads here, and of few counts the mode is a step.
     glow = image.data[..., far].mean(axis=-1, dtype=np.float64).astype(np.float32)
-    return replace(image, data=image.data - glow[..., None, None])
+    data = image.data - glow[..., None, None]
+    return replace(image, data=data - _unevenness(data, far).astype(np.float32))
+
+
+def _unevenness(data: npt.NDArray[np.float32], far: npt.NDArray[np.bool_]) -> Array:
+    """Return what lies on all planes alike, (Y, X), as a polynomial through what is seen far away.
+
+    Zero where that has no more of it than noise would give.
+    """
+    mean = data.reshape(-1, *far.shape).mean(axis=0, dtype=np.float64)
+    y, x = (np.polynomial.legendre.legvander(np.linspace(-1, 1, n), DEGREE) for n in far.shape)
+    orders = [(i, j) for i in range(DEGREE + 1) for j in range(DEGREE + 1 - i)]
+    terms = np.stack([np.outer(y[:, i], x[:, j]) for i, j in orders], axis=-1)
+    seen, fitted = mean[far], terms[far]
+    uneven = terms @ np.linalg.lstsq(fitted, seen, rcond=None)[0]
+    # By Fisher's ratio of variances.
+    explained = np.square(uneven[far]).sum() / len(orders)
+    rest = np.square(seen - uneven[far]).sum() / max(len(seen) - len(orders), 1)
+    return np.asarray(uneven if explained > CLEARLY_UNEVEN * rest else np.zeros(far.shape))
 
 
 def _nearer_to_others(image: BeadImage, beads: Sequence[Bead], index: int) -> npt.NDArray[np.bool_]:

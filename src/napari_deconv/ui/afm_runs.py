@@ -49,7 +49,8 @@ def estimating(heights: HeightMap, recipe: SurfaceRecipe) -> Generator[Step, Non
     wanted = recipe.tip
     thresholds = thresholds_of(wanted, noise) if isinstance(wanted, BlindTip) else []
     if isinstance(wanted, BlindTip) and thresholds:
-        sweep = yield from swept(flat.heights.heights_nm, heights.pixel_nm, wanted, thresholds)
+        image = flat.heights
+        sweep = yield from swept(image.heights_nm, image.pixel_nm, wanted, thresholds, noise)
         tip = sweep.tip
     else:
         tip = yield from found_tip(flat, recipe)
