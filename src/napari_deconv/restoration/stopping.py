@@ -39,7 +39,7 @@ REHEARSALS, SAME = 4, 1.2
 #: many iterations restore.
 LEAST_ALIKE, FURTHER_LOOKS = 0.4, (6, 9, 13, 20, 30, 45)
 #: What is added where noise is not that of a camera.
-SHARED = "; neighbouring pixels share noise, as a filter or resampling leaves it, which was reckoned with"
+SHARED = "; neighbouring pixels share noise, as after a filter or resampling: reckoned with"
 
 
 class Run(Protocol):
