@@ -112,6 +112,16 @@ def test_the_mean_of_noisy_beads_is_the_psf() -> None:
         assert found == pytest.approx(place, abs=0.1)
 
 
+def test_what_is_as_narrow_as_hot_pixels_is_told() -> None:
+    image = np.zeros(SHAPE)
+    for place in PLACES:
+        z, y, x = (round(p) for p in place)
+        image[z : z + 2, y : y + 2, x] = 900
+    assert "look whether what was found are beads" in measure_psf(counted(image), GRID).notes[-1]
+    wide = measure_psf(counted(placed(truth(), PLACES, [900, 800, 1000, 700])), GRID)
+    assert not any("look whether" in note for note in wide.notes)
+
+
 @pytest.mark.parametrize("light", ["bump", "vignetting"])
 def test_uneven_light_is_no_part_of_the_psf(light: str) -> None:
     y, x = (np.arange(n) - n // 2 for n in SHAPE[-2:])

@@ -27,6 +27,9 @@ from .value import InputError, require, require_number
 __all__ = ["FATES", "Bead", "MeasuredPsf", "find_beads", "measure_psf", "with_fate"]
 
 #: What the user can do, by the fate that most beads have met.
+#: Pixels of a width, to the side: microscopes that sample enough have more.
+NARROW = 1.5
+
 ADVICE = {
     "saturated": "take the beads again with less light or a shorter exposure",
     "clipped": "take a larger stack, with planes above and below the beads",
@@ -123,6 +126,7 @@ def measure_psf(
     notes = _notes(prepared, found.beads, bead_diameter_um, radial_average)
     psf = Psf(np.maximum(signal, 0), spacing, notes).cropped()
     widths = tuple(None if math.isnan(w) else w for w in fwhm_um(psf))
+    psf = replace(psf, notes=(*psf.notes, *_notes_on_widths(widths, spacing)))
     return MeasuredPsf(psf, found.beads, widths, psf.notes)
 
 
@@ -203,6 +207,18 @@ def _require_small(diameter: float, widths: tuple[float, ...], spacing: tuple[fl
         diameter <= lateral,
         f"Beads of {diameter:g} um are too large: their image is {lateral:.3g} um wide, mostly the "
         "bead itself, and its diameter cannot be divided out; take smaller beads, or correct it",
+    )
+
+
+def _notes_on_widths(
+    widths: tuple[float | None, ...], spacing: tuple[float, ...]
+) -> tuple[str, ...]:
+    pixels = [w / step for w, step in zip(widths[-2:], spacing[-2:], strict=True) if w is not None]
+    if not pixels or min(pixels) >= NARROW:
+        return ()
+    return (
+        f"PSF: only {min(pixels):.2g} pixels wide: look whether what was found are beads, and no "
+        "hot pixels",
     )
 
 
