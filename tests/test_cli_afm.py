@@ -19,7 +19,7 @@ from napari_deconv.afm.tips import SphereCone, tip_of
 from napari_deconv.files.export import write_stack
 from napari_deconv.files.heights import read_height_recipe, read_heights, write_heights
 from napari_deconv.imaging.stack import Stack
-from napari_deconv.surfaces import SurfaceRecipe, read_tip
+from napari_deconv.surfaces import SurfaceRecipe, read_tip, write_tip
 
 Run = Callable[..., tuple[int, str, str]]
 PIXEL = (1.0, 1.5)
@@ -175,3 +175,14 @@ def test_nonsense_is_told_in_a_sentence(run: Run, words: tuple[object, ...], sai
     assert said in last
     assert "Traceback" not in err
     assert not Path("o.gwy").exists()
+
+
+def test_a_tip_from_a_low_image_is_right_for_a_high_one(tmp_path: Path) -> None:
+    """Where it ends nothing is known of it: no floor that would carve into what is higher."""
+    cone, pixel_nm = SphereCone(10.0, 35.0), (1.0, 1.0)
+    write_tip(tmp_path / "tip.gwy", tip_of(cone, pixel_nm, 4.0, (96, 96)))
+    kept = read_tip(tmp_path / "tip.gwy").heights_nm
+    y, x = np.mgrid[:96, :96]
+    true = 25.0 * ((y - 48) ** 2 + (x - 40) ** 2 < 200)
+    image = dilate(true, tip_of(cone, pixel_nm, 25.0, (96, 96)).heights_nm)
+    assert (erode(image, kept) - true).min() > -1e-9

@@ -49,6 +49,8 @@ Labels = npt.NDArray[np.uint8]
 CERTAIN_SIGMAS = 1.0
 #: Part of the noise that denoising leaves: 0.29 and 0.31 on simulated frames of known truth.
 REMAINS = 0.3
+#: How deep the floor of a tip in a file lies, in depths of the tip: below what is known of it.
+BELOW = 1.01
 SHAPES = (Paraboloid, EllipticParaboloid, SphereCone, SpherePyramid, Delta)
 
 
@@ -278,6 +280,9 @@ def fitted_tip(tip: Tip, heights: HeightMap) -> Tip:
 def read_tip(path: str | os.PathLike[str]) -> Tip:
     """Return the tip in a file, centred on its apex.
 
+    Where it ends in a floor nothing is known of it: the floor only says how high the image was that
+    it comes from, and on a higher one it would reach too far down.
+
     Raises
     ------
     InputError
@@ -290,11 +295,19 @@ def read_tip(path: str | os.PathLike[str]) -> Tip:
         not found.is_movie,
         f"{Path(path).name} holds {len(found.frames)} frames; a tip is one image",
     )
-    return centred_tip(found.heights_nm, found.pixel_nm)
+    return _without_floor(centred_tip(found.heights_nm, found.pixel_nm))
+
+
+def _without_floor(tip: Tip) -> Tip:
+    """Return a tip without the pixels that are as low as its corners, where several are."""
+    heights = tip.heights_nm
+    floor = heights == heights.min()
+    is_floor = floor[[0, 0, -1, -1], [0, -1, 0, -1]].all() and heights.min() < heights.max()
+    return replace(tip, heights_nm=np.where(floor, -np.inf, heights)) if is_floor else tip
 
 
 def write_tip(path: str | os.PathLike[str], tip: Tip, *, overwrite: bool = False) -> Path:
-    """Write a tip as TIFF or .gwy; where there is no tip it is as deep as anywhere.
+    """Write a tip as TIFF or .gwy; where there is no tip it gets a floor, which `read_tip` knows.
 
     Parameters
     ----------
@@ -311,7 +324,8 @@ def write_tip(path: str | os.PathLike[str], tip: Tip, *, overwrite: bool = False
     from napari_deconv.files.heights import write_heights
 
     there = np.isfinite(tip.heights_nm)
-    values = np.where(there, tip.heights_nm, tip.heights_nm[there].min())
+    floor_nm = BELOW * float(tip.heights_nm[there].min())
+    values = np.where(there, tip.heights_nm, floor_nm)
     heights = HeightMap(values, tip.pixel_nm, "tip", "Tip")
     return write_heights(path, heights, overwrite=overwrite)
 
