@@ -26,8 +26,9 @@ HOT, USUAL, HOT_GROUPS = 6.0, 0.9, 16
 #: Where the noise of a square's mean is more than this part of how means vary, what lies around
 #: it tells better how bright it is.
 NOISY = 0.05
-#: The slope must be so many times its standard error to tell a gain.
-LEAST_SURE = 5.0
+#: The slope must be so many times its standard error to tell a gain; and two slopes are clearly
+#: not the same that differ by so many times that of the one that is less sure.
+LEAST_SURE, CLEARLY = 5.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,8 @@ def camera_of(image: npt.ArrayLike, read_noise: float = 1.0) -> Camera | None:
     noise is that of the finest detail in squares of 3 x 3 pixels, of which structure that is
     slow has none, grouped by their mean; structure only ever adds to it, so that groups above the
     line come to weigh less. With little light squares are bright or dark by chance, and their noise
-    with them: they are then grouped by what lies around them, whose noise is another
-    (instrumental variables; Fuller 1987).
+    with them: where that shows, they are grouped by what lies around them, whose noise is another
+    (an instrumental variable; Fuller 1987).
 
     Examples
     --------
@@ -95,7 +96,69 @@ def camera_of(image: npt.ArrayLike, read_noise: float = 1.0) -> Camera | None:
     >>> round(found.gain, 1), abs(found.offset - 100) < 5
     (2.5, True)
     """
-    means, variances, counts = _groups(np.asarray(image))
+    squares = _seen(np.asarray(image))
+    line = None if squares is None else _line_through(squares)
+    if line is None or line.slope <= 0 or line.slope < LEAST_SURE * line.error:
+        return None
+    offset = -line.level / line.slope + read_noise**2 * line.slope
+    return Camera(line.slope, offset, read_noise)
+
+
+@dataclass(frozen=True, eq=False)
+class _Squares:
+    """What is seen of squares of 3 x 3 pixels: their means, finest details, and what is around."""
+
+    mean: npt.NDArray[np.float64]
+    detail: npt.NDArray[np.float64]
+    around: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Line:
+    """How the variance of noise grows with the mean; `error` is that of the slope."""
+
+    slope: float
+    level: float
+    error: float
+
+
+def _seen(image: npt.NDArray[np.generic]) -> _Squares | None:
+    """Return the squares of an image that tell of its camera; None where they are too few."""
+    planes = sampled(image)
+    if min(planes.shape[-2:]) < 3 or _squares(planes).size < FEWEST:
+        return None
+    mean = _weighed(_weighed(planes, (1, 2, 1), -1), (1, 2, 1), -2).ravel() / 16
+    # The squares of 1, -2, 1 sum up to 6, along each of two axes.
+    detail = _weighed(_weighed(planes, (1, -2, 1), -1), (1, -2, 1), -2).ravel() / 6
+    kept = ~(_flattened(planes).ravel() | _hot(planes))
+    if np.count_nonzero(kept) < FEWEST:
+        return None
+    return _Squares(mean[kept], detail[kept], _around(planes).ravel()[kept])
+
+
+def _line_through(squares: _Squares) -> _Line | None:
+    """Return the line of the noise over the light; None where it has no slope.
+
+    By their own means, unless these are so noisy that chance may have grouped them, and what lies
+    around them clearly tells another slope (Hausman 1978).
+    """
+    own = _line(squares, squares.mean)
+    # The squares of 1/4, 1/2, 1/4 sum up to 3/8, along each of two axes.
+    by_chance = np.square(3 / 8 * squares.detail).mean() > NOISY * squares.mean.var()
+    if own is None or not by_chance:
+        return own
+    other = _line(squares, squares.around)
+    if other is None or other.slope < LEAST_SURE * other.error:
+        return None
+    return own if abs(own.slope - other.slope) < CLEARLY * other.error else other
+
+
+def _line(squares: _Squares, key: npt.NDArray[np.float64]) -> _Line | None:
+    """Return the line through groups of squares that have a like key."""
+    groups = _grouped(np.argsort(key, kind="stable"))
+    means = np.array([squares.mean[group].mean() for group in groups])
+    variances = np.array([np.square(squares.detail[group]).mean() for group in groups])
+    counts = np.array([float(len(group)) for group in groups])
     if len(means) < 3 or not np.isfinite(variances).all() or not variances.any():
         return None
     weights = counts / 2 / np.square(np.maximum(variances, 1e-3 * variances.max()))
@@ -104,36 +167,8 @@ def camera_of(image: npt.ArrayLike, read_noise: float = 1.0) -> Camera | None:
         slope, level = np.polyfit(means, variances, 1, w=np.sqrt(weights * doubt))
         above = np.maximum(variances - (slope * means + level), 0) * np.sqrt(weights)
         doubt = 1 / (1 + np.square(above / 2))
-    spread = np.sum(weights * np.square(means - np.average(means, weights=weights)))
-    if slope <= 0 or slope * math.sqrt(spread) < LEAST_SURE:
-        return None
-    gain = float(slope)
-    return Camera(gain, float(-level / slope) + read_noise**2 * gain, read_noise)
-
-
-def _groups(
-    image: npt.NDArray[np.generic],
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return mean, variance of the noise and number of squares of groups, darkest first."""
-    planes = sampled(image)
-    if min(planes.shape[-2:]) < 3 or _squares(planes).size < FEWEST:
-        return np.empty(0), np.empty(0), np.empty(0)
-    mean = _weighed(_weighed(planes, (1, 2, 1), -1), (1, 2, 1), -2).ravel() / 16
-    # The squares of 1, -2, 1 sum up to 6, along each of two axes.
-    detail = _weighed(_weighed(planes, (1, -2, 1), -1), (1, -2, 1), -2).ravel() / 6
-    around = _around(planes).ravel()
-    kept = ~(_flattened(planes).ravel() | _hot(planes))
-    mean, detail, around = mean[kept], detail[kept], around[kept]
-    if mean.size < FEWEST:
-        return np.empty(0), np.empty(0), np.empty(0)
-    # The squares of 1/4, 1/2, 1/4 sum up to 3/8, along each of two axes.
-    by_chance = np.square(3 / 8 * detail).mean() > NOISY * mean.var()
-    groups = _grouped(np.argsort(around if by_chance else mean, kind="stable"))
-    return (
-        np.array([mean[group].mean() for group in groups]),
-        np.array([np.square(detail[group]).mean() for group in groups]),
-        np.array([float(len(group)) for group in groups]),
-    )
+    spread = float(np.sum(weights * np.square(means - np.average(means, weights=weights))))
+    return _Line(float(slope), float(level), 1 / math.sqrt(spread)) if spread > 0 else None
 
 
 def _around(planes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
