@@ -87,11 +87,11 @@ def background_level(image: npt.ArrayLike) -> float:
 
     Notes
     -----
-    The half-sample mode (Robertson and Cryer 1974) of the voxels up to the median: the most
-    frequent dark value. Where an object fills most of the field that may be a level of its own, so
-    voxels that are clearly darker count alone, as long as they are one in twenty. Borders that were
-    filled with one low value are left out. Where an image has no dark part this is too high, so
-    it is never above the median.
+    The half-sample mode (Robertson and Cryer 1974) of the voxels up to the median, the most
+    frequent dark value, and the mean of what lies around that. Where an object fills most of the
+    field it may be a level of the object, so voxels that are clearly darker count alone, as long as
+    they are one in twenty. Borders that were filled with one low value are left out. Where an image
+    has no dark part this is too high.
 
     Examples
     --------
@@ -104,15 +104,10 @@ def background_level(image: npt.ArrayLike) -> float:
     fill = filling(values)
     if fill is not None:
         values = values[values > fill]
-    level, sigma, fewest, darker = (
-        _dark_mode(values),
-        noise_sigma(array),
-        DARK_PART * len(values),
-        values,
-    )
+    level, sigma, darker = _dark_mode(values), noise_sigma(array), values
     while sigma > 0:
         darker = darker[: np.searchsorted(darker, level - DARKER * sigma)]
-        if len(darker) < max(fewest, 1):
+        if len(darker) < max(DARK_PART * len(values), 1):
             break
         level = _dark_mode(darker)
     return max(_centre(values, level, sigma), 0.0)
