@@ -296,7 +296,7 @@ def notes_on_image(
     highest : float, optional
         Of its counts.
     mean : float, optional
-        Of its counts, the least of several images.
+        Of its counts; of several images, that of the one whose background is given.
     background : float
         In counts.
     saturated : (int, int), optional
