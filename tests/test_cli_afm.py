@@ -15,7 +15,7 @@ import pytest
 from napari_deconv import cli
 from napari_deconv.afm.height_map import HeightMap
 from napari_deconv.afm.morphology import certainty, dilate, erode
-from napari_deconv.afm.tips import SphereCone, tip_of
+from napari_deconv.afm.tips import SphereCone, Tip, tip_of
 from napari_deconv.files.export import write_stack
 from napari_deconv.files.heights import read_height_recipe, read_heights, write_heights
 from napari_deconv.imaging.stack import Stack
@@ -186,3 +186,14 @@ def test_a_tip_from_a_low_image_is_right_for_a_high_one(tmp_path: Path) -> None:
     true = 25.0 * ((y - 48) ** 2 + (x - 40) ** 2 < 200)
     image = dilate(true, tip_of(cone, pixel_nm, 25.0, (96, 96)).heights_nm)
     assert (erode(image, kept) - true).min() > -1e-9
+
+
+@pytest.mark.parametrize("aside", [0, 1])
+def test_a_tip_in_a_file_loses_its_floor_alone(tmp_path: Path, aside: int) -> None:
+    y, x = np.mgrid[-5:6, -5 - aside : 6]
+    depths = -0.1 * (y**2 + x**2)
+    for number, known in enumerate((depths, np.where(depths < -2, -np.inf, depths))):
+        path = tmp_path / f"{number}.gwy"
+        write_tip(path, Tip(known, (1.0, 1.0)))
+        kept = read_tip(path).heights_nm
+        assert np.isfinite(kept).sum() == np.isfinite(known).sum()

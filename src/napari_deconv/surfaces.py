@@ -295,15 +295,16 @@ def read_tip(path: str | os.PathLike[str]) -> Tip:
         not found.is_movie,
         f"{Path(path).name} holds {len(found.frames)} frames; a tip is one image",
     )
-    return _without_floor(centred_tip(found.heights_nm, found.pixel_nm))
+    tip = centred_tip(found.heights_nm, found.pixel_nm)
+    return replace(tip, heights_nm=_without_floor(tip.heights_nm))
 
 
-def _without_floor(tip: Tip) -> Tip:
-    """Return a tip without the pixels that are as low as its corners, where several are."""
-    heights = tip.heights_nm
-    floor = heights == heights.min()
-    is_floor = floor[[0, 0, -1, -1], [0, -1, 0, -1]].all() and heights.min() < heights.max()
-    return replace(tip, heights_nm=np.where(floor, -np.inf, heights)) if is_floor else tip
+def _without_floor(heights: Double) -> Double:
+    """Return heights of a tip, its apex at 0, without a floor that lies as `write_tip` lays it."""
+    depths = np.unique(heights[np.isfinite(heights)])
+    if len(depths) < 2 or not np.isclose(depths[0], BELOW * depths[1], rtol=1e-4, atol=0):
+        return heights
+    return np.where(heights == depths[0], -np.inf, heights)
 
 
 def write_tip(path: str | os.PathLike[str], tip: Tip, *, overwrite: bool = False) -> Path:

@@ -266,7 +266,7 @@ def is_begun_for(output: Path, header: Stack, recipe: Recipe, origin: Origin) ->
 
 def _identity(stack: Stack, recipe: Recipe, origin: Origin) -> Plain:
     """Return what must be the same for a run to go on, beside its tiles."""
-    seen = {"shape": stack.shape, "dtype": str(stack.data.dtype)}
+    seen = {"shape": stack.shape, "dtype": str(stack.data.dtype.newbyteorder("="))}
     return {"recipe": recipe.to_dict(), "input": {**origin.to_dict(), **seen}}
 
 

@@ -122,6 +122,15 @@ def test_what_is_as_narrow_as_hot_pixels_is_told() -> None:
     assert not any("look whether" in note for note in wide.notes)
 
 
+def test_light_that_is_seen_on_one_side_alone_is_not_guessed_on_the_other() -> None:
+    places = [(12, y, x) for y in (12, 30, 48, 66, 84) for x in (48, 66, 84)]
+    y, x = (np.arange(n) - n // 2 for n in SHAPE[-2:])
+    bump = 100 * np.exp(-np.add.outer(y**2, x**2) / 2 / 60**2)
+    seen = placed(truth(), places, [900.0] * len(places)) + bump
+    found = measure_psf(counted(seen, background=100), GRID)
+    assert found.fwhm_um[-1] == pytest.approx(0.39, rel=0.15)
+
+
 @pytest.mark.parametrize("light", ["bump", "vignetting"])
 def test_uneven_light_is_no_part_of_the_psf(light: str) -> None:
     y, x = (np.arange(n) - n // 2 for n in SHAPE[-2:])

@@ -178,7 +178,15 @@ def test_an_object_that_fills_most_of_the_field_is_no_background(level: int, off
     assert background_level(counts) == pytest.approx(offset + 1, abs=1)
 
 
-@pytest.mark.parametrize("columns", [8, 40])
+@pytest.mark.parametrize("part", [0.08, 0.13, 0.6])
+def test_what_was_masked_has_its_background_taken_off(part: float) -> None:
+    y, x = np.mgrid[-1:1:128j, -1:1:128j]
+    counts = np.random.default_rng(0).poisson(300, (6, 128, 128)).astype(float)
+    counts[:, x**2 + y**2 > 4 * part / np.pi] = 0
+    assert background_level(counts) == 0
+
+
+@pytest.mark.parametrize("columns", [8, 20])
 def test_borders_that_were_filled_are_no_background(columns: int) -> None:
     counts = np.random.default_rng(0).poisson(100, (6, 96, 96))
     counts[..., :columns] = 0

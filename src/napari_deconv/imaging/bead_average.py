@@ -35,6 +35,8 @@ FAR, LEAST_FAR = 5.0, 0.1
 #: Of the polynomial that follows light that is uneven across the planes, and by how many times it
 #: must explain more than noise does.
 DEGREE, CLEARLY_UNEVEN = 4, 10.0
+#: Pixels that it is fitted to, about.
+MANY = 20_000
 
 #: Below this the ball's transform is not divided by: what it has erased stays unknown.
 LEAST_TRANSFORM = 0.1
@@ -216,14 +218,24 @@ def _unevenness(data: npt.NDArray[np.float32], far: npt.NDArray[np.bool_]) -> Ar
     """
     mean = data.reshape(-1, *far.shape).mean(axis=0, dtype=np.float64)
     y, x = (np.polynomial.legendre.legvander(np.linspace(-1, 1, n), DEGREE) for n in far.shape)
+    rows, columns = np.nonzero(far)
+    few = slice(None, None, max(len(rows) // MANY, 1))
+    rows, columns = rows[few], columns[few]
     orders = [(i, j) for i in range(DEGREE + 1) for j in range(DEGREE + 1 - i)]
-    terms = np.stack([np.outer(y[:, i], x[:, j]) for i, j in orders], axis=-1)
-    seen, fitted = mean[far], terms[far]
-    uneven = terms @ np.linalg.lstsq(fitted, seen, rcond=None)[0]
+    terms = np.stack([y[rows, i] * x[columns, j] for i, j in orders], axis=-1)
+    seen = mean[rows, columns]
+    weights = np.linalg.lstsq(terms, seen, rcond=None)[0]
+    fitted, table = terms @ weights, np.zeros((DEGREE + 1, DEGREE + 1))
+    for (i, j), weight in zip(orders, weights, strict=True):
+        table[i, j] = weight
+    uneven = np.asarray(y @ table @ x.T)
     # By Fisher's ratio of variances.
-    explained = np.square(uneven[far]).sum() / len(orders)
-    rest = np.square(seen - uneven[far]).sum() / max(len(seen) - len(orders), 1)
-    return np.asarray(uneven if explained > CLEARLY_UNEVEN * rest else np.zeros(far.shape))
+    explained = np.square(fitted).sum() / len(orders)
+    rest = np.square(seen - fitted).sum() / max(len(seen) - len(orders), 1)
+    # What is seen on one side alone tells nothing of the other: there a polynomial goes anywhere.
+    beyond = np.ptp(fitted)
+    is_seen = fitted.min() - beyond <= uneven.min() and uneven.max() <= fitted.max() + beyond
+    return uneven if explained > CLEARLY_UNEVEN * rest and is_seen else np.zeros(far.shape)
 
 
 def _nearer_to_others(image: BeadImage, beads: Sequence[Bead], index: int) -> npt.NDArray[np.bool_]:

@@ -26,10 +26,9 @@ from .value import InputError, require, require_number
 
 __all__ = ["FATES", "Bead", "MeasuredPsf", "find_beads", "measure_psf", "with_fate"]
 
-#: What the user can do, by the fate that most beads have met.
 #: Pixels of a width, to the side: microscopes that sample enough have more.
 NARROW = 1.5
-
+#: What the user can do, by the fate that most beads have met.
 ADVICE = {
     "saturated": "take the beads again with less light or a shorter exposure",
     "clipped": "take a larger stack, with planes above and below the beads",

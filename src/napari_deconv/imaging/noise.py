@@ -16,6 +16,8 @@ BOX = 64
 #: Fewest values of an image in which a filling is looked for, and by how many times the usual step
 #: a lowest value that was filled in lies apart.
 MANY_VALUES, GAP = 20, 10.0
+#: Where more is at the lowest value, a background may have been taken off: then it is the level.
+FILLED_AT_MOST = 0.25
 #: How far around a level values are averaged, in standard deviations, and how often.
 REACH, ROUNDS = 1.5, 2
 #: Parts of an image that are darkest, fewest pixels of a side to compare details in, by how many
@@ -90,8 +92,8 @@ def background_level(image: npt.ArrayLike) -> float:
     The half-sample mode (Robertson and Cryer 1974) of the voxels up to the median, the most
     frequent dark value, and the mean of what lies around that. Where an object fills most of the
     field it may be a level of the object, so voxels that are clearly darker count alone, as long as
-    they are one in twenty. Borders that were filled with one low value are left out. Where an image
-    has no dark part this is too high.
+    they are one in twenty. Borders that were filled with one low value are left out, if they are
+    less than a quarter. Where an image has no dark part this is too high.
 
     Examples
     --------
@@ -102,7 +104,7 @@ def background_level(image: npt.ArrayLike) -> float:
     array = np.asarray(image)
     values = np.sort(sampled(array), axis=None)
     fill = filling(values)
-    if fill is not None:
+    if fill is not None and (values == fill).mean() < FILLED_AT_MOST:
         values = values[values > fill]
     level, sigma, darker = _dark_mode(values), noise_sigma(array), values
     while sigma > 0:

@@ -52,7 +52,7 @@ def _are_alike(one: Camera, other: Camera) -> bool:
 
 def _supposed(image: Float) -> Camera:
     """Return the camera that is supposed where noise tells of none."""
-    usual, noise = float(np.median(image)), noise_sigma(image) ** 2
+    usual, noise = float(np.median(image)), noise_sigma(image) ** 2 * noise_beneath(image)
     if bool((image == np.rint(image)).all()) or not image.any():
         return Camera(1.0, max(usual - noise, 0.0), 0.0)
     least = float(image.max()) / MANY
