@@ -377,7 +377,9 @@ def block_records(setting: Setting, done: Iterable[TileDone]) -> tuple[BlockReco
 def _block_record(setting: Setting, index: tuple[int, ...], pieces: list[Piece]) -> BlockRecord:
     tiles = len(setting.plan)
     if not pieces:
-        level = background_of(setting.stack, index, setting.recipe.background)
+        level = setting.settled.backgrounds.get(index)
+        if level is None:
+            level = background_of(setting.stack, index, setting.recipe.background)
         return BlockRecord(index, level, 0, FINISHED_BEFORE, (), tiles)
     level = pieces[0].background
     last = max(pieces, key=lambda piece: piece.iterations)
