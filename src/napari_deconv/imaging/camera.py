@@ -19,7 +19,7 @@ FEW_GROUPS, FEWEST = 8, 400
 #: Rounds in which groups that hold structure beside noise come to weigh less.
 ROUNDS = 20
 #: Fewest voxels that are saturated.
-FEW_AT_MOST = 10
+LEAST_SATURATED = 10
 #: A voxel is hot that stands above the others of its square by so many times what one in ten
 #: squares of like brightness does; squares are compared in so many groups.
 HOT, USUAL, HOT_GROUPS = 6.0, 0.9, 16
@@ -187,7 +187,7 @@ def _flattened(planes: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     flat = np.zeros(_squares(planes).shape, bool)
     if len(values) < MANY_VALUES:
         return flat
-    if counts[-1] >= FEW_AT_MOST and counts[-1] > 2 * counts[-2]:
+    if counts[-1] >= LEAST_SATURATED and counts[-1] > 2 * counts[-2]:
         flat |= _squares(planes == values[-1]) > 0
     fill = filling(values)
     if fill is not None:

@@ -36,11 +36,11 @@ def camera_seen(seen: Observation) -> Camera:
     is as it is seen. Where there are no counts, but fractions, all noise is taken for that of
     photons; and the brightest voxel for many of them, where there is little.
     """
-    camera = camera_of(seen.image, read_noise=0.0)
+    camera, beneath = camera_of(seen.image, read_noise=0.0), noise_beneath(seen.image)
     if camera is not None:
-        camera = replace(camera, gain=camera.gain * noise_beneath(seen.image))
+        camera = replace(camera, gain=camera.gain * beneath)
     if camera is None or seen.image.size < FEW_VOXELS:
-        supposed = _supposed(seen.image)
+        supposed = _supposed(seen.image, beneath)
         camera = supposed if camera is None or _are_alike(camera, supposed) else camera
     # Counts are not below 0, and neither is what is subtracted from them.
     return replace(camera, offset=min(max(camera.offset, 0.0), seen.background))
@@ -50,9 +50,9 @@ def _are_alike(one: Camera, other: Camera) -> bool:
     return max(one.gain, other.gain) < ALIKE * min(one.gain, other.gain)
 
 
-def _supposed(image: Float) -> Camera:
+def _supposed(image: Float, beneath: float) -> Camera:
     """Return the camera that is supposed where noise tells of none."""
-    usual, noise = float(np.median(image)), noise_sigma(image) ** 2 * noise_beneath(image)
+    usual, noise = float(np.median(image)), noise_sigma(image) ** 2 * beneath
     if bool((image == np.rint(image)).all()) or not image.any():
         return Camera(1.0, max(usual - noise, 0.0), 0.0)
     least = float(image.max()) / MANY

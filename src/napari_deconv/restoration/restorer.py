@@ -267,7 +267,7 @@ def observe(
         fitted.shape,
         negative=count,
         highest=highest,
-        mean=float(array.mean(dtype=np.float64)) if background > 0 else None,
+        mean=whole_mean or (float(array.mean(dtype=np.float64)) if background > 0 else None),
         background=background,
         saturated=(int(np.count_nonzero(given == given.max())), bits) if bits else None,
     )
