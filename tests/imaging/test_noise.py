@@ -231,6 +231,13 @@ def test_what_was_filtered_or_moved_does(changed: Any, photons: float) -> None:
     assert 6 < noise_beneath(changed(points_of_light(photons))) <= 50
 
 
+@pytest.mark.parametrize("order", [0, 1])
+def test_what_was_turned_within_filled_borders_does_where_it_was_interpolated(order: int) -> None:
+    turned = ndimage.rotate(100 + points_of_light(100), 30, axes=(1, 2), order=order)
+    assert (turned == 0).mean() > 0.25
+    assert (noise_beneath(turned) > 1.5) == (order == 1)
+
+
 @pytest.mark.parametrize("image", [np.zeros((3, 40, 40)), np.ones((9, 9)), np.zeros((1, 1))])
 def test_what_has_no_noise_hides_none(image: Array) -> None:
     assert noise_beneath(image) == 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import uniform_filter
+from scipy.ndimage import maximum_filter, uniform_filter
 
 #: Voxels looked at; more would not change the estimates.
 SAMPLE = 1_000_000
@@ -192,26 +192,37 @@ def noise_beneath(image: npt.ArrayLike) -> float:
     planes = sampled(np.asarray(image))
     if min(planes.shape[-2:]) < FEWEST_PIXELS:
         return 1.0
-    near, far = (_noise_of_details(planes, step) for step in (1, 2))
+    fill = filling(planes)
+    filled = np.zeros(planes.shape, bool) if fill is None else planes == fill
+    near, far = (_noise_of_details(planes, step, filled) for step in (1, 2))
     if not near.all():
         return 1.0
     darkest, dark = far / near
     if darkest < CLEARLY_MORE or max(darkest, dark) > SAME * min(darkest, dark):
         return 1.0
     boxes = uniform_filter(planes, (0, SQUARE, SQUARE))
-    beneath = SQUARE**2 * _noise_of_details(boxes, SQUARE)[0] / near[0]
+    beneath = SQUARE**2 * _noise_of_details(boxes, SQUARE, filled)[0] / near[0]
     return min(max(float(beneath), 1.0), MOST_BENEATH)
 
 
-def _noise_of_details(planes: npt.NDArray[np.float64], step: int) -> npt.NDArray[np.float64]:
+def _noise_of_details(
+    planes: npt.NDArray[np.float64], step: int, filled: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
     """Return the variance of noise that second differences over so many pixels tell.
 
     Along both axes, one after the other, which leaves least of structure; in the darkest parts of
-    the image that `DARKEST` tells.
+    the image that `DARKEST` tells, and beside no pixel that was filled in.
     """
+    inner = (slice(None), slice(step, -step), slice(step, -step))
     rows = 2 * planes[:, step:-step] - planes[:, : -2 * step] - planes[:, 2 * step :]
     detail = 2 * rows[..., step:-step] - rows[..., : -2 * step] - rows[..., 2 * step :]
-    level = uniform_filter(planes, (0, 5, 5))[:, step:-step, step:-step]
+    level = uniform_filter(planes, (0, 5, 5))[inner]
+    if filled.any():
+        side = 2 * (step + SQUARE) + 1
+        seen = ~maximum_filter(filled, (0, side, side))[inner]
+        detail, level = detail[seen], level[seen]
+    if not level.size:
+        return np.zeros(len(DARKEST))
     limits = np.quantile(level, DARKEST)
     return np.array([np.square(detail[level <= limit]).mean() / 36 for limit in limits])
 
