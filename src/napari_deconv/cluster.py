@@ -13,6 +13,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+from napari_deconv.block_records import BlockRecord, block_records, notes_on_dark
 from napari_deconv.connection import connected, means_of, require_same_version, require_seen
 from napari_deconv.engines import open_engine
 from napari_deconv.files.recipe import Recipe
@@ -31,14 +32,11 @@ from napari_deconv.psf_sources import prepare_psfs
 from napari_deconv.restoration.restorer import Step
 from napari_deconv.tile_task import (
     FINISHED_BEFORE,
-    BlockRecord,
     Setting,
     Sink,
     TileDone,
     TileTask,
-    block_records,
     counted,
-    notes_on_dark,
     tasks_of,
 )
 from napari_deconv.tiles.plan import TilePlan

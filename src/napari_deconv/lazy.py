@@ -19,6 +19,7 @@ from napari_deconv.imaging.value import Value, require, require_number
 from napari_deconv.restoration.lattice import Lattice
 from napari_deconv.restoration.restorer import (
     Restorer,
+    finite_estimate,
     observe,
     require_finite,
     require_intensities,
@@ -27,7 +28,6 @@ from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import LEAST, Wiener
 from napari_deconv.restoration.wiener_in_tiles import WienerInTiles, for_tiles
 from napari_deconv.surveying import regions_of_background, sample_regions
-from napari_deconv.tile_task import checked
 from napari_deconv.tiles.lazy import in_tiles
 from napari_deconv.tiling import Work
 from napari_deconv.worker import ONE_AT_A_TIME, device_of, here
@@ -222,4 +222,4 @@ def _restored(
             if engine != "auto" or not is_out_of_memory(error):
                 raise
             *_, last = device_of("cpu", here()).steps(decided.method, observation)
-    return checked(last)
+    return finite_estimate(last)

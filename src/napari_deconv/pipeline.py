@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_deconv import engines
+from napari_deconv.block_records import BlockRecord, block_records, notes_on_dark
 from napari_deconv.engines.memory import (
     PART_OF_FREE,
     free_memory_bytes,
@@ -37,24 +38,21 @@ from napari_deconv.psf_sources import prepare_psfs
 from napari_deconv.restoration.restorer import (
     Restorer,
     Step,
+    finite_estimate,
     observe,
     require_all_finite,
     require_intensities,
 )
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.surveying import read
+from napari_deconv.tile_run import TileRun
 from napari_deconv.tile_task import (
     FINISHED_BEFORE,
-    BlockRecord,
     Setting,
     Sink,
     TileDone,
-    TileRun,
-    block_records,
-    checked,
     counted,
     naming,
-    notes_on_dark,
     tasks_of,
 )
 from napari_deconv.tiles.plan import TilePlan
@@ -152,7 +150,7 @@ def restore(
             pass
     finally:
         opened.release()
-    return checked(last)
+    return finite_estimate(last)
 
 
 def restore_stack(stack: Stack, recipe: Recipe) -> Restored:

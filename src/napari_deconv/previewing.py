@@ -32,11 +32,16 @@ from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import require, require_number
 from napari_deconv.restoration.blur import transfer_function
 from napari_deconv.restoration.continued import continued
-from napari_deconv.restoration.restorer import Observation, Restorer, observe, require_intensities
+from napari_deconv.restoration.restorer import (
+    Observation,
+    Restorer,
+    finite_estimate,
+    observe,
+    require_intensities,
+)
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Transformed, Wiener, transformed
 from napari_deconv.surveying import background_of, facts_of
-from napari_deconv.tile_task import checked
 
 Float = npt.NDArray[np.float32]
 Kind = Literal["wiener", "refining", "full"]
@@ -361,7 +366,7 @@ class Preview:
             note = step.note if is_full else f"{word} {step.done} of {step.total}"
             data = None
             if step.estimate is not None:
-                data = view.cut(checked(step))
+                data = view.cut(finite_estimate(step))
             elif (
                 step.peek is not None and step.done > seen and time.perf_counter() - shown >= PERIOD
             ):

@@ -24,7 +24,8 @@ from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.restorer import ended
-from napari_deconv.tile_task import Setting, TileDone, TileRun, TileTask
+from napari_deconv.tile_run import TileRun
+from napari_deconv.tile_task import Setting, TileDone, TileTask
 
 #: One tile at a time is restored in a process: it fills the memory that the plan counts with,
 #: and its engine uses all cores or the whole device.

@@ -232,7 +232,7 @@ def test_what_was_filtered_or_moved_does(changed: Any, photons: float) -> None:
 
 
 @pytest.mark.parametrize("order", [0, 1])
-def test_what_was_turned_within_filled_borders_does_where_it_was_interpolated(order: int) -> None:
+def test_what_was_turned_within_filled_borders_does_where_it_was_interpolated(order: Any) -> None:
     turned = ndimage.rotate(100 + points_of_light(100), 30, axes=(1, 2), order=order)
     assert (turned == 0).mean() > 0.25
     assert (noise_beneath(turned) > 1.5) == (order == 1)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from napari_deconv.block_records import BlockRecord
 from napari_deconv.files.recipe import PsfFile, Recipe
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
@@ -22,7 +23,6 @@ from napari_deconv.pipeline import Record
 from napari_deconv.planning import Forecast
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Wiener
-from napari_deconv.tile_task import BlockRecord
 
 OPTICS = Optics(na=1.2, emission_nm=520, immersion_index=1.333, sample_index=1.38, depth_um=4.5)
 BLOCK = BlockRecord((0, 1), 99.5, 30, "stopped at the maximum", (1.5, 1.25))

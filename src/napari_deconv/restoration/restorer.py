@@ -127,6 +127,16 @@ def ended(steps: Generator[Step, None, Result]) -> Result:
         return value
 
 
+def finite_estimate(last: Step) -> Float:
+    """Return the estimate of a run's last step; RuntimeError if it is not finite."""
+    if last.estimate is None or not np.isfinite(last.estimate).all():
+        raise RuntimeError(
+            "The result is not finite: the device computed wrongly. Run again with the engine "
+            "'cpu', and report this"
+        )
+    return last.estimate
+
+
 class Restorer(Protocol):
     """What is done to a block; tiling, docks and commands know nothing else of it."""
 
