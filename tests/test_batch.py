@@ -15,7 +15,7 @@ import pytest
 import tifffile
 
 from napari_deconv import batch
-from napari_deconv.batch import Job, examining, jobs_of, running, stopped
+from napari_deconv.batch import examining, running
 from napari_deconv.files.export import write_stack
 from napari_deconv.files.reading import read_provenance, read_stack
 from napari_deconv.files.recipe import PsfFile, Recipe, TrainedModel
@@ -23,6 +23,7 @@ from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError
+from napari_deconv.jobs import COLUMNS, Job, jobs_of, stopped, write_summary
 from napari_deconv.pipeline import restore_stack
 from napari_deconv.restoration.restorer import Step
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
@@ -488,7 +489,7 @@ def test_the_summary_grows_with_each_file(raw: Path, tmp_path: Path) -> None:
     assert seen[2] == ["done", "failed", "done"]
     with summary.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert tuple(rows[0]) == batch.COLUMNS
+    assert tuple(rows[0]) == COLUMNS
     assert (rows[0]["shape"], rows[0]["iterations"]) == ("4 x 16 x 14", "3")
     assert float(rows[0]["seconds"]) > 0
     assert rows[1]["message"]
@@ -501,7 +502,7 @@ def test_the_summary_grows_with_each_file(raw: Path, tmp_path: Path) -> None:
 def test_a_name_that_is_not_utf_8_is_told_by_its_bytes(tmp_path: Path, name: str) -> None:
     odd = Job("caf\udce9.ome.tif", "caf\udce9_restored.ome.tif")
     for _ in range(2):  # the second replaces the first
-        batch.write_summary(tmp_path / name, [odd])
+        write_summary(tmp_path / name, [odd])
     assert "caf\\udce9.ome.tif" in (tmp_path / name).read_text(encoding="utf-8")
 
 

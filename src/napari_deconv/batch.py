@@ -1,158 +1,35 @@
-"""Many files with one recipe: which there are, what is done already, one after the other.
+"""Many files with one recipe, one after the other: what is done already, and what is not.
 
-`jobs_of` lists the images of a folder, `examining` says what each is and what is done already,
-`running` restores what is not, and goes on where a file fails. A `Job` is one file; whoever
-shows a batch follows the events `(index, job, step)`. Run again, a batch goes on where it ended.
+`examining` says what each file of some `jobs` is and what is done already, `running` restores what
+is not, and goes on where a file fails. Whoever shows a batch follows the events
+`(index, job, step)`. Run again, a batch goes on where it ended.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from napari_deconv.files.earlier import difference, signed
 from napari_deconv.files.export import DTYPES, output_at
-from napari_deconv.files.images import SUFFIXES, Sources, images_of, stem_of
 from napari_deconv.files.origin import origin_of
 from napari_deconv.files.reading import read_header, read_provenance
 from napari_deconv.files.recipe import PsfFile, Recipe, TrainedModel
-from napari_deconv.files.summary import write_rows
 from napari_deconv.imaging.stack import Stack
-from napari_deconv.imaging.value import InputError, Plain, Value, first_line, require
+from napari_deconv.imaging.value import InputError, Plain, first_line, require
+from napari_deconv.jobs import DONE_ALREADY, Job, counted, make_folder, write_summary
 from napari_deconv.pipeline import Record
 from napari_deconv.restoration.restorer import Step
 from napari_deconv.volumes import is_begun_for, restoring_file
 
-State = Literal["waiting", "running", "done", "skipped", "failed"]
-
-RESTORED = "_restored"
-DONE_ALREADY = "done already"
-
-#: Of the summary, in this order.
-COLUMNS = (
-    *("source", "output", "state", "seconds", "message"),
-    *("axes", "shape", "engine", "iterations"),
-)
-
-
-@dataclass(frozen=True)
-class Job(Value):
-    """One file of a batch.
-
-    Parameters
-    ----------
-    source, output : str
-        The image, and where the restored one goes.
-    state : {"waiting", "running", "done", "skipped", "failed"}
-        Skipped is what is done already.
-    message : str
-        Notes on the result, or why there is none.
-    seconds : float, optional
-        What it took.
-    axes, shape : str, tuple of int
-        Of the image, where it could be read.
-    engine : str
-        What computed.
-    iterations : int, optional
-        The most that a block took.
-    """
-
-    source: str
-    output: str
-    state: State = "waiting"
-    message: str = ""
-    seconds: float | None = None
-    axes: str = ""
-    shape: tuple[int, ...] = ()
-    engine: str = ""
-    iterations: int | None = None
-
-
 Event = tuple[int, Job, Step | None]
 
 RestoringFile = Callable[..., Generator[Step, None, Any]]
-
-
-# -- which files there are -----------------------------------------------------------------
-
-
-def jobs_of(
-    sources: Sources,
-    out_folder: str | os.PathLike[str],
-    *,
-    pattern: str = "*",
-    recursive: bool = False,
-    suffix: str = ".ome.tif",
-) -> tuple[Job, ...]:
-    """Return a job for each image, sorted as people count: cell 2 before cell 10.
-
-    Parameters
-    ----------
-    sources : str or path, or several
-        A folder, a file, or a pattern such as ``day1/*.tif`` or ``**/*.ome.tif``; see
-        `images_of`. What a batch has written, there or into `out_folder`, does not count.
-    out_folder : str or path
-        Where the restored images go, as ``<name>_restored<suffix>``; those of folders inside
-        a folder, or of a pattern, into folders of the same names.
-    pattern : str
-        What the names of the images in a folder must match.
-    recursive : bool
-        Whether to look into the folders inside a folder.
-    suffix : str
-        Format of the outputs: ".ome.tif" or ".ome.zarr".
-
-    Raises
-    ------
-    InputError
-        If nothing is found, or two images would be written to one output.
-    """
-    require(
-        suffix in SUFFIXES,
-        f"The suffix {suffix!r} does not say which format to write; choose .ome.tif or .ome.zarr",
-    )
-    out = Path(out_folder).expanduser()
-    jobs = tuple(
-        Job(
-            str(path),
-            str(out / path.parent.relative_to(folder) / f"{stem_of(path)}{RESTORED}{suffix}"),
-        )
-        for path, folder in images_of(sources, pattern=pattern, recursive=recursive)
-        if not _is_output(path, out)
-    )
-    require(
-        bool(jobs), "All images there are outputs of a batch; choose the folder of the originals"
-    )
-    _require_distinct(jobs)
-    return jobs
-
-
-def _is_output(path: Path, out: Path) -> bool:
-    """Return whether a file is the result of a batch: by its place, or by what it says itself."""
-    if not stem_of(path).endswith(RESTORED):
-        return False
-    if path.resolve().is_relative_to(out.resolve()):
-        return True
-    with suppress(InputError):  # what is no image is told when it is looked at
-        return bool((read_provenance(path) or {}).get("recipe"))
-    return False
-
-
-def _require_distinct(jobs: Sequence[Job]) -> None:
-    """Raise where two images would be written to one output, on a disk that ignores case too."""
-    first: dict[str, Job] = {}
-    for job in jobs:
-        other = first.setdefault(job.output.lower(), job)
-        require(
-            other is job,
-            f"{other.source} and {job.source} would both be written to {job.output}; rename "
-            "one of them, or restore them into two folders",
-        )
 
 
 # -- what they are -------------------------------------------------------------------------
@@ -236,7 +113,7 @@ def _require_psfs(header: Stack, recipe: Recipe) -> None:
     channels, psfs = header.channel_count(), len(recipe.channel_psfs)
     require(
         psfs in (0, channels),
-        f"It has {_counted(channels, 'channel')}, the recipe {_counted(psfs, 'PSF')}; use a "
+        f"It has {counted(channels, 'channel')}, the recipe {counted(psfs, 'PSF')}; use a "
         "recipe with one PSF a channel, or with one for all",
     )
 
@@ -339,7 +216,7 @@ def _running_one(
     now = replace(job, state="running")
     try:
         yield now, Step(0, 1, job.message or "reading")
-        _make_folder(Path(job.output).parent)
+        make_folder(Path(job.output).parent)
         steps = restore(Path(job.source), Path(job.output), recipe, **options)
         try:
             while True:
@@ -385,15 +262,6 @@ def _keep(summary: str | os.PathLike[str] | None, jobs: Sequence[Job]) -> None:
             write_summary(summary, jobs)
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"The folder {folder} cannot be made ({error.strerror}); choose another"
-        ) from error
-
-
 def _in_words(error: Exception) -> str:
     """Return an error as a sentence for the user."""
     if isinstance(error, InputError):
@@ -401,49 +269,3 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "There is not enough memory for this; close other programs or crop the stack"
     return f"This failed unexpectedly ({type(error).__name__}: {first_line(error)})"
-
-
-# -- what came of them ---------------------------------------------------------------------
-
-
-def stopped(jobs: Sequence[Job]) -> tuple[Job, ...]:
-    """Return the jobs of a batch that was stopped: what was running waits again."""
-    return tuple(
-        replace(job, state="waiting", message="stopped; run again to go on")
-        if job.state == "running"
-        else job
-        for job in jobs
-    )
-
-
-def in_words(jobs: Sequence[Job]) -> str:
-    """Return how many files there are, and what became of them.
-
-    Examples
-    --------
-    >>> in_words([Job("a", "b", "done"), Job("c", "d", "failed"), Job("e", "f", "done")])
-    '3 files: 2 done, 1 failed'
-    """
-    states = Counter(job.state for job in jobs)
-    order: tuple[State, ...] = ("done", "skipped", "failed", "running", "waiting")
-    words = {"skipped": DONE_ALREADY}
-    parts = [f"{states[state]} {words.get(state, state)}" for state in order if states[state]]
-    return f"{_counted(len(jobs), 'file')}: {', '.join(parts)}"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def write_summary(path: str | os.PathLike[str], jobs: Sequence[Job]) -> None:
-    """Write one row a file, as CSV, or as JSON where the name ends so; whole or not at all.
-
-    An earlier summary there is replaced.
-
-    Raises
-    ------
-    InputError
-        If another file is there, or it cannot be written.
-    """
-    _make_folder(Path(path).expanduser().parent)
-    write_rows(path, COLUMNS, [{name: getattr(job, name) for name in COLUMNS} for job in jobs])

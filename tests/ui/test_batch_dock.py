@@ -16,13 +16,13 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QFileDialog, QLabel
 
 from napari_deconv import batch
-from napari_deconv.batch import Job
 from napari_deconv.files.export import write_stack
 from napari_deconv.files.reading import read_stack
 from napari_deconv.files.recipe import Recipe, write_recipe
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.stack import Stack
+from napari_deconv.jobs import Job
 from napari_deconv.restoration.restorer import Step
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.ui import batch_dock

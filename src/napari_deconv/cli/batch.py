@@ -14,7 +14,8 @@ from .terminal import fail, say
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from napari_deconv.batch import Event, Job
+    from napari_deconv.batch import Event
+    from napari_deconv.jobs import Job
     from napari_deconv.restoration.restorer import Step
 
 
@@ -48,8 +49,9 @@ def batch(
     ] = False,
 ) -> None:
     """Restore many files with one recipe; what is done already is skipped."""
-    from napari_deconv.batch import examining, in_words, jobs_of, running
+    from napari_deconv.batch import examining, running
     from napari_deconv.files.recipe import read_recipe
+    from napari_deconv.jobs import in_words, jobs_of
 
     require_written(dtype)
     chosen = read_recipe(recipe)
@@ -73,7 +75,7 @@ def _followed(
     run: Generator[Event, None, tuple[Job, ...]], jobs: tuple[Job, ...]
 ) -> tuple[Job, ...]:
     """Run a batch to its end, a line for each file; Ctrl-C ends it with a word."""
-    from napari_deconv.batch import in_words, stopped
+    from napari_deconv.jobs import in_words, stopped
 
     now = list(jobs)
     try:

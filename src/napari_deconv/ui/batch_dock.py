@@ -20,6 +20,8 @@ from napari_deconv.engines.memory import free_memory_bytes
 from napari_deconv.files.reading import read_pyramid
 from napari_deconv.files.recipe import Recipe, read_recipe
 from napari_deconv.imaging.value import InputError, require
+from napari_deconv.jobs import Job as FileJob
+from napari_deconv.jobs import in_words, jobs_of, stopped
 from napari_deconv.restoration.restorer import Step
 
 from .batch_panel import BatchChoice, BatchPanel
@@ -109,7 +111,7 @@ class BatchDock(Dock):
             recipe = None
         self.looking.request(partial(_looking, choice, recipe))
 
-    def _take(self, item: Sequence[batch.Job] | Event) -> None:
+    def _take(self, item: Sequence[FileJob] | Event) -> None:
         """Show the jobs, or what became of one of them."""
         if isinstance(item[0], int):
             index, job, _ = item
@@ -154,29 +156,29 @@ class BatchDock(Dock):
         self.running.state.setText("cancelling")
         self.job.cancel()
 
-    def _stepped(self, item: Sequence[batch.Job] | Event) -> None:
+    def _stepped(self, item: Sequence[FileJob] | Event) -> None:
         self._take(item)
         if isinstance(item[0], int):
             index, job, step = item
             self._show_progress(index, job, step)  # type: ignore[arg-type]
 
-    def _show_progress(self, index: int, job: batch.Job, step: Step | None) -> None:
+    def _show_progress(self, index: int, job: FileJob, step: Step | None) -> None:
         jobs = self.table.value()
         part = step.done / step.total if step is not None else 1.0
         self.running.progress.setMaximum(PARTS * len(jobs))
         self.running.progress.setValue(round(PARTS * (index + part)))
         if step is not None:
             self.running.state.setText(f"file {index + 1}/{len(jobs)}, {where(step)}")
-        self.running.forecast.setText(batch.in_words(jobs))
+        self.running.forecast.setText(in_words(jobs))
 
-    def _finished(self, jobs: tuple[batch.Job, ...]) -> None:
+    def _finished(self, jobs: tuple[FileJob, ...]) -> None:
         self.table.setValue(jobs)
         self._ended(
             f"ended; {SUMMARY} in the folder of the results has a row for each file", complete=True
         )
 
     def _cancelled(self) -> None:
-        self.table.setValue(batch.stopped(self.table.value()))
+        self.table.setValue(stopped(self.table.value()))
         self._ended("cancelled; what is finished is kept, run again to go on")
 
     def _ended(self, sentence: str, *, complete: bool = False) -> None:
@@ -187,12 +189,12 @@ class BatchDock(Dock):
     def _show_state(self, sentence: str = "") -> None:
         """Offer what can be done now, and say how many files there are."""
         jobs = self.table.value()
-        self.running.forecast.setText(sentence or batch.in_words(jobs))
+        self.running.forecast.setText(sentence or in_words(jobs))
         self.running.run_button.setEnabled(bool(jobs) and not self.job.running)
 
     # -- what comes of it -----------------------------------------------------------------
 
-    def open(self, job: batch.Job) -> None:
+    def open(self, job: FileJob) -> None:
         """Show the restored image of a file."""
         if job.state in ("done", "skipped"):
             self.opening.start(partial(_opening, job.output))
@@ -220,12 +222,12 @@ class BatchDock(Dock):
         self.exchange.leave(self)
 
 
-def _jobs(choice: BatchChoice) -> tuple[batch.Job, ...]:
+def _jobs(choice: BatchChoice) -> tuple[FileJob, ...]:
     require(
         Path(choice.folder).expanduser().is_dir(),
         f"There is no folder {choice.folder}; check the spelling",
     )
-    return batch.jobs_of(
+    return jobs_of(
         choice.folder,
         choice.output,
         pattern=choice.pattern,
@@ -246,7 +248,7 @@ def _looking(choice: BatchChoice, recipe: Recipe | str | None) -> Generator[Any,
 
 
 def _running(
-    choice: BatchChoice, recipe: Recipe | str, memory: int, seen: tuple[batch.Job, ...]
+    choice: BatchChoice, recipe: Recipe | str, memory: int, seen: tuple[FileJob, ...]
 ) -> Generator[Any, None, Any]:
     """Yield the jobs, then what happens to each; return them as they ended."""
     known = read_recipe(recipe) if isinstance(recipe, str) else recipe

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_deconv.batch import Job
+from napari_deconv.jobs import Job
 
 from .colors import AMBER
 
@@ -30,7 +30,7 @@ WIDE = 560
 
 
 class BatchTable(QWidget):
-    """Shows a tuple of `batch.Job`; `opened` tells the job whose row was double clicked."""
+    """Shows a tuple of `Job`; `opened` tells the job whose row was double clicked."""
 
     opened = Signal(object)
 
