@@ -7,6 +7,7 @@ from dataclasses import replace
 import dask.array as da
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from napari_deconv import learning
 from napari_deconv.engines import open_engine
@@ -46,6 +47,12 @@ def test_the_light_is_that_of_the_stack(stack: Stack) -> None:
     assert "counts a photon above an offset of" in told.in_words()
     lazy = replace(stack, data=da.from_array(stack.data, chunks=(4, 48, 48)))
     assert learning.light_like(lazy).light == light
+
+
+def test_noise_that_neighbours_share_is_told(stack: Stack) -> None:
+    assert "share noise" not in learning.light_like(stack).in_words()
+    moved = replace(stack, data=ndimage.shift(stack.data.astype(np.float32), (0, 0.5, 0.5)))
+    assert "neighbouring pixels share noise" in learning.light_like(moved).in_words()
 
 
 def test_a_camera_that_is_known_is_taken(stack: Stack) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_deconv.imaging.camera import Camera, camera_of
+from napari_deconv.imaging.noise import noise_beneath
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.region import region_around
 from napari_deconv.imaging.stack import Stack
@@ -37,6 +38,11 @@ SPREAD = 4.0
 PAIR_2D, PATCH_2D = (192, 192), (96, 96)
 #: By how much fewer steps and pairs, and by how much smaller ones, a trained network goes on.
 GENTLER = 4
+#: What is said of a stack whose noise is not that of a camera, as that of simulated pairs is.
+SHARED = (
+    "; neighbouring pixels share noise, as after a filter or resampling, which no simulated pair "
+    "has: take the stack as it was recorded, if you can"
+)
 #: Part of the voxels that may be brighter than what counts as the brightest, in percent.
 BRIGHTEST_PERCENT = 0.1
 
@@ -51,10 +57,13 @@ class Told:
         To train for.
     camera : Camera or None
         As its noise tells; None where a count was taken for a photon.
+    is_shared : bool
+        Whether neighbouring pixels share noise, as after a filter or resampling.
     """
 
     light: Light
     camera: Camera | None
+    is_shared: bool = False
 
     @property
     def assumed_camera(self) -> Camera:
@@ -71,7 +80,8 @@ class Told:
             else "a count taken for a photon"
         )
         low, high = (f"{photons:.{0 if photons >= 10 else 1}f}" for photons in light.photons)
-        return f"{units}; {low} to {high} photons in the brightest voxels"
+        shared = SHARED if self.is_shared else ""
+        return f"{units}; {low} to {high} photons in the brightest voxels{shared}"
 
 
 def light_like(
@@ -91,10 +101,10 @@ def light_like(
     first = next(stack.blocks())
     level = background_of(stack, first, "auto")
     samples = [read(stack, (*first, *r.slices)) for r in sample_regions(stack.spatial_shape)]
-    found = camera or _camera_of(samples, read_noise)
+    planes = np.concatenate([sample.reshape(-1, *sample.shape[-2:]) for sample in samples])
+    found = camera or camera_of(planes, read_noise)
     used = found or Camera(read_noise=read_noise)
-    counts = np.concatenate([sample.ravel() for sample in samples])
-    bright = float(np.percentile(counts, 100 - BRIGHTEST_PERCENT)) - level
+    bright = float(np.percentile(planes, 100 - BRIGHTEST_PERCENT)) - level
     photons, dark = max(bright / used.gain, 1.0), max(level - used.offset, 0.0)
     light = Light(
         photons=(photons / SPREAD, photons * SPREAD),
@@ -103,13 +113,7 @@ def light_like(
         gain=used.gain,
         offset=used.offset,
     )
-    return Told(light, found)
-
-
-def _camera_of(samples: list[Any], read_noise: float) -> Camera | None:
-    """Return what the noise of all samples tells."""
-    planes = np.concatenate([sample.reshape(-1, *sample.shape[-2:]) for sample in samples])
-    return camera_of(planes, read_noise)
+    return Told(light, found, noise_beneath(planes) > 1)
 
 
 def schedule_of(preset: str, *, seed: int = 0, steps: int | None = None, **more: Any) -> Schedule:
