@@ -12,8 +12,9 @@ import pytest
 from scipy.interpolate import make_interp_spline
 
 from napari_deconv.imaging.grid import Grid
+from napari_deconv.imaging.modalities import focal_shift_um
 from napari_deconv.imaging.optics import MODALITIES, Optics
-from napari_deconv.imaging.psf_models import compute_psf, focal_shift_um
+from napari_deconv.imaging.psf_models import compute_psf
 from napari_deconv.imaging.resolution import fwhm_um, nyquist_um
 
 from .psf_reference import brute_force

@@ -13,9 +13,10 @@ from scipy import special
 from scipy.interpolate import RectBivariateSpline
 
 from napari_deconv.imaging.grid import Grid
+from napari_deconv.imaging.modalities import focal_shift_um
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
-from napari_deconv.imaging.psf_models import compute_psf, focal_shift_um
+from napari_deconv.imaging.psf_models import compute_psf
 from napari_deconv.imaging.resolution import fwhm_um, nyquist_um
 from napari_deconv.imaging.value import InputError
 

@@ -1,52 +1,31 @@
 """Optics -> Psf: what a microscope makes of a point, on the voxels of a grid.
 
-`compute_psf` is the model. Every modality is put together from the same pupil (`pupil.py`):
-`_Light` gives the intensity of one wavelength over height and radius, `_RESPONSES` combine
-excitation, detection, pinhole and sheet, and `polar.on_pixels` averages over pixels.
-`focal_shift_um` says what the optics do to the focus.
+`compute_psf` is the model: `modalities` give the light on radii, `psf_box` the size of its box, and
+`polar.on_pixels` averages over pixels.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from . import polar
-from .blas import product
 from .grid import Grid
+from .modalities import (
+    RADIAL_SAMPLES,
+    RESPONSES,
+    Light,
+    Real,
+    focal_shift_um,
+    light_of_planes,
+    width_um,
+)
 from .optics import Optics
 from .psf import Psf
-from .pupil import (
-    DOUGHNUT,
-    UNPOLARIZED,
-    Parts,
-    gaussian_widths_um,
-    intensity,
-    pupil_of,
-    ray_foci_um,
-)
+from .psf_box import LAST_PLANE_KEEPS, affordable_box, reach_um
 from .resolution import nyquist_um
 from .value import require
-
-Real = npt.NDArray[np.floating[Any]]
-
-#: Radial samples per lambda/NA, that of a widefield microscope that would resolve as much.
-RADIAL_SAMPLES = 16
-
-#: Part of the light that the automatic box keeps in its last plane, in the focal plane, and
-#: of all that lies within its reach along z.
-LAST_PLANE_KEEPS, FOCAL_PLANE_KEEPS, PLANES_KEEP = 0.95, 0.99, 0.99
-
-#: The automatic box reaches at most this often lambda/(n (1 - cos)) and lambda/NA to each
-#: side, or that many pixels if more: NA 1.4, 520 nm, 0.2/0.1 um give 63 x 101 x 101 voxels.
-AXIAL_REACH, LATERAL_REACH, PIXEL_REACH = 11.0, 13.4, 50
-MOST_PLANES, MOST_PIXELS = 63, 101  # but never more to each side than these
 
 #: Times Nyquist from where voxels earn a note, and where pixels must be a wrong unit.
 UNDERSAMPLED, MEANINGLESS = 1.5, 32.0
@@ -124,252 +103,25 @@ def compute_psf(
     (9, 31, 32)
     """
     _require_sane(optics, grid, shape)
-    box = _affordable_box(optics, grid) if shape is None else tuple(map(int, shape))
+    box = affordable_box(optics, grid) if shape is None else tuple(map(int, shape))
     planes, rows, columns = (1, *box)[-3:]
     step_um, *pixels_um = (0.0, *grid.spacing_um)[-3:]
     pixel_um = (pixels_um[0], pixels_um[1])
     shift = focal_shift_um(optics)
     heights = shift + focus_um + step_um * (np.arange(planes) - planes // 2)
     # Steps that divide the pixel: few pixel maps serve all positions of a slider.
-    resolved = max(pixel_um) / _width_um(optics)
+    resolved = max(pixel_um) / width_um(optics)
     radial_um = max(pixel_um) / math.ceil(RADIAL_SAMPLES * resolved)
     count = polar.radii_for((rows, columns), pixel_um, radial_um)
-    light = _Light(optics, heights, radial_um)
+    light = Light(optics, heights, radial_um)
     points = 3 + math.ceil(3 * resolved)
-    rings = _RESPONSES[optics.modality](light, count).astype(np.float32, copy=False)
+    rings = RESPONSES[optics.modality](light, count).astype(np.float32, copy=False)
     samples = polar.on_pixels(rings, (rows, columns), pixel_um, radial_um, points)
     ends = samples[[0, -1]].sum(axis=(1, 2), dtype=np.float64) * math.prod(pixel_um)
-    whole = _light_of_planes(optics, heights[[0, -1]], _reach_um(optics, grid))
+    whole = light_of_planes(optics, heights[[0, -1]], reach_um(optics, grid))
     kept = min(float((ends / whole).min()), 1.0)
     notes = _notes(optics, grid, shift, kept) + _displaced(optics, samples, focus_um)
     return Psf(samples.reshape(box), grid.spacing_um, notes, kept)
-
-
-@lru_cache(maxsize=64)
-def focal_shift_um(optics: Optics) -> float:
-    """Return how far from the nominal (paraxial) focus the PSF is brightest on its axis.
-
-    Returns
-    -------
-    float
-        Micrometres of stage movement, positive for a focus deeper in the sample; 0 where all
-        media are those of the objective's design. Aberrations given by Zernike terms are left
-        where they put the light.
-
-    Notes
-    -----
-    For small NA it tends to d (ni/ns) (ni^2/ns^2 - 1) NA^2/(4 ni^2), half the shift of the
-    marginal rays; for large NA the profile has several maxima: the highest is taken.
-
-    Examples
-    --------
-    >>> oil_into_water = Optics(na=1.2, emission_nm=520, sample_index=1.33, depth_um=2)
-    >>> round(focal_shift_um(oil_into_water), 2)
-    0.24
-    """
-    if any(optics.zernike_rad):
-        return focal_shift_um(replace(optics, zernike_rad=()))
-    if optics.modality == "light-sheet":
-        # The sheet lies where the detection is sharpest.
-        return focal_shift_um(replace(optics, modality="widefield"))
-    if optics.model == "gaussian" or _is_as_designed(optics):
-        return 0.0
-    foci = ray_foci_um(optics)
-    length = 2 * nyquist_um(replace(optics, modality="widefield"))[0]
-    first, last = min(0, *foci) - 2 * length, max(0, *foci) + 2 * length
-    heights, step = np.arange(first, last, length / 12), length / 12
-    radial_um = _width_um(optics) / RADIAL_SAMPLES
-    best = 0.0
-    while step > 1e-6:
-        axis = _RESPONSES[optics.modality](_Light(optics, heights, radial_um), 1)
-        best = float(heights[axis[:, 0, 0].argmax()])
-        heights, step = best + step * np.linspace(-1, 1, 25), step / 12
-    return best
-
-
-class _Light:
-    """Intensities of `optics` at given heights, (Z,), on radii 0, 1, 2, ... times a step."""
-
-    def __init__(self, optics: Optics, heights: Real, radial_um: float) -> None:
-        self.optics, self.heights, self.radial_um = optics, heights, radial_um
-        # The shorter the wave, the more an aberration turns it.
-        shortest = min(optics.emission_nm, _excitation_nm(optics))
-        aberrated = any(optics.zernike_rad)
-        self.angles = pupil_of(optics, shortest, heights, 0.0).angles if aberrated else 1
-
-    def of(self, wavelength_nm: float, count: int, parts: Parts = UNPOLARIZED) -> Real:
-        """Return the intensity of a wavelength on `count` radii, (Z, count, A)."""
-        return self.through(0.0, wavelength_nm, count, parts=parts)
-
-    def through(
-        self,
-        radius_um: float,
-        wavelength_nm: float,
-        count: int,
-        *,
-        times: int = 1,
-        parts: Parts = UNPOLARIZED,
-    ) -> Real:
-        """Return the intensity of a wavelength, averaged over disks of a radius, some times."""
-        # A product is finer than its factors: those are computed on their own, coarser, radii.
-        own_um = wavelength_nm / 1000 / self.optics.na / RADIAL_SAMPLES
-        factor = max(1, math.floor(own_um / self.radial_um + 1e-6))
-        step_um = factor * self.radial_um
-        sizes = [polar.coarser(count, factor)]
-        for _ in range(times if radius_um else 0):
-            sizes.append(polar.radii_around(sizes[-1], radius_um, step_um))
-        found = self._sampled(wavelength_nm, step_um * np.arange(sizes.pop()), parts)
-        while sizes:
-            found = polar.through_disk(found, step_um, radius_um, sizes.pop())
-        return polar.refined(found, factor, count)
-
-    def _sampled(self, wavelength_nm: float, radii: Real, parts: Parts) -> Real:
-        """Return the intensity of a wavelength at these radii, (Z, R, A)."""
-        pupil = pupil_of(self.optics, wavelength_nm, self.heights, float(radii[-1]))
-        if self.optics.model != "gaussian":
-            return intensity(pupil, self.heights, radii, self.angles, parts)
-        sigma_z, sigma_r = gaussian_widths_um(pupil)
-        square = (radii / sigma_r) ** 2
-        rings: Real = np.exp(-square / 2) * (square if parts is DOUGHNUT else 1)
-        along: Real = np.exp(-((self.heights / sigma_z) ** 2) / 2)
-        return along[:, None, None] * rings[:, None]
-
-    def of_planes(self, wavelength_nm: float) -> Real:
-        """Return all the light of each plane, (Z,), in units of intensity times um^2."""
-        pupil = pupil_of(self.optics, wavelength_nm, self.heights, 0.0)
-        if self.optics.model != "gaussian":
-            return np.full(len(self.heights), pupil.light)
-        area_um2 = 2 * math.pi * gaussian_widths_um(pupil)[1] ** 2
-        along: Real = self.of(wavelength_nm, 1)[:, 0, 0]
-        return area_um2 * along
-
-
-def _widefield(light: _Light, count: int) -> Real:
-    return light.of(light.optics.emission_nm, count)
-
-
-def _confocal(light: _Light, count: int) -> Real:
-    optics = light.optics
-    detected = light.through(optics.pinhole_radius_um, optics.emission_nm, count)
-    return light.of(_excitation_nm(optics), count) * detected
-
-
-def _spinning_disk(light: _Light, count: int) -> Real:
-    optics, excitation = light.optics, _excitation_nm(light.optics)
-    radius = optics.pinhole_radius_um
-    # The pinholes lie on triangles: each owns sqrt(3)/2 of the square of their distance.
-    cell = math.sqrt(3) / 2 * (optics.pinhole_spacing_um / optics.magnification) ** 2
-    spot = light.through(radius, excitation, count, times=2)
-    own_cell = light.through(math.sqrt(cell / math.pi), excitation, count)
-    evenly = (light.of_planes(excitation) / cell)[:, None, None]
-    excited = spot + np.maximum(evenly - own_cell, 0)
-    return light.of(optics.emission_nm, count) * excited
-
-
-def _two_photon(light: _Light, count: int) -> Real:
-    return light.of(_excitation_nm(light.optics), count) ** 2
-
-
-def _light_sheet(light: _Light, count: int) -> Real:
-    return _widefield(light, count) * _sheet(light)[:, None, None]
-
-
-def _sheet(light: _Light) -> Real:
-    """Return the sheet's intensity at the heights; it lies where the detection is in focus."""
-    distance = light.heights - focal_shift_um(light.optics)
-    return np.asarray(np.exp2(-((2 * distance / light.optics.sheet_fwhm_um) ** 2)))
-
-
-def _effective_sted(light: _Light, count: int) -> Real:
-    optics = light.optics
-    doughnut = light.of(optics.depletion_nm, count, DOUGHNUT)
-    # The saturation is that of the brightest place, in focus and without aberrations.
-    plain = replace(optics, modality="widefield", emission_nm=optics.depletion_nm, zernike_rad=())
-    focused = _Light(plain, np.array([focal_shift_um(plain)]), light.radial_um)
-    width = math.ceil(optics.depletion_nm / 1000 / optics.na / light.radial_um)
-    brightest = float(focused.of(optics.depletion_nm, width, DOUGHNUT).max())
-    return _confocal(light, count) / (1 + optics.saturation * doughnut / brightest)
-
-
-_RESPONSES: dict[str, Callable[[_Light, int], Real]] = {
-    "widefield": _widefield,
-    "confocal": _confocal,
-    "spinning-disk": _spinning_disk,
-    "two-photon": _two_photon,
-    "light-sheet": _light_sheet,
-    "effective-sted": _effective_sted,
-}
-
-
-def _excitation_nm(optics: Optics) -> float:
-    """Return the wavelength that excites; `Optics` sees to it that there is one."""
-    return float(optics.excitation_nm or optics.emission_nm)
-
-
-def _width_um(optics: Optics) -> float:
-    """Return lambda/NA of a widefield microscope that would resolve as much."""
-    return 4 * nyquist_um(optics)[1]
-
-
-def _is_as_designed(optics: Optics) -> bool:
-    """Return whether all light comes to one focus: the media are those of the design."""
-    glass = (optics.coverslip_um, optics.coverslip_index)
-    return (
-        (optics.depth_um == 0 or optics.medium_index == optics.immersion_index)
-        and glass == (optics.design_coverslip_um, optics.design_coverslip_index)
-        and optics.design_immersion_index in (None, optics.immersion_index)
-    )
-
-
-def _light_of_planes(optics: Optics, heights: Real, reach_um: float) -> Real:
-    """Return all the light of each plane, (Z,): known, or summed up to a radius."""
-    step_um = _width_um(optics) / (RADIAL_SAMPLES / 2)
-    light = _Light(optics, heights, step_um)
-    if optics.modality == "widefield":
-        return light.of_planes(optics.emission_nm)
-    if optics.modality == "light-sheet":
-        return light.of_planes(optics.emission_nm) * _sheet(light)
-    count = 2 + math.ceil(reach_um / step_um)
-    rings = _RESPONSES[optics.modality](light, count).mean(axis=2)
-    circles: Real = 2 * math.pi * step_um**2 * np.arange(rings.shape[1])
-    return product(rings, circles)
-
-
-def _affordable_box(optics: Optics, grid: Grid) -> tuple[int, ...]:
-    """Return odd sizes that hold the light of the last plane as far as that is practical."""
-    axial_um, _ = nyquist_um(replace(optics, modality="widefield"))
-    step_um, *pixels_um = (math.inf, *grid.spacing_um)[-3:]
-    reach = _reach_um(optics, grid)
-    most = min(math.ceil(AXIAL_REACH * 2 * axial_um / step_um), MOST_PLANES)
-    shift, half_planes = focal_shift_um(optics), 0
-    if most:
-        heights = shift + step_um * np.arange(-most, most + 1)
-        half_planes = _planes_kept(_light_of_planes(optics, heights, reach))
-    # The radius that holds enough light of the outermost planes and of the focal plane.
-    half_um = half_planes * step_um if half_planes else 0.0
-    heights = shift + half_um * np.array((-1, 0, 1))
-    radial_um = _width_um(optics) / RADIAL_SAMPLES
-    light = _Light(optics, heights, radial_um)
-    rings = _RESPONSES[optics.modality](light, 1 + math.ceil(reach / radial_um)).mean(axis=2)
-    inside = 2 * math.pi * radial_um**2 * (np.arange(rings.shape[1]) * rings).cumsum(axis=1)
-    wanted = np.array((LAST_PLANE_KEEPS, FOCAL_PLANE_KEEPS, LAST_PLANE_KEEPS))
-    lacking = inside < (wanted * _light_of_planes(optics, heights, reach))[:, None]
-    needed = min(radial_um * lacking.sum(axis=1).max(), reach) - 1e-9
-    halves = [min(math.ceil(needed / pixel), MOST_PIXELS) for pixel in pixels_um]
-    return tuple(2 * half + 1 for half in (half_planes, *halves)[-grid.ndim :])
-
-
-def _reach_um(optics: Optics, grid: Grid) -> float:
-    """Return how far from the axis light is looked for."""
-    width_um = optics.emission_nm / 1000 / optics.na
-    return max(LATERAL_REACH * width_um, PIXEL_REACH * max(grid.spacing_um[-2:]))
-
-
-def _planes_kept(light: Real) -> int:
-    """Return how many planes to each side of the middle one keep `PLANES_KEEP` of the light."""
-    half = len(light) // 2
-    within = np.cumsum((light + light[::-1])[half:]) - light[half]
-    return min(int((within < PLANES_KEEP * within[-1]).sum()), half)
 
 
 def _require_sane(optics: Optics, grid: Grid, shape: object) -> None:

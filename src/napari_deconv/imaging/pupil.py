@@ -2,7 +2,7 @@
 
 `pupil_of` lays the pupil on quadrature nodes that follow its phase; `intensity` carries it to
 heights and radii by matrix products. Both know the wavelength they are for, not what the
-microscope does with the light: `psf_models` puts them together.
+microscope does with the light: `modalities` puts them together.
 """
 
 from __future__ import annotations

@@ -6,14 +6,11 @@ import math
 from dataclasses import dataclass
 
 from napari_deconv.imaging.grid import Grid
+from napari_deconv.imaging.modalities import focal_shift_um
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
-from napari_deconv.imaging.psf_models import (
-    LAST_PLANE_KEEPS,
-    UNDERSAMPLED,
-    compute_psf,
-    focal_shift_um,
-)
+from napari_deconv.imaging.psf_box import LAST_PLANE_KEEPS
+from napari_deconv.imaging.psf_models import UNDERSAMPLED, compute_psf
 from napari_deconv.imaging.resolution import fwhm_um, nyquist_um
 
 
