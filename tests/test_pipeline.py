@@ -93,6 +93,16 @@ def test_every_real_type_is_restored_alike(photons: MakeImage, psf: Psf, dtype: 
     assert np.array_equal(result, expected)
 
 
+def test_where_no_method_is_named_richardson_lucy_stops_by_itself(
+    stack_of: Callable[..., Stack], psf: Psf
+) -> None:
+    stack = stack_of("ZYX")
+    restored = restore_stack(stack, Recipe(psf, engine="cpu", background=1.0))
+    assert "rehearsal" in restored.record.blocks[0].stop_reason
+    again = restore(stack.data, psf, background=1.0, engine="cpu")
+    assert np.array_equal(restored.stack.data, again)
+
+
 def test_the_psf_may_be_a_plain_array(photons: MakeImage, asymmetric_psf: MakePsf) -> None:
     image, samples = photons((5, 12, 14)), 1000 * asymmetric_psf((3, 5, 4))
     found = restore(image, samples, method=QUICK, engine="cpu")

@@ -55,7 +55,7 @@ def restore_lazy(
     psf: Psf | npt.ArrayLike,
     /,
     *,
-    method: Restorer = RichardsonLucy(),  # noqa: B008 - a frozen value
+    method: Restorer = RichardsonLucy.automatic(),  # noqa: B008 - a frozen value
     background: float | str = 0.0,
     engine: str = "auto",
     memory: int | None = None,
@@ -70,7 +70,7 @@ def restore_lazy(
     psf : Psf or array
         Point spread function on the voxels of the image, centre at n//2; scaled to unit sum.
     method : Restorer
-        `RichardsonLucy(...)` or `Wiener(...)`.
+        `RichardsonLucy(...)` or `Wiener(...)`; the former, which stops by itself, if not given.
     background : float or "auto"
         Counts that are there without light from the sample; "auto" estimates them.
     engine : {"auto", "cpu", "opencl", "torch"}

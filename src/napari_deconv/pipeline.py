@@ -93,7 +93,7 @@ def restore(
     psf: Psf | npt.ArrayLike,
     /,
     *,
-    method: Restorer = RichardsonLucy(),  # noqa: B008 - a frozen value
+    method: Restorer = RichardsonLucy.automatic(),  # noqa: B008 - a frozen value
     background: float = 0.0,
     engine: str = "auto",
 ) -> Float:
@@ -106,7 +106,7 @@ def restore(
     psf : Psf or array
         Point spread function on the voxels of the image, centre at n//2; scaled to unit sum.
     method : Restorer
-        `RichardsonLucy(...)` or `Wiener(...)`.
+        `RichardsonLucy(...)` or `Wiener(...)`; the former, which stops by itself, if not given.
     background : float
         Counts that are there without light from the sample; not part of the result.
     engine : {"auto", "cpu", "opencl", "torch"}

@@ -130,8 +130,8 @@ class Recipe(Value):
     ----------
     psf : Optics, PsfFile or Psf
         Where the PSF comes from: computed, read from a file, or given as samples.
-    method : RichardsonLucy or Wiener
-        How to undo the blur.
+    method : RichardsonLucy, Wiener or TrainedModel
+        How to undo the blur; Richardson-Lucy that stops by itself if not given.
     background : float or "auto"
         Counts that are there without light from the sample; "auto" estimates them.
     engine : str
@@ -157,7 +157,7 @@ class Recipe(Value):
     """
 
     psf: PsfSource
-    method: Method = RichardsonLucy()  # noqa: RUF009 - a frozen value
+    method: Method = RichardsonLucy.automatic()  # noqa: RUF009 - a frozen value
     background: float | Literal["auto"] = "auto"
     engine: str = "auto"
     channel_psfs: tuple[PsfSource, ...] = ()
