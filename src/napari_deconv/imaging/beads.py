@@ -26,6 +26,8 @@ from .value import InputError, require, require_number
 
 __all__ = ["FATES", "Bead", "MeasuredPsf", "find_beads", "measure_psf", "with_fate"]
 
+#: Diameter of a bead that can be divided out, at the most, in widths of its image to the side.
+LARGEST = 1.1
 #: Pixels of a width, to the side: microscopes that sample enough have more.
 NARROW = 1.5
 #: What the user can do, by the fate that most beads have met.
@@ -118,7 +120,7 @@ def measure_psf(
     signal, _ = without_background(block, "auto")
     spacing = prepared.grid.spacing_um
     if bead_diameter_um:
-        _require_small(bead_diameter_um, _widths(signal, spacing), spacing)
+        _require_small(bead_diameter_um, _widths(signal, spacing))
         signal = np.where(signal > 0, without_ball(signal, spacing, bead_diameter_um), 0)
     if radial_average:
         signal = radial_mean(signal, spacing)
@@ -199,11 +201,11 @@ def _widths(signal: Array, spacing: tuple[float, ...]) -> tuple[float, ...]:
     return fwhm_um(Psf(np.maximum(signal, 0), spacing))
 
 
-def _require_small(diameter: float, widths: tuple[float, ...], spacing: tuple[float, ...]) -> None:
+def _require_small(diameter: float, widths: tuple[float, ...]) -> None:
     """Raise `InputError` where a bead is too large to see the PSF through it."""
     lateral = min((w for w in widths[-2:] if not math.isnan(w)), default=0.0)
     require(
-        diameter <= lateral,
+        diameter <= LARGEST * lateral,
         f"Beads of {diameter:g} um are too large: their image is {lateral:.3g} um wide, mostly the "
         "bead itself, and its diameter cannot be divided out; take smaller beads, or correct it",
     )
