@@ -200,6 +200,26 @@ def test_the_level_of_what_is_flat_is_its_mean(level: int) -> None:
         assert background_level(counts) == pytest.approx(level, abs=0.2 * np.sqrt(level))
 
 
+@pytest.mark.parametrize("level", [3, 10, 30])
+def test_the_level_of_few_photons_beside_sparse_light_is_their_mean(level: int) -> None:
+    """Within a twentieth of the noise: counts of few photons are skewed, which is no light."""
+    points = np.random.default_rng(1).random((24, 96, 96)) < 2e-4
+    light = ndimage.gaussian_filter(points * 1.0, 2.0)
+    for seed in range(3):
+        counts = np.random.default_rng(seed).poisson(level + 20 * light / light.max())
+        assert background_level(counts) == pytest.approx(level, abs=0.05 * math.sqrt(level))
+
+
+@pytest.mark.parametrize("offset", [0, 100])
+def test_light_that_lies_over_all_of_the_image_is_no_background(offset: int) -> None:
+    """As in a thick sample: below all but a hundredth, and not far below what all voxels see."""
+    rng = np.random.default_rng(2)
+    haze = ndimage.gaussian_filter(rng.random((16, 128, 128)), (2, 8, 8), mode="wrap")
+    haze = 20 + 200 * (haze - haze.min()) / np.ptp(haze)
+    level = background_level(offset + rng.poisson(haze)) - offset
+    assert 15 < level < np.quantile(haze, 0.01)
+
+
 def test_where_most_voxels_caught_no_photon_there_is_no_background() -> None:
     counts = np.random.default_rng(0).poisson(0.2, (6, 64, 64))
     assert background_level(counts) == 0

@@ -25,8 +25,12 @@ REACH, ROUNDS = 1.5, 2
 DARKEST, FEWEST_PIXELS, CLEARLY_MORE, SAME = (0.1, 0.3), 32, 1.4, 1.15
 #: Sides of squares, and by how many times the noise in them is more at the most.
 SQUARE, MOST_BENEATH = 3, 50.0
+#: Side of the squares whose means tell the background.
+FLAT_SQUARE = 5
 #: What is darker than a level by so many times the noise, and makes up such a part, is darker.
 DARKER, DARK_PART = 2.5, 0.05
+#: What spreads by more than so many times its noise is not flat; the part that is darkest then.
+FLAT, LOWEST = 3.0, 0.001
 
 
 @dataclass(frozen=True)
@@ -89,49 +93,92 @@ def background_level(image: npt.ArrayLike) -> float:
 
     Notes
     -----
-    The half-sample mode (Robertson and Cryer 1974) of the voxels up to the median, the most
-    frequent dark value, and the mean of what lies around that. Where an object fills most of the
-    field it may be a level of the object, so voxels that are clearly darker count alone, as long as
-    they are one in twenty. Borders that were filled with one low value are left out, if they are
-    less than a quarter. Where an image has no dark part this is too high.
+    The half-sample mode (Robertson and Cryer 1974) of the darker half of small squares, and the
+    mean of those around it: means of many pixels are hardly skewed, as counts of few photons are,
+    and have little noise. Where an object fills most of the field it may be a level of the object,
+    so what is clearly darker counts alone, as long as it is one in twenty. Where even that is not
+    flat, light lies over all of the image, as in a thick sample; then the darkest squares are
+    taken, as a background that is too high costs more there than one that is too low. Borders
+    that were filled with one low value are left out, if they are less than a quarter.
 
     Examples
     --------
     >>> rng = np.random.default_rng(0)
-    >>> abs(background_level(rng.poisson(100, (8, 64, 64))) - 100) < 5
+    >>> abs(background_level(rng.poisson(100, (8, 64, 64))) - 100) < 1
     True
     """
-    array = np.asarray(image)
-    values = np.sort(sampled(array), axis=None)
-    fill = filling(values)
-    if fill is not None and (values == fill).mean() < FILLED_AT_MOST:
-        values = values[values > fill]
-    level, sigma, darker = _dark_mode(values), noise_sigma(array), values
-    while sigma > 0:
-        darker = darker[: np.searchsorted(darker, level - DARKER * sigma)]
+    planes = sampled(np.asarray(image))
+    filled = _filled(planes)
+    if filled.mean() >= FILLED_AT_MOST:
+        filled[:] = False
+    counts = np.sort(planes[~filled], axis=None)
+    if counts[0] == counts[len(counts) // 2]:  # as where most voxels caught no photon
+        return max(float(counts[0]), 0.0)
+    if np.array_equal(counts, np.rint(counts)):
+        # Whole numbers are spread over their bin, or any two equal ones are "the mode"; but for
+        # the lowest, which may be the level that all of a masked part has.
+        spread_out = np.random.default_rng(0).uniform(-0.5, 0.5, planes.shape)
+        planes = planes + np.where(planes > counts[0], spread_out, 0)
+    squares, noise = _squares(planes, filled)
+    level = _centre(squares, _mode_of_the_darkest(squares, noise), noise)
+    if _spread_below(squares, level) > FLAT * noise > 0:
+        level = float(np.quantile(squares, LOWEST))
+    return max(level, 0.0)
+
+
+def _squares(
+    planes: npt.NDArray[np.float64], filled: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.float64], float]:
+    """Return the sorted means of all squares without a filled pixel, and their noise.
+
+    Of a small image, its voxels.
+    """
+    if min(planes.shape[-2:]) < FEWEST_PIXELS:
+        return np.sort(planes[~filled], axis=None), noise_sigma(planes)
+    inner = (slice(None), *[slice(FLAT_SQUARE // 2, -(FLAT_SQUARE // 2))] * 2)
+    means = uniform_filter(planes, (0, FLAT_SQUARE, FLAT_SQUARE))[inner]
+    seen = ~maximum_filter(filled, (0, FLAT_SQUARE, FLAT_SQUARE))[inner]
+    variance = float(_noise_of_details(planes, 1, filled)[0]) * noise_beneath(planes)
+    return np.sort(means[seen], axis=None), math.sqrt(variance) / FLAT_SQUARE
+
+
+def _mode_of_the_darkest(values: npt.NDArray[np.float64], noise: float) -> float:
+    """Return the mode of sorted values, or of those that are clearly darker."""
+    level, darker = _dark_mode(values), values
+    while noise > 0:
+        darker = darker[: np.searchsorted(darker, level - DARKER * noise)]
         if len(darker) < max(DARK_PART * len(values), 1):
             break
         level = _dark_mode(darker)
-    return max(_centre(values, level, sigma), 0.0)
+    return level
 
 
-def _centre(values: npt.NDArray[np.float64], level: float, sigma: float) -> float:
+def _centre(values: npt.NDArray[np.float64], level: float, noise: float) -> float:
     """Return the mean of the sorted values around a level that is about their mode.
 
     The half-sample mode is that of few values; the mean of all around it is steadier, and
     not too low. How far they lie around it, those below it tell, which no light has raised;
-    no farther than noise of this standard deviation takes them.
+    no farther than this noise takes them.
     """
     for _ in range(ROUNDS):
-        below = values[: np.searchsorted(values, level)]
-        if not len(below):
-            break
-        reach = REACH * min((level - float(np.median(below))) / 0.6745, sigma)
+        reach = REACH * min(_spread_below(values, level), noise)
         near = values[slice(*np.searchsorted(values, [level - reach, level + reach]))]
         if not len(near):
             break
         level = float(near.mean())
     return level
+
+
+def _spread_below(values: npt.NDArray[np.float64], level: float) -> float:
+    """Return the standard deviation that the sorted values below a level tell."""
+    below = values[: np.searchsorted(values, level)]
+    return (level - float(np.median(below))) / 0.6745 if len(below) else 0.0
+
+
+def _filled(planes: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Return which pixels were filled in."""
+    fill = filling(planes)
+    return np.zeros(planes.shape, bool) if fill is None else planes == fill
 
 
 def filling(values: npt.NDArray[np.float64]) -> float | None:
@@ -149,11 +196,6 @@ def filling(values: npt.NDArray[np.float64]) -> float | None:
 def _dark_mode(values: npt.NDArray[np.float64]) -> float:
     """Return the half-sample mode of the lower half of sorted values."""
     values = values[: len(values) // 2 + 1]
-    if values[0] == values[-1]:  # as where most voxels caught no photon
-        return float(values[0])
-    # Counts are whole numbers: spread them over their bin, or any two equal ones are "the mode".
-    if np.array_equal(values, np.rint(values)):
-        values = np.sort(values + np.random.default_rng(0).uniform(-0.5, 0.5, values.shape))
     while len(values) > 3:
         half = (len(values) + 1) // 2
         widths = values[half - 1 :] - values[: len(values) - half + 1]
@@ -192,8 +234,7 @@ def noise_beneath(image: npt.ArrayLike) -> float:
     planes = sampled(np.asarray(image))
     if min(planes.shape[-2:]) < FEWEST_PIXELS:
         return 1.0
-    fill = filling(planes)
-    filled = np.zeros(planes.shape, bool) if fill is None else planes == fill
+    filled = _filled(planes)
     near, far = (_noise_of_details(planes, step, filled) for step in (1, 2))
     if not near.all():
         return 1.0
