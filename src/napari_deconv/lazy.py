@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from napari_deconv.engines import ENGINES, is_out_of_memory
 from napari_deconv.engines.memory import free_memory_bytes
-from napari_deconv.imaging.noise import background_level
+from napari_deconv.imaging.background import background_level
 from napari_deconv.imaging.psf import Psf, fitted_to
 from napari_deconv.imaging.region import Region
 from napari_deconv.imaging.value import Value, require, require_number

@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_deconv.files.reading import read_voxels
+from napari_deconv.imaging.background import background_level
 from napari_deconv.imaging.brightness import brightest_bins, merged
-from napari_deconv.imaging.noise import SAMPLE, background_level, spread
+from napari_deconv.imaging.noise import SAMPLE, spread
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.region import Region, region_around
 from napari_deconv.imaging.stack import Stack

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_deconv.imaging.noise import background_level
+from napari_deconv.imaging.background import background_level
 from napari_deconv.imaging.value import InputError, first_line, require
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.restorer import observe
