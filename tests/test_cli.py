@@ -271,6 +271,27 @@ def test_every_option_of_the_method_reaches_the_recipe(run: Run) -> None:
     assert (recipe.background, recipe.engine) == ("auto", "cpu")
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ((), RichardsonLucy.automatic()),
+        (("--tv-weight", 0.01), RichardsonLucy.automatic(tv_weight=0.01)),
+        (("--iterations", 4), RichardsonLucy(4)),
+        (("--stop-tolerance", 0.5), RichardsonLucy(stop_tolerance=0.5)),
+        (("--automatic-stop", "--iterations", 4), RichardsonLucy.automatic(iterations=4)),
+        (("--no-automatic-stop",), RichardsonLucy()),
+        (("--no-automatic-stop", "--iterations", 4), RichardsonLucy(4)),
+    ],
+    ids=str,
+)
+def test_the_automatic_stop_comes_with_its_own_edges_and_iterations(
+    run: Run, words: tuple[object, ...], expected: RichardsonLucy
+) -> None:
+    usual = ("restore", "cell.tif", "-o", "out.ome.tif", "--psf", "psf.tif", "--engine", "cpu")
+    assert run(*usual, *words, "--save-recipe", "r.json").code == 0
+    assert read_recipe("r.json").method == expected
+
+
 def test_stdout_is_json_where_asked_for(run: Run) -> None:
     ended = run(*restoring_cell("--json"))
     assert ended.code == 0

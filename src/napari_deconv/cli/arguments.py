@@ -242,7 +242,8 @@ def method_of(name: str | None, wishes: dict[str, Any], base: Method | None) -> 
         raise InputError(f"The method {chosen} has no {', '.join(unknown)}")
     if type(base) is kinds[chosen]:
         return replace(base, **wishes)
-    if chosen == "richardson-lucy" and not wishes.keys() & {"iterations", "stop_tolerance"}:
+    typed_end = wishes.keys() & {"iterations", "stop_tolerance"}
+    if chosen == "richardson-lucy" and wishes.get("automatic_stop", not typed_end):
         return RichardsonLucy.automatic(**wishes)
     return kinds[chosen](**wishes)
 
