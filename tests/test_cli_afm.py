@@ -14,6 +14,7 @@ import pytest
 
 from napari_deconv import cli
 from napari_deconv.afm.height_map import HeightMap
+from napari_deconv.afm.levelling import Level
 from napari_deconv.afm.morphology import certainty, dilate, erode
 from napari_deconv.afm.tips import SphereCone, Tip, tip_of
 from napari_deconv.files.export import write_stack
@@ -116,11 +117,26 @@ def test_heights_are_prepared_and_imaged_again(run: Run) -> None:
     tilted = image() + 0.2 * np.arange(40)[:, None]
     write_heights("tilted.gwy", HeightMap(tilted, PIXEL))
     assert run("prepare", "tilted.gwy", "-o", "flat.gwy", "--level", 1)[0] == 0
+    kept = json.loads(read_height_recipe("flat.gwy") or "")
+    assert not {"tip", "noise_nm"} & kept.keys()
+    assert SurfaceRecipe.from_dict(kept) == SurfaceRecipe(steps=(Level(1),))
     flat = read_heights("flat.gwy").heights_nm
     assert np.abs(flat[:, :4] - flat[:, :4].mean()).max() < 0.2
     write_heights("surface.gwy", HeightMap(surface(), PIXEL))
     assert run("image", "surface.gwy", "-o", "again.gwy", *CONE)[0] == 0
     np.testing.assert_allclose(read_heights("again.gwy").heights_nm, image(), atol=1e-9)
+
+
+@pytest.mark.parametrize("words", [CONE, ("--noise-nm", 1), ("--tip-shape", "9,7")], ids=str)
+@pytest.mark.parametrize("verb", ["prepare", "channels"])
+def test_what_uses_no_tip_takes_no_option_of_one(
+    run: Run, verb: str, words: tuple[object, ...]
+) -> None:
+    output = ("-o", "o.gwy") if verb == "prepare" else ()
+    code, out, err = run(verb, "image.gwy", *output, *words)
+    assert (code, out) == (2, "")
+    assert f"No such option: {words[0]}" in err
+    assert not Path("o.gwy").exists()
 
 
 def test_channels_are_listed(run: Run) -> None:

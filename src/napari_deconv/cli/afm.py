@@ -10,7 +10,7 @@ import typer
 
 from napari_deconv.imaging.value import InputError
 
-from .afm_options import Heights, Making, with_afm_options
+from .afm_options import Heights, Preparing, TipWish, with_afm_options
 from .arguments import require_free
 from .terminal import followed, say
 
@@ -29,6 +29,8 @@ Output = Annotated[Path, typer.Option("--output", "-o", help="TIFF (.ome.tif) or
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the figures as JSON on stdout.")]
 STOPPED = "Stopped; nothing was written."
+#: What a recipe says beside how heights are prepared.
+_OF_THE_TIP = ("tip", "noise_nm")
 
 
 @afm.command("channels")
@@ -47,7 +49,7 @@ def prepare(
     output: Output,
     *,
     heights: Heights,
-    making: Making,
+    preparing: Preparing,
     overwrite: Overwrite = False,
 ) -> None:
     """Level heights, align rows, take out scars and noise; write them."""
@@ -55,10 +57,11 @@ def prepare(
     from napari_deconv.surfaces import prepared_heights
 
     _require_places(source, output, overwrite=overwrite)
-    raw, recipe = heights.read(source), making.recipe(heights)
+    raw, recipe = heights.read(source), preparing.recipe(heights)
     made = followed(prepared_heights(raw, recipe), STOPPED).heights
-    text = recipe.to_json()
-    say(f"Wrote {write_heights(output, made, recipe=text, overwrite=overwrite)}")
+    # What was done and no more: a tip and a noise had no part in it.
+    done = {name: how for name, how in recipe.to_dict().items() if name not in _OF_THE_TIP}
+    say(f"Wrote {write_heights(output, made, recipe=json.dumps(done), overwrite=overwrite)}")
 
 
 @afm.command()
@@ -68,7 +71,8 @@ def reconstruct(
     output: Output,
     *,
     heights: Heights,
-    making: Making,
+    preparing: Preparing,
+    wish: TipWish,
     certain: Annotated[
         Path | None, typer.Option(help="Write where the surface is certain (1) here, TIFF or .gwy.")
     ] = None,
@@ -88,7 +92,8 @@ def reconstruct(
     from napari_deconv.surfaces import reconstruction, write_surface, write_tip
 
     _require_places(source, output, certain, residual, save_tip, overwrite=overwrite)
-    made = followed(reconstruction(heights.read(source), making.recipe(heights)), STOPPED)
+    recipe = wish.added_to(preparing.recipe(heights))
+    made = followed(reconstruction(heights.read(source), recipe), STOPPED)
     _say_tip(made.tip)
     for note in made.notes:
         say(f"Note        {note}")
@@ -117,7 +122,8 @@ def tip(
     output: Output,
     *,
     heights: Heights,
-    making: Making,
+    preparing: Preparing,
+    wish: TipWish,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -128,7 +134,7 @@ def tip(
     from napari_deconv.surfaces import found_tip, prepared_heights, write_tip
 
     _require_places(source, output, overwrite=overwrite)
-    recipe = making.recipe(heights, tip="blind")
+    recipe = wish.added_to(preparing.recipe(heights), usual="blind")
     flat = followed(prepared_heights(heights.read(source), recipe), STOPPED)
     say(f"Noise       {flat.noise_nm:.3g} nm")
     made = followed(found_tip(flat, recipe), STOPPED)
@@ -146,7 +152,8 @@ def image(
     output: Output,
     *,
     heights: Heights,
-    making: Making,
+    preparing: Preparing,
+    wish: TipWish,
     overwrite: Overwrite = False,
 ) -> None:
     """Simulate the image that a tip makes of a surface: dilate it."""
@@ -157,7 +164,7 @@ def image(
     from napari_deconv.surfaces import found_tip, prepared_heights
 
     _require_places(source, output, overwrite=overwrite)
-    recipe = making.recipe(heights)
+    recipe = wish.added_to(preparing.recipe(heights))
     flat = followed(prepared_heights(heights.read(source), recipe), STOPPED)
     made = followed(found_tip(flat, recipe), STOPPED)
     seen = followed(dilated(flat.heights.heights_nm, made.heights_nm), STOPPED)
@@ -172,7 +179,8 @@ def measure(
     output: Annotated[Path, typer.Option("--output", "-o", help="Table (.csv).")],
     *,
     heights: Heights,
-    making: Making,
+    preparing: Preparing,
+    wish: TipWish,
     labels: Annotated[
         Path | None,
         typer.Option(help="Labels of the objects (TIFF); those above a level where not given."),
@@ -188,7 +196,8 @@ def measure(
     from napari_deconv.surfaces import reconstruction
 
     require_free(output, source, overwrite=overwrite)
-    made = followed(reconstruction(heights.read(source), making.recipe(heights)), STOPPED)
+    recipe = wish.added_to(preparing.recipe(heights))
+    made = followed(reconstruction(heights.read(source), recipe), STOPPED)
     if made.prepared.is_movie:
         raise InputError("Objects are measured in one image; save a frame as a file of its own")
     values = made.prepared.heights_nm

@@ -26,12 +26,15 @@ _READ: dict[str, tuple[Any, str]] = {
     "z_unit": (str, "Unit of the heights where the file does not tell: nm, um, m, angstrom."),
     "pixel_nm": (str, "Pixel size in nm where the file does not tell, Y,X or one number."),
 }
-_MADE: dict[str, tuple[Any, str]] = {
+_PREPARED: dict[str, tuple[Any, str]] = {
     "level": (int, "Take out a polynomial: 0 offset, 1 plane, 2 to 4; high objects are masked."),
     "rows": (bool, "Align rows by the median of their differences."),
     "scars": (bool, "Take out scars: short streaks along a row."),
     "denoise": (str, "tv (total variation) or nlm (non-local means)."),
     "strength": (float, "Of the denoising; 1 where not given."),
+}
+#: The tip, and the noise that those who use it reckon with.
+_TIP: dict[str, tuple[Any, str]] = {
     "tip": (
         str,
         "paraboloid, elliptic-paraboloid, cone, pyramid, delta, blind (Villarrubia), gradient "
@@ -94,22 +97,19 @@ class Heights:
 
 
 @dataclass(frozen=True)
-class Making:
-    """What was said of preparing and of the tip."""
+class Preparing:
+    """What was said of how heights are prepared."""
 
     given: dict[str, Any]
 
-    def recipe(self, heights: Heights, tip: str = "cone") -> SurfaceRecipe:
-        """Return the recipe of the options; `tip` is the one where none was named."""
+    def recipe(self, heights: Heights) -> SurfaceRecipe:
+        """Return the recipe of what is read and prepared, with no word of a tip."""
         from napari_deconv.surfaces import SurfaceRecipe
 
-        named = self.given.get("tip", tip)
         return SurfaceRecipe(
-            self._tip(named),
-            self._steps(),
-            self.given.get("noise_nm"),
-            heights.given.get("channel") or "",
-            heights.given.get("z_unit") or "",
+            steps=self._steps(),
+            channel=heights.given.get("channel") or "",
+            z_unit=heights.given.get("z_unit") or "",
         )
 
     def _steps(self) -> tuple[Preparation, ...]:
@@ -133,6 +133,20 @@ class Making:
         elif "strength" in given:
             raise InputError("--strength is that of --denoise, which is not there")
         return tuple(steps)
+
+
+@dataclass(frozen=True)
+class TipWish:
+    """What was said of the tip, and of the noise."""
+
+    given: dict[str, Any]
+
+    def added_to(self, recipe: SurfaceRecipe, usual: str = "cone") -> SurfaceRecipe:
+        """Return the recipe with the tip, the `usual` one where none was named."""
+        from dataclasses import replace
+
+        tip = self._tip(self.given.get("tip", usual))
+        return replace(recipe, tip=tip, noise_nm=self.given.get("noise_nm"))
 
     def _tip(self, name: str) -> AnyTip:
         from napari_deconv.afm.blind_tip import BlindTip
@@ -164,35 +178,50 @@ def _refuse(typed: dict[str, Any], known: tuple[str, ...], kind: str) -> None:
         raise InputError(f"The tip {kind} has no {', '.join(others)}")
 
 
+#: The parameters of a verb that stand for shared options, with those and the value they become.
+_SHARED: dict[str, tuple[dict[str, tuple[Any, str]], Callable[[dict[str, Any]], Any]]] = {
+    "heights": (_READ, Heights),
+    "preparing": (_PREPARED, Preparing),
+    "wish": (_TIP, TipWish),
+}
+
+
 def with_afm_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a verb the shared options, in the place of its parameters `heights` and `making`."""
+    """Give a verb the shared options, in the place of its parameters that stand for them."""
     own = inspect.signature(command, eval_str=True).parameters
-    kind = inspect.Parameter.KEYWORD_ONLY
+    shared = {name: _SHARED[name] for name in own if name in _SHARED}
     parameters: list[inspect.Parameter] = []
     for name, parameter in own.items():
-        shared = {"heights": _READ, "making": _MADE}.get(name)
-        if shared is None:
-            parameters.append(parameter.replace(kind=kind))
-            continue
-        for option, (of, words) in shared.items():
-            note = typer.Option("--" + option.replace("_", "-"), help=words)
-            parameters.append(
-                inspect.Parameter(
-                    option,
-                    kind,
-                    default=False if of is bool else None,
-                    annotation=Annotated[of if of is bool else of | None, note],
-                )
-            )
+        if name in shared:
+            parameters += [_parameter(option, *told) for option, told in shared[name][0].items()]
+        else:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
 
     @functools.wraps(command)
     def with_options(**options: Any) -> None:
-        read, made = (
-            {n: v for n in names if (v := options.pop(n)) is not None and v is not False}
-            for names in (_READ, _MADE)
-        )
-        command(**options, heights=Heights(read), making=Making(made))
+        said = {
+            name: value_of({option: v for option in names if _typed(v := options.pop(option))})
+            for name, (names, value_of) in shared.items()
+        }
+        command(**options, **said)
 
     with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     with_options.__annotations__ = {p.name: p.annotation for p in parameters}
     return with_options
+
+
+def _parameter(option: str, of: Any, words: str) -> inspect.Parameter:
+    """Return the parameter of an option, or of a switch."""
+    note = typer.Option("--" + option.replace("_", "-"), help=words)
+    default, kind = (False, of) if of is bool else (None, of | None)
+    return inspect.Parameter(
+        option,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[kind, note],
+    )
+
+
+def _typed(value: Any) -> bool:
+    """Return whether an option was given: neither left out, nor a switch that is off."""
+    return value is not None and value is not False
