@@ -43,8 +43,9 @@ CHUNK, PLANES = (32, 256, 256), 128
 BACKGROUND, OFFSETS = 10, 8
 EVERY_S = 0.2
 IMPORTS = (
-    "import napari_deconv.cli.restoring, napari_deconv.volumes, napari_deconv.engines.cpu_engine, "
-    "dask.array, scipy.fft, tifffile, zarr, psutil; print(psutil.Process().memory_info().rss)"
+    "import napari_deconv.cli.restore_file, napari_deconv.volumes, "
+    "napari_deconv.engines.cpu_engine, dask.array, scipy.fft, tifffile, zarr, psutil; "
+    "print(psutil.Process().memory_info().rss)"
 )
 
 

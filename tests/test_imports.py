@@ -51,6 +51,11 @@ def test_the_road_and_the_command_load_no_engine_and_no_viewer(module: str) -> N
     assert not packages & set(HEAVY)
 
 
+def test_the_help_of_the_command_waits_for_no_numerics() -> None:
+    _, packages = fresh_import("napari_deconv.cli")
+    assert not packages & {"scipy", "dask", "zarr", "tifffile", "numba"}
+
+
 def test_every_public_name_loads() -> None:
     assert sorted(napari_deconv.__all__) == sorted(napari_deconv._HOMES)
     for name in napari_deconv.__all__:

@@ -11,12 +11,7 @@ from napari_deconv.imaging.value import InputError
 from .terminal import say
 
 if TYPE_CHECKING:
-    from napari_deconv.files.recipe import Method, Recipe
-    from napari_deconv.imaging.optics import Optics
     from napari_deconv.imaging.stack import Stack
-
-#: The fields of `Optics` that differ between channels, and their options.
-WAVELENGTHS = {"emission_nm": "--emission-nm", "excitation_nm": "--excitation-nm"}
 
 
 def read_image(
@@ -158,101 +153,3 @@ def number_or_auto(text: str | None, option: str) -> float | str | None:
 def without_none(**values: Any) -> dict[str, Any]:
     """Return the options that were given."""
     return {name: value for name, value in values.items() if value is not None}
-
-
-#: The microscopes that an option is for, where it is not for all.
-_ONLY_FOR: dict[str, tuple[str, ...]] = {
-    "pinhole_au": ("confocal", "effective-sted"),
-    "pinhole_um": ("spinning-disk",),
-    "pinhole_spacing_um": ("spinning-disk",),
-    "magnification": ("spinning-disk",),
-    "sheet_um": ("light-sheet",),
-    "sheet_na": ("light-sheet",),
-    "depletion_nm": ("effective-sted",),
-    "saturation": ("effective-sted",),
-}
-
-
-def _require_used(typed: dict[str, Any], modality: str) -> None:
-    """Raise `InputError` where an option was typed that this microscope has no use for."""
-    for name in typed:
-        microscopes = _ONLY_FOR.get(name, (modality,))
-        if modality not in microscopes:
-            raise InputError(
-                f"--{name.replace('_', '-')} is for {' or '.join(microscopes)}, and the microscope "
-                f"is {modality}; leave it out, or give --microscope"
-            )
-
-
-def optics_of(
-    given: dict[str, Any], what: str = "A PSF", image: str = "its image with --psf FILE"
-) -> Optics:
-    """Return the optics of the options; `InputError` names those that are missing.
-
-    `what` is needed, and could be given as an `image` as well.
-    """
-    from napari_deconv.imaging.optics import Optics
-
-    for name, option in WAVELENGTHS.items():
-        if isinstance(given.get(name), tuple):
-            raise InputError(f"{option} takes one wavelength here, not {len(given[name])}")
-
-    missing = [name for name in ("na", "emission_nm") if name not in given]
-    if missing:
-        options = " and ".join("--" + name.replace("_", "-") for name in missing)
-        raise InputError(f"{what} is needed: give {image}, or the optics; {options} missing")
-    _require_used(given, given.get("modality", Optics.modality))
-    return Optics(**given)
-
-
-def psf_image_of(voxel_size: str | None, background: str | None) -> dict[str, Any]:
-    """Return what was said of the PSF's image: its voxel size and background."""
-    return without_none(
-        voxel_size_um=numbers(voxel_size, "--psf-voxel-size") if voxel_size else None,
-        background=number_or_auto(background, "--psf-background"),
-    )
-
-
-#: Other ways in which people write a method's name.
-_SHORT = {
-    "rl": "richardson-lucy",
-    "richardsonlucy": "richardson-lucy",
-    "richardson_lucy": "richardson-lucy",
-}
-
-
-def method_of(name: str | None, wishes: dict[str, Any], base: Method | None) -> Method | None:
-    """Return the method of the options; what they leave open is as in the recipe's, `base`."""
-    from dataclasses import replace
-
-    from napari_deconv.restoration.richardson_lucy import RichardsonLucy
-    from napari_deconv.restoration.wiener import Wiener
-
-    if name is None and not wishes and base is not None:
-        return None
-    kinds: dict[str, type[Method]] = {"richardson-lucy": RichardsonLucy, "wiener": Wiener}
-    usual = "wiener" if "regularization" in wishes else "richardson-lucy"
-    chosen = name or next((n for n, kind in kinds.items() if type(base) is kind), usual)
-    chosen = _SHORT.get(chosen.lower(), chosen.lower())
-    if chosen not in kinds:
-        raise InputError(f"The method {name!r} is not known; choose {' or '.join(kinds)}")
-    known = set(kinds[chosen].__dataclass_fields__)
-    unknown = sorted("--" + wish.replace("_", "-") for wish in set(wishes) - known)
-    if unknown:
-        raise InputError(f"The method {chosen} has no {', '.join(unknown)}")
-    if type(base) is kinds[chosen]:
-        return replace(base, **wishes)
-    typed_end = wishes.keys() & {"iterations", "stop_tolerance"}
-    if chosen == "richardson-lucy" and wishes.get("automatic_stop", not typed_end):
-        return RichardsonLucy.automatic(**wishes)
-    return kinds[chosen](**wishes)
-
-
-def recipe_of(base: Recipe | None, **wishes: Any) -> Recipe:
-    """Return the recipe of the file, if any, with the options of the command over it."""
-    from dataclasses import replace
-
-    from napari_deconv.files.recipe import Recipe
-
-    changed = without_none(**wishes)
-    return Recipe(**changed) if base is None else replace(base, **changed)

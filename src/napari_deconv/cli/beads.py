@@ -9,8 +9,9 @@ import typer
 
 from napari_deconv.imaging.value import InputError
 
-from .arguments import numbers, optics_of, read_image, require_free
-from .optics_options import with_optics
+from .arguments import numbers, read_image, require_free
+from .optics_options import optics_of, with_optics
+from .options import VoxelSize
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -33,10 +34,7 @@ def beads(
     picture: Annotated[
         Path | None, typer.Option(help="Picture of the PSF and of its beads (PNG).")
     ] = None,
-    voxel_size: Annotated[
-        str | None,
-        typer.Option(metavar="Z,Y,X", help="Voxel size in um, where the file does not know it."),
-    ] = None,
+    voxel_size: VoxelSize = None,
     channel: Annotated[int, typer.Option(help="Channel of the beads, counted from 0.")] = 0,
     bead_diameter_um: Annotated[
         float, typer.Option(help="Diameter of a bead in um, divided out of the PSF.")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_deconv.imaging.value import InputError
 
-from .arguments import WAVELENGTHS, optics_of, without_none
+from .arguments import without_none
+from .optics_options import WAVELENGTHS, optics_of
 from .terminal import say
 
 if TYPE_CHECKING:

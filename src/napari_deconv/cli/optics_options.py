@@ -6,13 +6,16 @@ import functools
 import inspect
 import re
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from napari_deconv.imaging.value import InputError
 
-from .arguments import WAVELENGTHS, numbers
+from .arguments import numbers
+
+if TYPE_CHECKING:
+    from napari_deconv.imaging.optics import Optics
 
 #: One option a field of `Optics`; a verb gets those that were typed as one dictionary.
 _OPTIONS: dict[str, tuple[type, str]] = {
@@ -43,6 +46,21 @@ _OPTIONS: dict[str, tuple[type, str]] = {
     "working_distance_um": (float, "Working distance of the objective in um."),
     "zernike": (str, "Aberrations as INDEX:RADIANS, such as 5:0.3,12:-0.5 (OSA/ANSI, RMS)."),
     "model": (str, "vectorial (the default), scalar or gaussian."),
+}
+
+#: The fields of `Optics` that differ between channels, and their options.
+WAVELENGTHS = {"emission_nm": "--emission-nm", "excitation_nm": "--excitation-nm"}
+
+#: The microscopes that an option is for, where it is not for all.
+_ONLY_FOR: dict[str, tuple[str, ...]] = {
+    "pinhole_au": ("confocal", "effective-sted"),
+    "pinhole_um": ("spinning-disk",),
+    "pinhole_spacing_um": ("spinning-disk",),
+    "magnification": ("spinning-disk",),
+    "sheet_um": ("light-sheet",),
+    "sheet_na": ("light-sheet",),
+    "depletion_nm": ("effective-sted",),
+    "saturation": ("effective-sted",),
 }
 
 #: Other ways in which people write a microscope's name.
@@ -122,3 +140,35 @@ def _zernike(text: str) -> tuple[float, ...]:
     if not all(0 <= index < MOST_ZERNIKE for index in values):
         raise InputError(f"--zernike knows the OSA/ANSI indices 0 to {MOST_ZERNIKE - 1}")
     return tuple(values.get(index, 0.0) for index in range(max(values) + 1))
+
+
+def optics_of(
+    given: dict[str, Any], what: str = "A PSF", image: str = "its image with --psf FILE"
+) -> Optics:
+    """Return the optics of the options; `InputError` names those that are missing.
+
+    `what` is needed, and could be given as an `image` as well.
+    """
+    from napari_deconv.imaging.optics import Optics
+
+    for name, option in WAVELENGTHS.items():
+        if isinstance(given.get(name), tuple):
+            raise InputError(f"{option} takes one wavelength here, not {len(given[name])}")
+
+    missing = [name for name in ("na", "emission_nm") if name not in given]
+    if missing:
+        options = " and ".join("--" + name.replace("_", "-") for name in missing)
+        raise InputError(f"{what} is needed: give {image}, or the optics; {options} missing")
+    _require_used(given, given.get("modality", Optics.modality))
+    return Optics(**given)
+
+
+def _require_used(typed: dict[str, Any], modality: str) -> None:
+    """Raise `InputError` where an option was typed that this microscope has no use for."""
+    for name in typed:
+        microscopes = _ONLY_FOR.get(name, (modality,))
+        if modality not in microscopes:
+            raise InputError(
+                f"--{name.replace('_', '-')} is for {' or '.join(microscopes)}, and the microscope "
+                f"is {modality}; leave it out, or give --microscope"
+            )

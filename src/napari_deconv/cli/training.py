@@ -1,4 +1,4 @@
-"""The verbs `train` and `predict`: from a PSF to a trained network, and from that to a result."""
+"""The verb `train`: from a PSF, or from recordings, to a trained network."""
 
 from __future__ import annotations
 
@@ -7,19 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_deconv.imaging.camera import Camera
 from napari_deconv.imaging.value import InputError
 
-from .arguments import bytes_of, number_or_auto, numbers, optics_of, read_image, require_written
-from .optics_options import with_optics
-from .restoring import restore_file
+from .arguments import numbers, read_image, without_none
+from .optics_options import optics_of, with_optics
+from .options import Engine
 from .terminal import followed, say
 
 if TYPE_CHECKING:
-    from napari_deconv.files.recipe import PsfFile
     from napari_deconv.imaging.psf import Psf
     from napari_deconv.imaging.stack import Stack
-    from napari_deconv.learned.model_file import Model
+    from napari_deconv.learned.model_file import Card, Model
     from napari_deconv.learned.pairs import Light, Pair, Twin
     from napari_deconv.learned.trainer import Schedule
     from napari_deconv.learning import Told
@@ -105,34 +103,29 @@ def train(
     checkpoint: Annotated[
         Path | None, typer.Option(help="Keep the state here; one that is there is taken up.")
     ] = None,
-    engine: Annotated[str, typer.Option(help="auto, cpu, opencl or torch.")] = "auto",
+    engine: Engine = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model.")] = False,
 ) -> None:
     """Train a network on pairs that are simulated with your own PSF."""
-    from napari_deconv import learning, recordings
+    from napari_deconv import learning
     from napari_deconv.engines import open_engine
 
     schedule = learning.schedule_of(
         preset, seed=seed, steps=steps, loss=loss, rate=rate, members=members
     )
+    # Only now: it imports torch, and the schedule has said so where that is missing.
     from napari_deconv.learned.model_file import SUFFIX, write_model
 
-    if not output.name.lower().endswith(SUFFIX):
-        raise InputError(f"{output.name} does not end in {SUFFIX}, as the file of a model does")
-    if output.exists() and not overwrite:
-        raise InputError(f"{output} exists already; choose another name, or give --overwrite")
+    _require_place(output, SUFFIX, overwrite=overwrite)
     files = _files(raw, truth, again)
     like = files[0][0] if files and like is None else like
     stack = read_image(like, voxel_size) if like is not None else None
     psfs = _psfs(psf, optics, stack, voxel_size)
-    said = {"gain": gain, "offset": offset}
-    known = {name: value for name, value in said.items() if value is not None}
+    known = without_none(gain=gain, offset=offset)
     told = _told(stack, known, read_noise, photons, background, structures)
     pairs, twins = _recorded(files, told, twice=again is not None)
     if halves:
-        if stack is None:
-            raise InputError("The photons of which stack? Give it with --like")
-        twins += recordings.halves_of(stack, told.assumed_camera, seed=seed)
+        twins += _halves(stack, told, seed)
     _say_lesson(psfs, told.light, pairs, twins)
     begun, schedule = _begun(
         None if from_scratch or pairs or only_recorded or members > 1 else (psfs[0], network),
@@ -155,12 +148,15 @@ def train(
     )
     model = followed(run, _stopped(checkpoint))
     write_model(output, model, overwrite=overwrite)
-    card = model.card
-    say(f"Trained     {card.steps} steps in {card.seconds:.0f} s")
-    say(f"Loss        {card.validation:.4g} on the pairs that were left out")
-    if card.calibration is not None:
-        say(f"Intervals   {card.calibration.in_words()}")
-    say(f"Output      {output}")
+    _say_trained(model.card, output)
+
+
+def _require_place(output: Path, suffix: str, *, overwrite: bool) -> None:
+    """Raise `InputError` where a model could not be written later."""
+    if not output.name.lower().endswith(suffix):
+        raise InputError(f"{output.name} does not end in {suffix}, as the file of a model does")
+    if output.exists() and not overwrite:
+        raise InputError(f"{output} exists already; choose another name, or give --overwrite")
 
 
 def _recorded(
@@ -175,6 +171,15 @@ def _recorded(
     return [], [twin for both in files for twin in recordings.repeats_of(*_stacks(both), camera)]
 
 
+def _halves(stack: Stack | None, told: Told, seed: int) -> list[Twin]:
+    """Return the photons of a stack, dealt out to two images each."""
+    from napari_deconv import recordings
+
+    if stack is None:
+        raise InputError("The photons of which stack? Give it with --like")
+    return recordings.halves_of(stack, told.assumed_camera, seed=seed)
+
+
 def _say_lesson(psfs: list[Psf], light: Light, pairs: list[Pair], twins: list[Twin]) -> None:
     if pairs:
         say(f"Pairs       {len(pairs)}, recorded")
@@ -184,6 +189,14 @@ def _say_lesson(psfs: list[Psf], light: Light, pairs: list[Pair], twins: list[Tw
     say(f"Camera      {light.gain:.3g} counts a photon, offset {light.offset:.4g}")
     say(f"Photons     {light.photons[0]:.4g} to {light.photons[1]:.4g} in the brightest voxels")
     say(f"Background  {light.background[0]:.4g} to {light.background[1]:.4g}")
+
+
+def _say_trained(card: Card, output: Path) -> None:
+    say(f"Trained     {card.steps} steps in {card.seconds:.0f} s")
+    say(f"Loss        {card.validation:.4g} on the pairs that were left out")
+    if card.calibration is not None:
+        say(f"Intervals   {card.calibration.in_words()}")
+    say(f"Output      {output}")
 
 
 def _begun(
@@ -277,6 +290,7 @@ def _told(
     """
     from dataclasses import replace
 
+    from napari_deconv.imaging.camera import Camera
     from napari_deconv.learned.pairs import Light
     from napari_deconv.learning import Told, light_like
 
@@ -295,84 +309,3 @@ def _told(
     if structures is not None:
         said["kinds"] = tuple(name.strip() for name in structures.split(","))
     return replace(told, light=replace(told.light, **said))
-
-
-def predict(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="TIFF, OME-TIFF or OME-Zarr.")],
-    model: Annotated[
-        str, typer.Option(help="File of a model, or the name of one that `models list` names.")
-    ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="OME-TIFF (.ome.tif) or OME-Zarr (.ome.zarr).")
-    ],
-    psf: Annotated[
-        Path | None,
-        typer.Option(help="Image of the PSF; the model's own, where it has one, if not given."),
-    ] = None,
-    shows: Annotated[
-        str,
-        typer.Option(
-            help="estimate; half-width 50 or half-width 90, of the interval that holds the truth "
-            "so often; or disagreement of several answers."
-        ),
-    ] = "estimate",
-    mirrored: Annotated[
-        bool, typer.Option("--mirrored", help="Restore mirrored as well, and average.")
-    ] = False,
-    alone: Annotated[
-        bool,
-        typer.Option(
-            "--alone",
-            help="The network by itself. Else part of Richardson-Lucy is mixed in where the "
-            "network misses the data.",
-        ),
-    ] = False,
-    background: Annotated[str, typer.Option(help="Counts, or auto.")] = "auto",
-    engine: Annotated[str, typer.Option(help="auto, cpu, opencl or torch.")] = "auto",
-    memory: Annotated[
-        str | None, typer.Option(help="Memory that may be taken, such as 2GiB or 500MB.")
-    ] = None,
-    dtype: Annotated[str, typer.Option(help="Type of the output: float32 or uint16.")] = "float32",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
-) -> None:
-    """Restore a stack with a trained network, in tiles where it is large."""
-    from napari_deconv.files.recipe import Recipe, TrainedModel
-    from napari_deconv.library import resolve
-    from napari_deconv.methods import restorer_of
-
-    require_written(dtype)
-    stack = read_image(source, None, voxels=False)
-    method = TrainedModel.of(resolve(model), shows=shows, mirrored=mirrored, cautious=not alone)
-    learned: Any = restorer_of(method)
-    recipe = Recipe(
-        _psf_for(learned.model, psf),
-        method,
-        number_or_auto(background, "--background"),  # type: ignore[arg-type]
-        engine,
-    )
-    restore_file(
-        stack,
-        output,
-        recipe,
-        source=source,
-        is_header=True,
-        as_json=as_json,
-        memory_bytes=None if memory is None else bytes_of(memory),
-        dtype=dtype,
-        overwrite=overwrite,
-    )
-
-
-def _psf_for(model: Model, psf: Path | None) -> PsfFile | Psf:
-    """Return the PSF of a stack: as it was given, or the only one that a model was trained with."""
-    from napari_deconv.files.recipe import PsfFile
-
-    if psf is not None:
-        return PsfFile.of(psf)
-    if len(model.psfs) > 1:
-        raise InputError(
-            f"The network {model.card.name!r} was trained with {len(model.psfs)} PSFs; give the "
-            "image of that of this stack with --psf FILE (napari-deconv psf computes one)"
-        )
-    return model.psf
