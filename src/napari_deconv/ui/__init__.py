@@ -1,1 +1,1 @@
-"""The viewer's door: napari, Qt and magicgui live here and nowhere else."""
+"""The viewer's door: napari and Qt live here and nowhere else."""
