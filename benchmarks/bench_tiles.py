@@ -18,9 +18,9 @@ import pytest
 from napari_deconv.files.recipe import Recipe
 from napari_deconv.files.samples import real_psf, real_stack
 from napari_deconv.imaging.stack import Stack
-from napari_deconv.pipeline import Restored, drained, restoring
+from napari_deconv.pipeline import Restored, restoring
 from napari_deconv.planning import plan
-from napari_deconv.restoration.restorer import Restorer
+from napari_deconv.restoration.restorer import Restorer, ended
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Wiener
 
@@ -42,7 +42,7 @@ def stack() -> Stack:
 
 def seconds_of(stack: Stack, recipe: Recipe, memory_bytes: int | None) -> tuple[float, Restored]:
     started = time.perf_counter()
-    restored = drained(restoring(stack, recipe, memory_bytes=memory_bytes), lambda step: None)
+    restored = ended(restoring(stack, recipe, memory_bytes=memory_bytes))
     return time.perf_counter() - started, restored
 
 

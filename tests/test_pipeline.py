@@ -30,7 +30,6 @@ from napari_deconv.imaging.stack import KnownOptics, Stack
 from napari_deconv.imaging.value import InputError
 from napari_deconv.pipeline import (
     Record,
-    drained,
     export,
     restore,
     restore_stack,
@@ -38,7 +37,7 @@ from napari_deconv.pipeline import (
 )
 from napari_deconv.restoration import wiener_in_tiles
 from napari_deconv.restoration.engine import Complex, Filter, Float
-from napari_deconv.restoration.restorer import Step
+from napari_deconv.restoration.restorer import Step, ended
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Wiener
 
@@ -671,7 +670,7 @@ def test_tiles_are_the_whole(method: Any, monkeypatch: pytest.MonkeyPatch) -> No
     recipe = Recipe(psf, method, 5.0, "cpu")
     whole = restore_stack(stack, recipe)
     budget = 4 * image.size + int(4 * (method.volumes + 1) * 8 * 96 * 190)
-    parts = drained(restoring(stack, recipe, memory_bytes=budget), lambda step: None)
+    parts = ended(restoring(stack, recipe, memory_bytes=budget))
     assert parts.record.blocks[0].tiles > 1
     assert parts.record.predicted_bytes <= budget
     # Unseen light beyond one end of an axis stands for that beyond the other as well, so that
@@ -680,7 +679,7 @@ def test_tiles_are_the_whole(method: Any, monkeypatch: pytest.MonkeyPatch) -> No
     error = np.abs(parts.stack.data - whole.stack.data)[inner].max()
     assert error < 1e-3 * whole.stack.data.max()
     monkeypatch.setattr(type(method), "halo", lambda *_: (8, 0, 0))
-    worse = drained(restoring(stack, recipe, memory_bytes=budget), lambda step: None)
+    worse = ended(restoring(stack, recipe, memory_bytes=budget))
     missed = np.abs(worse.stack.data - whole.stack.data)[inner].max()
     assert missed > 1e-3 * whole.stack.data.max()
 
@@ -699,7 +698,7 @@ def test_saturation_and_background_are_told_once_for_all_tiles(
         (5000, "The background, 5000, is not below"),
     ):
         run = restoring(lazy, recipe_of(psf, background=background), memory_bytes=budget)
-        record = drained(run, lambda step: None).record
+        record = ended(run).record
         assert record.blocks[0].tiles > 1
         assert sum(note.startswith(sentence) for note in record.notes) == 1
 
@@ -711,7 +710,7 @@ def test_negative_values_are_told_once_for_all_tiles(monkeypatch: pytest.MonkeyP
     psf = Psf(np.outer([0.5, 1, 0.5], [0.5, 1, 0.5]))
     budget = 4 * image.size + 400_000
     run = restoring(Stack(image, "CYX"), recipe_of(psf), memory_bytes=budget)
-    record = drained(run, lambda step: None).record
+    record = ended(run).record
     assert record.blocks[0].tiles > 1
     (note,) = (note for note in record.notes if "negative" in note)
     assert note.startswith("640 negative values (1.2 % of the image) were set to 0")
@@ -728,7 +727,7 @@ def test_tiles_that_cannot_agree_with_the_whole_are_told(monkeypatch: pytest.Mon
 
     def notes(method: Any, budget: int | None) -> list[str]:
         run = restoring(stack, Recipe(psf, method, 5.0, "cpu"), memory_bytes=budget)
-        record = drained(run, lambda step: None).record
+        record = ended(run).record
         assert (record.blocks[0].tiles > 1) == (budget is not None)
         return [note for note in record.notes if "looks through the whole image" in note]
 
@@ -750,7 +749,7 @@ def test_wiener_through_a_widefield_psf_leaves_no_seams(monkeypatch: pytest.Monk
     recipe = Recipe(psf, Wiener(1e-3), 5.0, "cpu")
     whole = restore_stack(Stack(image, "ZYX", grid), recipe).stack.data
     run = restoring(Stack(image, "ZYX", grid), recipe, memory_bytes=4 * image.size + 4_800_000)
-    restored = drained(run, lambda step: None)
+    restored = ended(run)
     assert restored.record.blocks[0].tiles > 1
     apart = np.abs(restored.stack.data - whole)[:, 100:-100]
     assert apart.max() < 1e-3 * whole.max()

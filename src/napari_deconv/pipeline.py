@@ -38,6 +38,7 @@ from napari_deconv.psf_sources import prepare_psfs
 from napari_deconv.restoration.restorer import (
     Restorer,
     Step,
+    ended,
     finite_estimate,
     observe,
     require_all_finite,
@@ -155,18 +156,7 @@ def restore(
 
 def restore_stack(stack: Stack, recipe: Recipe) -> Restored:
     """Restore a stack by a recipe, to its end; see `restoring`."""
-    return drained(restoring(stack, recipe), lambda step: None)
-
-
-def drained(run: Generator[Step, None, Restored], show: Callable[[Step], None]) -> Restored:
-    """Run what `restoring` gave to its end, each step shown; return its value."""
-    try:
-        while True:
-            show(next(run))
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
-    finally:
-        run.close()
+    return ended(restoring(stack, recipe))
 
 
 def restoring(
