@@ -41,6 +41,7 @@ class Range:
             inside = block[np.isfinite(block)]
             finite = inside.size == block.size
             low, high = (inside.min(), inside.max()) if inside.size else (math.inf, -math.inf)
+            # Looked at only while all were whole so far: it is a pass over the block.
             whole = self.whole and bool(np.array_equal(inside, np.rint(inside)))
         return type(self)(
             min(self.lowest, float(low)),
