@@ -163,7 +163,7 @@ def test_a_missing_file_and_a_folder_are_told(tmp_path: Path, name: str) -> None
         ({"psf": "bead.tif"}, "The recipe's psf must be Optics"),
         (
             {"method": "wiener"},
-            "The recipe's method must be RichardsonLucy, Wiener or TrainedModel",
+            "The recipe's method must be RichardsonLucy or Wiener or TrainedModel",
         ),
         ({"background": "dark"}, r"The background \(a number, or 'auto'\) must be a finite number"),
         ({"background": np.nan}, "The background"),

@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 import numpy as np
 
@@ -167,12 +167,12 @@ class Recipe(Value):
 
     def __post_init__(self) -> None:
         require(
-            isinstance(self.psf, (Optics, PsfFile, Psf)),
+            isinstance(self.psf, PsfSource),
             "The recipe's psf must be Optics, a PsfFile or a Psf",
         )
         require(
             isinstance(self.channel_psfs, (tuple, list))
-            and all(isinstance(psf, (Optics, PsfFile, Psf)) for psf in self.channel_psfs),
+            and all(isinstance(psf, PsfSource) for psf in self.channel_psfs),
             "The recipe's channel_psfs must be a list of Optics, PsfFile or Psf, one a channel",
         )
         object.__setattr__(self, "channel_psfs", tuple(self.channel_psfs))
@@ -187,8 +187,8 @@ class Recipe(Value):
             f"{self.seam_tolerance:g}",
         )
         require(
-            isinstance(self.method, (RichardsonLucy, Wiener, TrainedModel)),
-            "The recipe's method must be RichardsonLucy, Wiener or TrainedModel",
+            isinstance(self.method, Method),
+            f"The recipe's method must be {' or '.join(m.__name__ for m in get_args(Method))}",
         )
         if self.background != "auto":
             require_number("The background (a number, or 'auto')", self.background)
