@@ -167,8 +167,8 @@ def running(
     ------
     (int, Job, Step or None)
         A file that is running, with its step, or that has ended, without. To stop, stop
-        iterating: what is finished of the running file is kept, and the next run goes on
-        from there.
+        iterating: the files that are done stay, and of the running one the finished tiles, where
+        it goes in tiles (see `volumes.restoring_file`); the next run goes on from there.
 
     Returns
     -------

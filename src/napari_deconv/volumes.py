@@ -61,6 +61,10 @@ def restoring_file(
 ) -> Generator[Step, None, Finished]:
     """Restore a file into a file, step by step.
 
+    It goes in tiles into an OME-Zarr, from a large image, and on a cluster: then the finished ones
+    are kept beside the output, and a run that was ended or has failed is taken up by the next. A
+    small image into a TIFF is restored in memory, and begins anew.
+
     Parameters
     ----------
     source : Path or Stack
@@ -93,7 +97,8 @@ def restoring_file(
     Raises
     ------
     InputError
-        In one sentence; finished tiles are kept, and a second run goes on from them.
+        If the image, the recipe or the output is not usable, cannot be read or not be written,
+        with a sentence that says why.
     """
     require_apart(output, *files_read(recipe), None if isinstance(source, Stack) else source)
     # A PSF's file may have changed since the recipe was written: tiles of both do not go together.
