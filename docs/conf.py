@@ -49,7 +49,7 @@ html_sidebars = {"changelog": []}
 
 
 #: Sections of `command_line.md` with options that several verbs share.
-SHARED = ("The optics", "Heights and tips")
+SHARED = ("The optics", "Heights", "The tip")
 
 
 def check_command_line(_: Any) -> None:
