@@ -57,6 +57,7 @@ def method_of(name: str | None, wishes: dict[str, Any], base: Method | None) -> 
         raise InputError(f"The method {chosen} has no {', '.join(unknown)}")
     if type(base) is kinds[chosen]:
         return replace(base, **wishes)
+    # Who says when to end needs no rehearsal, unless it is asked for as well.
     typed_end = wishes.keys() & {"iterations", "stop_tolerance"}
     if chosen == "richardson-lucy" and wishes.get("automatic_stop", not typed_end):
         return RichardsonLucy.automatic(**wishes)
