@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import maximum_filter, uniform_filter
+from scipy.ndimage import maximum_filter, minimum_filter, uniform_filter
 
 #: Voxels looked at; more would not change the estimates.
 SAMPLE = 1_000_000
@@ -16,6 +16,8 @@ BOX = 64
 #: Fewest values of an image in which a filling is looked for, and by how many times the usual step
 #: a lowest value that was filled in lies apart.
 MANY_VALUES, GAP = 20, 10.0
+#: Side of squares of one value that were filled in.
+FILLED_SQUARE = 5
 #: Parts of an image that are darkest, fewest pixels of a side to compare details in, by how many
 #: times the variance of larger ones is more where neighbours share noise, as it is in both parts.
 DARKEST, FEWEST_PIXELS, CLEARLY_MORE, SAME = (0.1, 0.3), 32, 1.4, 1.15
@@ -69,8 +71,7 @@ def noise_sigma(image: npt.ArrayLike) -> float:
     5.0
     """
     array = sampled(np.asarray(image))
-    fill = filling(array)
-    filled = 0.0 if fill is None else float((array == fill).mean())
+    filled = float(filled_in(array).mean())
     for axis in (-1, -2):
         if array.shape[axis] > 1:
             array = np.diff(array, axis=axis) / np.sqrt(2)
@@ -79,9 +80,16 @@ def noise_sigma(image: npt.ArrayLike) -> float:
 
 
 def filled_in(planes: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Return which pixels were filled in."""
+    """Return which pixels were filled in: with one low value, or whole squares with any.
+
+    As beside a stack that was deskewed or turned; or cut off, as saturated ones are. Squares of
+    the lowest value may be dark, where photons are few.
+    """
     fill = filling(planes)
-    return np.zeros(planes.shape, bool) if fill is None else planes == fill
+    square = (1, FILLED_SQUARE, FILLED_SQUARE)
+    flat = maximum_filter(planes, square) == minimum_filter(planes, square)
+    filled = maximum_filter(flat & (planes > planes.min()), square)
+    return filled if fill is None else filled | (planes == fill)
 
 
 def filling(values: npt.NDArray[np.float64]) -> float | None:

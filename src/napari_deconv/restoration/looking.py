@@ -29,14 +29,16 @@ BOXES, STANDS_OUT = (3, 5), 6.0
 PATIENCE_PART = 0.4
 
 
-def camera_seen(seen: Observation) -> Camera:
+def camera_seen(seen: Observation, beneath: float | None = None) -> Camera:
     """Return what a photon is in an image's counts, as its noise tells.
 
     Where it does not, or but roughly, a count is taken for one, above such an offset that the noise
     is as it is seen. Where there are no counts, but fractions, all noise is taken for that of
-    photons; and the brightest voxel for many of them, where there is little.
+    photons; and the brightest voxel for many of them, where there is little. How much noise lies
+    beneath that, `imaging.noise.noise_beneath` tells, of the whole image where it is known.
     """
-    camera, beneath = camera_of(seen.image, read_noise=0.0), noise_beneath(seen.image)
+    camera = camera_of(seen.image, read_noise=0.0)
+    beneath = noise_beneath(seen.image) if beneath is None else beneath
     if camera is not None:
         camera = replace(camera, gain=camera.gain * beneath)
     if camera is None or seen.image.size < FEW_VOXELS:

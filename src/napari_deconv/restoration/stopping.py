@@ -90,7 +90,8 @@ def stop_for(observation: Observation, most: int, runs: Runs) -> Generator[Step,
         Starts a run of the method.
     """
     seen = brightest_part(observation)
-    camera = camera_seen(seen)
+    beneath = noise_beneath(observation.image)
+    camera = camera_seen(seen, beneath)
     halves = dealt(seen, camera)
     if not all(half.image.any() for half in halves):
         return Stop(most, "too few photons to deal out: stopped at the maximum of iterations")
@@ -107,7 +108,7 @@ def stop_for(observation: Observation, most: int, runs: Runs) -> Generator[Step,
     why = f"stopped after {count} iterations: a rehearsal with a known object did best there"
     if count == most:
         why = f"stopped at the maximum of {count} iterations: more may be better"
-    if noise_beneath(seen.image) > 1:
+    if beneath > 1:
         why += SHARED
     return Stop(count, why)
 
