@@ -34,7 +34,7 @@ from napari_deconv.learned.pairs import (
 )
 from napari_deconv.learned.samples import Sample, Shelf, batch_of, sample_of, symmetric_axes
 from napari_deconv.learned.trainer import Schedule
-from napari_deconv.learned.training import Lessons, training
+from napari_deconv.learned.training import Lessons, TrainingStep, training
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.restorer import Step, ended, observe
 
@@ -66,6 +66,11 @@ def followed(steps: Generator[Step, Any, Model]) -> tuple[list[Step], Model]:
             seen.append(next(steps))
     except StopIteration as end:
         return seen, end.value
+
+
+def left_out_losses(steps: list[Step]) -> list[float]:
+    taught = [step for step in steps if isinstance(step, TrainingStep)]
+    return [step.left_out_loss for step in taught if step.left_out_loss is not None]
 
 
 def test_a_pair_is_blurred_truth_with_its_photons(psf: Psf) -> None:
@@ -117,7 +122,7 @@ def test_it_learns(psf: Psf, engine: Engine) -> None:
     schedule = Schedule(pairs=20, left_out=4, shape=(8, 40, 40), patch=(8, 24, 24), steps=150)
     design, light = inverse_design(psf, first=6), replace(LIGHT, photons=(10.0, 20.0))
     steps, model = followed(training(Lessons([psf], light), design, schedule, engine))
-    losses = [step.divergence for step in steps if step.divergence is not None]
+    losses = left_out_losses(steps)
     assert model.card.validation == pytest.approx(min(losses))
     pairs = list(simulated_pairs(range(24), schedule.shape, [psf], light, schedule.seed))[20:]
     before = np.mean([_loss_before(sample_of(pair, psf, design, engine)) for pair in pairs])
@@ -217,6 +222,8 @@ def test_it_stops_where_it_gets_no_better(
     monkeypatch.setattr(module, "loss_of", _worse_each_time())
     steps, model = followed(run(psf, engine, replace(SHORT, patience=3)))
     assert steps[-1].note == "stopped: no better since 3 steps"
+    assert left_out_losses(steps) == [2, 4, 6, 8]  # between them it learned from 1, 3, 5 and 7
+    assert [step.loss for step in steps if isinstance(step, TrainingStep)] == [1, 3, 5, 7]
     assert model.card.steps == 4
 
 
@@ -237,6 +244,8 @@ def test_a_loss_that_is_no_number_is_told(
     monkeypatch.setattr(module, "loss_of", lambda out, *_: out.sum() * 0 + next(losses))
     steps, model = followed(run(psf, engine, SHORT))
     assert steps[-1].note.startswith("the loss is no number any more: stopped, the best before")
+    assert isinstance(steps[-1], TrainingStep)
+    assert math.isnan(steps[-1].loss)
     assert model.card.steps == 2
     monkeypatch.setattr(module, "loss_of", lambda out, *_: out.sum() * math.nan)
     with pytest.raises(InputError, match="The loss is no number before anything was learned"):
@@ -373,7 +382,7 @@ def test_other_losses_and_rates_learn(psf: Psf, engine: Engine, loss: str, rate:
         pairs=8, left_out=2, shape=(8, 32, 32), patch=(8, 24, 24), steps=100, loss=loss, rate=rate
     )
     steps, _ = followed(run(psf, engine, schedule))
-    losses = [step.divergence for step in steps if step.divergence is not None]
+    losses = left_out_losses(steps)
     design = inverse_design(psf, first=4)
     pairs = list(simulated_pairs(range(10), schedule.shape, [psf], LIGHT, 0))[8:]
     before = []

@@ -6,6 +6,7 @@ ended goes on from its checkpoint as if it had not been.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -42,6 +43,22 @@ PRESETS = {
     "standard": Schedule(pairs=192, left_out=24, unseen=192, steps=10_000, patience=40),
     "thorough": Schedule(pairs=384, left_out=32, unseen=192, steps=40_000, patience=80),
 }
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingStep(Step):
+    """A step in which a network has learned from a batch.
+
+    Parameters
+    ----------
+    loss : float
+        Of the batch; where it is no number, training stops.
+    left_out_loss : float or None
+        The newest on the pairs that were left out; None before the first look at them.
+    """
+
+    loss: float = math.nan
+    left_out_loss: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,9 +160,9 @@ def training(
     Yields
     ------
     Step
-        One a step; its `divergence` is the newest loss on the pairs that were left out, and its
-        `peek`, where these have just been looked at, restores what is to be shown. To stop and
-        keep the best, send True.
+        One for all that is done before and after; while a network learns, a `TrainingStep`, whose
+        `peek`, where what was left out has just been looked at, restores what is to be shown. To
+        stop and keep the best, send True.
 
     Returns
     -------
@@ -312,8 +329,14 @@ def _run(
         peek = (
             partial(_restored, trainer, seen) if seen is not None and trainer.has_looked else None
         )
-        told = note or trainer.told()
-        wish = yield Step(before + trainer.done, total, told, trainer.left_out_loss, peek=peek)
+        wish = yield TrainingStep(
+            before + trainer.done,
+            total,
+            note or trainer.told(),
+            peek=peek,
+            loss=trainer.loss,
+            left_out_loss=trainer.left_out_loss,
+        )
         if checkpoint is not None and time.monotonic() - kept > KEEP_EVERY_S:
             trainer.keep(checkpoint, key)
             kept = time.monotonic()

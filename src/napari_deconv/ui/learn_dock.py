@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import math
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -309,10 +309,9 @@ class LearnDock(Dock):
     def _stepped(self, moment: Moment) -> None:
         step = moment.step
         self.running.show_step(step)
-        found = re.search(r"loss ([-\d.e+]+)", step.note)
-        if found:
-            losses = self.losses.value().followed_by(step.done, float(found[1]), step.divergence)
-            self.losses.setValue(losses)
+        if moment.loss is not None and math.isfinite(moment.loss):
+            before = self.losses.value()
+            self.losses.setValue(before.followed_by(step.done, moment.loss, moment.left_out_loss))
         if moment.raw is not None and (
             moment.learned is not None or not self.losses.value().learned
         ):

@@ -86,12 +86,14 @@ class Lesson:
 
 @dataclass(frozen=True, eq=False)
 class Moment:
-    """What is seen of a training: the step, and now and then pictures of a region."""
+    """What is seen of a training: the step, now and then pictures of a region, and the losses."""
 
     step: Step
     raw: Float | None = None
     twin: Float | None = None
     learned: Float | None = None
+    loss: float | None = None
+    left_out_loss: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +183,7 @@ def learning_from(lesson: Lesson, stop: Event) -> Generator[Moment, None, Learnt
     yield Moment(Step(0, 1, "preparing the PSF"))
     learning.require_torch()
     from napari_deconv.learned.model_file import read_model, write_model
-    from napari_deconv.learned.training import checkpoints_of
+    from napari_deconv.learned.training import TrainingStep, checkpoints_of
 
     path = Path(lesson.choice.path).expanduser()
     start = _usual_start(lesson)
@@ -214,7 +216,8 @@ def learning_from(lesson: Lesson, stop: Event) -> Generator[Moment, None, Learnt
             step = run.send(wish)
             wish = stop.is_set() or None
             learned = step.peek() if step.peek is not None else None
-            yield Moment(replace(step, peek=None), raw, twin, learned)
+            losses = (step.loss, step.left_out_loss) if isinstance(step, TrainingStep) else ()
+            yield Moment(replace(step, peek=None), raw, twin, learned, *losses)
     except StopIteration as end:
         model = end.value
     finally:
