@@ -59,15 +59,7 @@ def dock(
 
 def settle(dock: LearnDock, qtbot: QtBot) -> None:
     qtbot.waitUntil(
-        lambda: (
-            not (
-                dock.job.running
-                or dock.restoring.running
-                or dock.judging.running
-                or dock.latest.running
-                or dock.image.headers.running
-            )
-        ),
+        lambda: not (dock.busy or dock.latest.running or dock.image.headers.running),
         timeout=120_000,
     )
 
