@@ -227,11 +227,6 @@ class TipPanel(QWidget):
         if not offer(self.layer, names) and self.kind.currentText() == LAYER:
             self.valueChanged.emit()
 
-    @property
-    def is_shape(self) -> bool:
-        """Whether the tip is known without looking at the heights."""
-        return self.kind.currentText() not in (BLIND, GRADIENT)
-
     def _browse(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Tip", "", "Tips (*.tif *.tiff *.gwy)")
         if path:
