@@ -159,10 +159,10 @@ class BatchDock(Dock):
     def _stepped(self, item: Sequence[FileJob] | Event) -> None:
         self._take(item)
         if isinstance(item[0], int):
-            index, job, step = item
-            self._show_progress(index, job, step)  # type: ignore[arg-type]
+            index, _, step = item
+            self._show_progress(index, step)  # type: ignore[arg-type]
 
-    def _show_progress(self, index: int, job: FileJob, step: Step | None) -> None:
+    def _show_progress(self, index: int, step: Step | None) -> None:
         jobs = self.table.value()
         part = step.done / step.total if step is not None else 1.0
         self.running.progress.setMaximum(PARTS * len(jobs))

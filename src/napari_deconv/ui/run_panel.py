@@ -19,9 +19,7 @@ from qtpy.QtWidgets import (
 from napari_deconv.files.export import ZARR_SUFFIXES
 from napari_deconv.planning import Plan
 from napari_deconv.restoration.restorer import Step
-
-#: What the pipeline says of a tile that an earlier run has finished.
-BEFORE = "finished before"
+from napari_deconv.tile_task import FINISHED_BEFORE
 
 
 class RunPanel(QWidget):
@@ -125,7 +123,7 @@ class Clock:
     def left_s(self, step: Step) -> float | None:
         """Return the seconds left, None before two steps are known."""
         now = time.monotonic()
-        if step.done == 0 or step.note.endswith(BEFORE):
+        if step.done == 0 or step.note.endswith(FINISHED_BEFORE):
             return None
         if self._first is None or step.done <= self._first[1]:
             self._first = (now, step.done)
