@@ -17,6 +17,7 @@ from napari.layers import Image
 from napari.viewer import Viewer
 from qtpy.QtCore import QObject, QTimer
 
+from napari_deconv.files.pyramid import level_shape
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import percent
 
@@ -64,7 +65,7 @@ class Canvas:
     ) -> Canvas:
         """Return a canvas of the means of blocks of voxels, which `add` fills."""
         factors = overview_factors(stack, most_bytes or OVERVIEW_BYTES)
-        array = np.zeros(_ceiled(stack.shape, factors), np.float32)
+        array = np.zeros(level_shape(stack.shape, factors), np.float32)
         return cls(array, placement, stack.shape, factors)
 
     def add(self, place: Place, block: npt.NDArray[Any]) -> None:
@@ -114,7 +115,7 @@ def overview_factors(stack: Stack, most_bytes: int) -> tuple[int, ...]:
     first = len(stack.axes) - len(stack.spatial_axes)
     steps = stack.grid.spacing_um if stack.grid else (2.0**30, 1.0, 1.0)[-len(stack.spatial_axes) :]
     factors = [1] * len(stack.axes)
-    while 4 * math.prod(_ceiled(stack.shape, factors)) > most_bytes:
+    while 4 * math.prod(level_shape(stack.shape, tuple(factors))) > most_bytes:
         sizes = {
             axis: factors[axis] * steps[axis - first]
             for axis in range(len(stack.axes) - 1, first - 1, -1)
@@ -124,10 +125,6 @@ def overview_factors(stack: Stack, most_bytes: int) -> tuple[int, ...]:
             break
         factors[min(sizes, key=lambda axis: sizes[axis])] *= 2
     return tuple(factors)
-
-
-def _ceiled(shape: tuple[int, ...], factors: Any) -> tuple[int, ...]:
-    return tuple(-(-n // factor) for n, factor in zip(shape, factors, strict=True))
 
 
 def _means(block: npt.NDArray[Any], axis: int, piece: slice, n: int, factor: int) -> Float:
