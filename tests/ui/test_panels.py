@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
 from pytestqt.qtbot import QtBot
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QLabel, QWidget
+from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton, QWidget
 
 from napari_deconv.files.recipe import PsfFile, TrainedModel
 from napari_deconv.imaging.grid import Grid
@@ -19,9 +20,13 @@ from napari_deconv.imaging.value import InputError
 from napari_deconv.library import resolve
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Wiener
+from napari_deconv.ui.afm_keep import AfmKeepPanel
+from napari_deconv.ui.choices import LayerBox
 from napari_deconv.ui.colors import AMBER
 from napari_deconv.ui.curve_panel import CurvePanel
+from napari_deconv.ui.file_field import FileField
 from napari_deconv.ui.image_panel import ImageChoice, ImagePanel
+from napari_deconv.ui.keep_panel import KeepPanel
 from napari_deconv.ui.method_panel import MethodPanel, Settings
 from napari_deconv.ui.optics_fields import folded
 from napari_deconv.ui.profile_panel import ProfilePanel
@@ -142,7 +147,7 @@ def test_psf_panel_shows_one_page_and_what_the_file_told(qtbot: QtBot) -> None:
 def test_image_panel(qtbot: QtBot) -> None:
     panel = ImagePanel()
     qtbot.addWidget(panel)
-    panel.set_layers(["a", "b"])
+    panel.layer.set_layers(["a", "b"])
     panel.show_layer((2, 3, 4), ["ZYX", "TYX"], "ZYX")
     panel.show_grid(Grid(spacing_um=(0.3, 0.1, 0.1)))
     assert panel.value() == ImageChoice("a", "ZYX", Grid(spacing_um=(0.3, 0.1, 0.1)))
@@ -154,6 +159,44 @@ def test_image_panel(qtbot: QtBot) -> None:
     assert panel.value().grid == Grid(spacing_um=(0.5, 0.2, 0.2))
     panel.setValue(ImageChoice("b", "TYX", Grid(spacing_um=(0.2, 0.1))))
     assert panel.value() == ImageChoice("b", "TYX", Grid(spacing_um=(0.2, 0.1)))
+
+
+def test_a_layer_that_is_gone_gives_way_to_the_first(qtbot: QtBot) -> None:
+    box = LayerBox("an image")
+    qtbot.addWidget(box)
+    box.set_layers(["a", "b"])
+    box.setCurrentText("b")
+    with qtbot.assertNotEmitted(box.currentTextChanged):
+        box.set_layers(["c", "a", "b"])
+    with qtbot.waitSignal(box.currentTextChanged, check_params_cb=lambda name: name == "c"):
+        box.set_layers(["c", "a"])
+
+
+def test_a_file_is_typed_or_chosen(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
+    field = FileField("Tip", "Tips (*.gwy)", "tip.gwy")
+    qtbot.addWidget(field)
+    (browse,) = field.findChildren(QPushButton)
+    for path, shown in (("/a.gwy", "/a.gwy"), ("", "/a.gwy")):  # the last dialog is cancelled
+        monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_, path=path: (path, ""))
+        browse.click()
+        assert field.path.text() == shown
+    with qtbot.waitSignal(field.valueChanged):
+        field.path.editingFinished.emit()
+
+
+@pytest.mark.parametrize("make", [KeepPanel, AfmKeepPanel])
+def test_a_recipe_is_saved_and_loaded_where_the_user_says(
+    make: Any, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel = make()
+    qtbot.addWidget(panel)
+    for name in ("getSaveFileName", "getOpenFileName"):
+        monkeypatch.setattr(QFileDialog, name, lambda *_: ("/r.json", ""))
+    save, load = panel.menu.actions()[:2]
+    with qtbot.waitSignal(panel.saveAsked, check_params_cb=lambda path: path == "/r.json"):
+        save.trigger()
+    with qtbot.waitSignal(panel.loadAsked, check_params_cb=lambda path: path == "/r.json"):
+        load.trigger()
 
 
 def has_amber(panel: QWidget) -> bool:

@@ -220,7 +220,7 @@ class AfmDock(Dock):
         there = newest_first(self.viewer)
         self.tip.set_layers([layer.name for layer in there if height_layers.is_tip(layer)])
         self.features.set_layers([layer.name for layer in there if isinstance(layer, Labels)])
-        self.heights.set_layers(
+        self.heights.layer.set_layers(
             [layer.name for layer in there if height_layers.may_be_heights(layer)]
         )
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QPushButton, QWidget
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QWidget
+
+from .recipe_menu import RecipeMenu
 
 #: What the dialogs offer, and the endings.
 KINDS = {"Gwyddion (*.gwy)": ".gwy", "OME-TIFF (*.ome.tif)": ".ome.tif"}
-RECIPES = "Recipe (*.json)"
 
 
 class AfmKeepPanel(QWidget):
@@ -27,9 +28,9 @@ class AfmKeepPanel(QWidget):
         self.tip_button.setToolTip("The tip that is shown, to be used on other images")
         self.export_button.clicked.connect(lambda: self._ask(self.exportAsked, "surface"))
         self.tip_button.clicked.connect(lambda: self._ask(self.tipAsked, "tip"))
-        self.menu = QMenu(self)
-        self.menu.addAction("Save recipe...", self._ask_save)
-        self.menu.addAction("Load recipe...", self._ask_load)
+        self.menu = RecipeMenu("surface.json", parent=self)
+        self.menu.saveAsked.connect(self.saveAsked)
+        self.menu.loadAsked.connect(self.loadAsked)
         recipe = QPushButton("Recipe")
         recipe.setMenu(self.menu)
         layout = QHBoxLayout(self)
@@ -44,13 +45,3 @@ class AfmKeepPanel(QWidget):
             # A name without an ending gets that of the chosen kind, which was not asked about.
             whole = "." in Path(path).name
             wish.emit(path if whole else path + KINDS[kind], whole)  # type: ignore[attr-defined]
-
-    def _ask_save(self) -> None:
-        path, _ = QFileDialog.getSaveFileName(self, "Save recipe", "surface.json", RECIPES)
-        if path:
-            self.saveAsked.emit(path)
-
-    def _ask_load(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "Load recipe", "", RECIPES)
-        if path:
-            self.loadAsked.emit(path)

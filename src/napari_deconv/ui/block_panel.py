@@ -111,7 +111,7 @@ class BlockPanel(ImagePanel):
 
     def _layers_changed(self, event: object = None) -> None:
         found = [la for la in layers.newest_first(self._viewer) if isinstance(la, Image)]
-        self.set_layers([layer.name for layer in found if self._offered(layer)])
+        self.layer.set_layers([layer.name for layer in found if self._offered(layer)])
 
     def _layer_chosen(self, name: str) -> None:
         """Show what the chosen layer knows; without a name, its voxel size for other axes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qtpy.QtWidgets import QComboBox
+from qtpy.QtWidgets import QComboBox, QWidget
 
 #: A long name must not widen the dock.
 NARROW = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
@@ -28,3 +28,17 @@ def offer(box: QComboBox, names: list[str], *, another: bool = True) -> bool:
         box.setCurrentIndex(-1)
     box.blockSignals(False)
     return box.currentText() == wanted
+
+
+class LayerBox(QComboBox):
+    """Offers layers by name; `currentTextChanged` tells of another one."""
+
+    def __init__(self, tip: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setSizeAdjustPolicy(NARROW)
+        self.setToolTip(tip)
+
+    def set_layers(self, names: list[str]) -> None:
+        """Offer these layers; one that is gone gives way to the first."""
+        if not offer(self, names):
+            self.currentTextChanged.emit(self.currentText())

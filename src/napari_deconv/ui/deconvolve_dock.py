@@ -29,7 +29,7 @@ from .headers import Headers
 from .image_panel import ImageChoice, ImagePanel
 from .jobs import Job, Latest
 from .keep_panel import KeepPanel
-from .keeping import Keeping, told
+from .keeping import Keeping
 from .method_panel import MethodPanel, Settings
 from .preferences import read_preferences
 from .preview import LivePreview
@@ -90,7 +90,9 @@ class DeconvolveDock(Dock):
         self.image.valueChanged.connect(self._image_changed)
         self.channels.valueChanged.connect(self._settings_changed)
         self.psf.valueChanged.connect(self._psf_changed)
-        self.psf.editAsked.connect(self._edit_psf)
+        self.psf.editAsked.connect(
+            lambda optics: wish_edit(self.viewer, optics, self.image.value().grid)
+        )
         self.method.valueChanged.connect(self._settings_changed)
         self.preview.valueChanged.connect(self._preview_switched)
         self.live.said.connect(self.preview.say)
@@ -117,7 +119,7 @@ class DeconvolveDock(Dock):
         self.psf.set_layers([layer.name for layer in images if not layers.is_preview(layer)])
         offered = layers.newest_first(self.viewer)
         names = [layer.name for layer in offered if layers.may_be_restored(layer)]
-        self.image.set_layers(names)
+        self.image.layer.set_layers(names)
         self.running.set_runnable(bool(names) and not self.job.running)
         if not names:
             self.running.forecast.setText("Open an image to begin.")
@@ -178,10 +180,6 @@ class DeconvolveDock(Dock):
 
     def _use_psf_layer(self, name: str) -> None:
         self.psf.setValue(PsfLayer(name))
-
-    def _edit_psf(self) -> None:
-        """Show the optics in the dock "PSF", which this one then follows."""
-        told(lambda: wish_edit(self.viewer, self.psf.optics.value(), self.image.value().grid))
 
     def _settings_changed(self) -> None:
         try:

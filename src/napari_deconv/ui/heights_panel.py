@@ -18,7 +18,7 @@ from napari_deconv.afm.levelling import Level, Rows
 from napari_deconv.afm.preparing import Denoise, Preparation, Scars
 from napari_deconv.imaging.value import require
 
-from .choices import NARROW, offer
+from .choices import NARROW, LayerBox
 from .optics_fields import Marked, number, show_number
 
 #: Units of heights that are offered; the first says that nobody told.
@@ -56,9 +56,8 @@ class HeightsPanel(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.layer, self.unit = QComboBox(), QComboBox()
-        self.layer.setSizeAdjustPolicy(NARROW)
-        self.layer.setToolTip("The image of heights; a movie is y and x over time")
+        self.layer = LayerBox("The image of heights; a movie is y and x over time")
+        self.unit = QComboBox()
         self.unit.addItems(UNITS)
         self.unit.setToolTip("Unit of the layer's values: heights in nm are what is meant")
         self.steps = [number(0, 1e5, 4, f"Distance between pixels in {axis}, nm") for axis in "yx"]
@@ -99,11 +98,6 @@ class HeightsPanel(QWidget):
         """Show `value`; its layer must be among those offered."""
         self.layer.setCurrentText(value.name)
         self.show_known(value.unit, value.pixel_nm)
-
-    def set_layers(self, names: list[str]) -> None:
-        """Offer these layers; one that is gone gives way to the first."""
-        if not offer(self.layer, names):
-            self.layerChosen.emit(self.layer.currentText())
 
     def show_known(self, unit: str | None, pixel_nm: tuple[float, float] | None) -> None:
         """Show what a layer knows; what it does not stays to be told."""

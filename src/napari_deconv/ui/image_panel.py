@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QHBoxLayout, 
 
 from napari_deconv.imaging.grid import Grid
 
-from .choices import NARROW, offer
+from .choices import LayerBox
 from .optics_fields import show_number
 from .watching import Watched
 
@@ -35,9 +35,7 @@ class ImagePanel(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.layer = QComboBox()
-        self.layer.setToolTip("The image to restore")
-        self.layer.setSizeAdjustPolicy(NARROW)
+        self.layer = LayerBox("The image to restore")
         self.axes = QComboBox()
         self.axes.setToolTip("The layer's axes in order; each T and C is restored by itself")
         self.steps = [_step(axis) for axis in "zyx"]
@@ -75,11 +73,6 @@ class ImagePanel(QWidget):
         self.layer.setCurrentText(value.name)
         self.axes.setCurrentText(value.axes)
         self.show_grid(value.grid)
-
-    def set_layers(self, names: list[str]) -> None:
-        """Offer these layers; a layer that is gone gives way to the first."""
-        if not offer(self.layer, names):
-            self.layerChosen.emit(self.layer.currentText())
 
     def show_layer(self, shape: tuple[int, ...], choices: list[str], axes: str) -> None:
         """Offer the axes that a layer of this shape may have."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QMenu, QPushButton, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QPushButton, QWidget
 
 from napari_deconv.files.export import DTYPES
+
+from .recipe_menu import RecipeMenu
 
 #: What the dialog offers: the ending of the name, and the version where it is an OME-Zarr.
 EXPORTS = {
@@ -15,7 +17,6 @@ EXPORTS = {
     "OME-Zarr 0.5 (*.ome.zarr)": (".ome.zarr", "0.5"),
     "OME-Zarr 0.4 (*.ome.zarr)": (".ome.zarr", "0.4"),
 }
-RECIPES = "Recipe (*.json)"
 
 
 class KeepPanel(QWidget):
@@ -39,9 +40,9 @@ class KeepPanel(QWidget):
         self.dtype = QComboBox()
         self.dtype.addItems(list(DTYPES))
         self.dtype.setToolTip("Type of the exported voxels; float32 keeps them exactly")
-        self.menu = QMenu(self)
-        self.menu.addAction("Save recipe...", self._ask_save)
-        self.menu.addAction("Load recipe...", self._ask_load)
+        self.menu = RecipeMenu("recipe.json", "Exported images (*.ome.tif)", self)
+        self.menu.saveAsked.connect(self.saveAsked)
+        self.menu.loadAsked.connect(self.loadAsked)
         self.menu.addSeparator()
         self.menu.addAction("Copy as Python", self.pythonAsked)
         self.menu.addAction("Copy as command", self.commandAsked)
@@ -61,14 +62,3 @@ class KeepPanel(QWidget):
             whole = "." in Path(path).name
             suffix, version = EXPORTS[kind]
             self.exportAsked.emit(path if whole else path + suffix, whole, version)
-
-    def _ask_save(self) -> None:
-        path, _ = QFileDialog.getSaveFileName(self, "Save recipe", "recipe.json", RECIPES)
-        if path:
-            self.saveAsked.emit(path)
-
-    def _ask_load(self) -> None:
-        kinds = f"{RECIPES};;Exported images (*.ome.tif)"
-        path, _ = QFileDialog.getOpenFileName(self, "Load recipe", "", kinds)
-        if path:
-            self.loadAsked.emit(path)

@@ -18,7 +18,6 @@ from .column import ScrollingColumn
 from .dock import Dock
 from .exchange import LEARN, exchange_of, wish_edit
 from .jobs import Job, Latest
-from .keeping import told
 from .learn_lesson import LessonSource
 from .learn_panel import LearnPanel
 from .learn_restoring import TITLES, TwinRestoring
@@ -96,7 +95,9 @@ class LearnDock(Dock):
         self.image.layerChosen.connect(self._layer_chosen)
         for panel in (self.image, self.psf, self.panel):
             panel.valueChanged.connect(self._changed)
-        self.psf.editAsked.connect(self._edit_psf)
+        self.psf.editAsked.connect(
+            lambda optics: wish_edit(self.viewer, optics, self.image.value().grid)
+        )
         self.panel.modelChosen.connect(self._show_card)
         self.latest.ready.connect(self._show_promise)
         self.running.runAsked.connect(self.train)
@@ -125,9 +126,6 @@ class LearnDock(Dock):
             self.psf.show_known(layers.known_optics(self.viewer.layers[name]))
             if not self.panel.path.text() and not self.busy:
                 self.panel.path.setText(str(new_place(Path.home(), name)))
-
-    def _edit_psf(self) -> None:
-        told(lambda: wish_edit(self.viewer, self.psf.optics.value(), self.image.value().grid))
 
     def _changed(self) -> None:
         """Say what a training will be, once the settings rest."""

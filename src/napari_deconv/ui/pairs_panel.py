@@ -13,7 +13,7 @@ from .choices import NARROW
 Names = tuple[str, str]
 
 
-class LayerBox(QComboBox):
+class PairBox(QComboBox):
     """Offers layers by name, none of them at first.
 
     What was chosen stays where its layer is gone: another one must not take its place unasked.
@@ -120,8 +120,8 @@ class PairRow(QWidget):
 
     def __init__(self, names: Names) -> None:
         super().__init__()
-        self.image = LayerBox("image", "An image as it was recorded, blurred by the same PSF")
-        self.other = LayerBox("second layer", "Its truth, or the same sample recorded once more")
+        self.image = PairBox("image", "An image as it was recorded, blurred by the same PSF")
+        self.other = PairBox("second layer", "Its truth, or the same sample recorded once more")
         self.remove_button = QToolButton()
         self.remove_button.setText("×")
         self.remove_button.setToolTip("Remove this pair")

@@ -106,7 +106,7 @@ class PsfDock(Dock):
     def _layers_changed(self, event: object = None) -> None:
         found = layers.newest_first(self.viewer)
         names = [layer.name for layer in found if layers.may_be_restored(layer)]
-        self.voxels.set_layers(names)
+        self.voxels.layer.set_layers(names)
         self.follow.setEnabled(psf_layer(self.viewer) is not None)
 
     def _layer_chosen(self, name: str) -> None:

@@ -5,16 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFileDialog,
-    QHBoxLayout,
-    QLabel,
-    QLineEdit,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_deconv.files.recipe import PsfFile
 from napari_deconv.imaging.optics import Optics
@@ -24,6 +15,8 @@ from napari_deconv.imaging.stack import KnownOptics
 from napari_deconv.imaging.value import require
 
 from .choices import NARROW, offer
+from .file_field import FileField
+from .keeping import told
 from .optics_panel import OpticsPanel
 
 
@@ -38,10 +31,10 @@ Source = Optics | PsfFile | PsfLayer
 
 
 class PsfPanel(QWidget):
-    """Edits where the PSF comes from; `editAsked` asks for the dock "PSF"."""
+    """Edits where the PSF comes from; `editAsked(Optics)` asks for the dock "PSF"."""
 
     valueChanged = Signal()
-    editAsked = Signal()
+    editAsked = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -53,13 +46,13 @@ class PsfPanel(QWidget):
         self.layer = QComboBox()
         self.layer.setToolTip("An image layer with one bead; centred and resampled by itself")
         self.layer.setSizeAdjustPolicy(NARROW)
-        self.path = QLineEdit()
-        self.path.setPlaceholderText("bead.ome.tif")
+        self.file = FileField("Image of the PSF", "Images (*.tif *.tiff)", "bead.ome.tif")
+        self.path = self.file.path
         # What the path came from: it shows only a part of it.
         self._file: PsfFile | None = None
         self.summary = QLabel()
         self.summary.setWordWrap(True)
-        self.pages = (self._optics_page(), self.layer, self._file_page())
+        self.pages = (self._optics_page(), self.layer, self.file)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for widget in (self.source, *self.pages, self.summary):
@@ -67,7 +60,7 @@ class PsfPanel(QWidget):
         self.source.currentIndexChanged.connect(self._page_changed)
         self.optics.valueChanged.connect(self.valueChanged)
         self.layer.currentIndexChanged.connect(self.valueChanged)
-        self.path.editingFinished.connect(self.valueChanged)
+        self.file.valueChanged.connect(self.valueChanged)
         self._page_changed(0)
 
     def _optics_page(self) -> QWidget:
@@ -76,19 +69,9 @@ class PsfPanel(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         self.edit_button = QPushButton("Edit PSF...")
         self.edit_button.setToolTip("See this PSF change while its optics are tuned")
-        self.edit_button.clicked.connect(self.editAsked)
+        self.edit_button.clicked.connect(self._ask_edit)
         layout.addWidget(self.optics)
         layout.addWidget(self.edit_button)
-        return page
-
-    def _file_page(self) -> QWidget:
-        page = QWidget()
-        row = QHBoxLayout(page)
-        row.setContentsMargins(0, 0, 0, 0)
-        browse = QPushButton("Browse...")
-        browse.clicked.connect(self._browse)
-        row.addWidget(self.path)
-        row.addWidget(browse)
         return page
 
     def value(self) -> Source:
@@ -143,11 +126,8 @@ class PsfPanel(QWidget):
         if self.layer.currentText() != before and self.source.currentIndex() == 1:
             self.valueChanged.emit()
 
-    def _browse(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "Image of the PSF", "", "Images (*.tif *.tiff)")
-        if path:
-            self.path.setText(path)
-            self.valueChanged.emit()
+    def _ask_edit(self) -> None:
+        told(lambda: self.editAsked.emit(self.optics.value()))
 
     def _page_changed(self, index: int) -> None:
         for number, page in enumerate(self.pages):

@@ -9,7 +9,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QSpinBox, QWidget
 
 from .choices import NARROW
-from .pairs_panel import LayerBox, Names, PairsPanel
+from .pairs_panel import Names, PairBox, PairsPanel
 
 #: What can be learned from, as the panel offers it.
 SIMULATED, HALVES, LAYER, AGAIN = "simulated", "halves", "layer", "again"
@@ -73,7 +73,7 @@ class SourcePanel(QWidget):
             self.source.addItem(title, name)
             self.source.setItemData(self.source.count() - 1, HINTS[name], 3)  # its tool tip
         self.source.setSizeAdjustPolicy(NARROW)
-        self.layer = LayerBox("choose a layer", "What belongs to the image that is chosen above")
+        self.layer = PairBox("choose a layer", "What belongs to the image that is chosen above")
         self.more = PairsPanel()
         for box in (self.source, self.layer):
             box.currentIndexChanged.connect(self._changed)

@@ -9,10 +9,8 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QFileDialog,
     QFormLayout,
     QHBoxLayout,
-    QLineEdit,
     QPushButton,
     QSpinBox,
     QVBoxLayout,
@@ -32,6 +30,7 @@ from napari_deconv.imaging.value import require
 from napari_deconv.surfaces import AnyTip, TipFile
 
 from .choices import NARROW, offer
+from .file_field import FileField
 from .optics_fields import number, show_number, slider
 
 #: As the dock offers them; the last ones have no sliders.
@@ -75,10 +74,11 @@ class TipPanel(QWidget):
         self.sides = QSpinBox()
         self.sides.setRange(3, 12)
         self.sides.setToolTip("Sides of the pyramid")
-        self.layer, self.path = QComboBox(), QLineEdit()
+        self.layer = QComboBox()
         self.layer.setSizeAdjustPolicy(NARROW)
         self.layer.setToolTip("A layer with heights of the tip, reflected through its apex")
-        self.path.setPlaceholderText("tip.ome.tif or tip.gwy")
+        self.file = FileField("Tip", "Tips (*.tif *.tiff *.gwy)", "tip.ome.tif or tip.gwy")
+        self.path = self.file.path
         self._estimation_fields()
         self._lay_out()
         self._connect()
@@ -123,13 +123,6 @@ class TipPanel(QWidget):
         self.form.addRow("Threshold", self.threshold)
         self.form.addRow(self.symmetric)
         self.form.addRow(self.estimate_button)
-        browse = QPushButton("Browse...")
-        browse.clicked.connect(self._browse)
-        self.file_row = QWidget()
-        row = QHBoxLayout(self.file_row)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.path)
-        row.addWidget(browse)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         top = QFormLayout()
@@ -138,7 +131,7 @@ class TipPanel(QWidget):
         layout.addLayout(top)
         layout.addLayout(self.form)
         layout.addWidget(self.layer)
-        layout.addWidget(self.file_row)
+        layout.addWidget(self.file)
         self._sides = sides
 
     def _connect(self) -> None:
@@ -150,7 +143,7 @@ class TipPanel(QWidget):
         self.by.currentTextChanged.connect(self.valueChanged)
         self.symmetric.toggled.connect(self.valueChanged)
         self.layer.currentTextChanged.connect(self.valueChanged)
-        self.path.editingFinished.connect(self.valueChanged)
+        self.file.valueChanged.connect(self.valueChanged)
         self.estimate_button.clicked.connect(self.estimateAsked)
 
     # -- the value ------------------------------------------------------------------------
@@ -227,12 +220,6 @@ class TipPanel(QWidget):
         if not offer(self.layer, names) and self.kind.currentText() == LAYER:
             self.valueChanged.emit()
 
-    def _browse(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "Tip", "", "Tips (*.tif *.tiff *.gwy)")
-        if path:
-            self.path.setText(path)
-            self.valueChanged.emit()
-
     def _kind_changed(self, kind: str) -> None:
         shown = ROWS.get(kind, ())
         for name, field in self.sliders.items():
@@ -244,5 +231,5 @@ class TipPanel(QWidget):
         self.form.setRowVisible(self.symmetric, kind == GRADIENT)
         self.form.setRowVisible(self.estimate_button, estimated)
         self.layer.setVisible(kind == LAYER)
-        self.file_row.setVisible(kind == FILE)
+        self.file.setVisible(kind == FILE)
         self.valueChanged.emit()

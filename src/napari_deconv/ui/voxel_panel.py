@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QWidget
+from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QWidget
 
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.value import InputError
 
-from .choices import NARROW, offer
+from .choices import LayerBox
 from .optics_fields import Marked, number, show_number
 
 #: Without any image: fine enough for most objectives.
@@ -23,9 +23,7 @@ class VoxelPanel(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.layer = QComboBox()
-        self.layer.setSizeAdjustPolicy(NARROW)
-        self.layer.setToolTip("The image whose voxel size the PSF gets")
+        self.layer = LayerBox("The image whose voxel size the PSF gets")
         self.row = Marked(self.layer)
         self.z = number(0, 1000, 4, "Distance between planes, micrometres")
         self.pixel = number(0, 1000, 4, "Distance between pixels in x and y, micrometres")
@@ -59,11 +57,6 @@ class VoxelPanel(QWidget):
     def setValue(self, value: Grid) -> None:
         """Show `value` as the user's own."""
         self.show_grid(value, "")
-
-    def set_layers(self, names: list[str]) -> None:
-        """Offer these layers; a layer that is gone gives way to the first."""
-        if not offer(self.layer, names):
-            self.layerChosen.emit(self.layer.currentText())
 
     def show_grid(self, grid: Grid | None, origin: str = "layer", ndim: int = 3) -> None:
         """Show a voxel size and where it comes from, or that there is none."""
