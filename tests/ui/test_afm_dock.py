@@ -32,6 +32,7 @@ from napari_deconv.surfaces import SurfaceRecipe, TipFile, read_tip
 from napari_deconv.ui import tip_panel
 from napari_deconv.ui.afm_dock import AfmDock
 from napari_deconv.ui.afm_live import LIVE
+from napari_deconv.ui.dock import BUSY
 from napari_deconv.ui.feature_table import FeatureTable
 from napari_deconv.ui.files import get_heights_reader
 from napari_deconv.ui.height_layers import layers_of_heights, pixel_nm_of, z_unit_of
@@ -327,6 +328,39 @@ def test_nonsense_is_told_in_the_dock(dock: AfmDock, qtbot: QtBot, tmp_path: Pat
     dock.tip.setValue(TipFile(str(tmp_path / "none.gwy")))
     dock.reconstruct()
     assert "no file" in dock.running.state.text()
+
+
+def test_what_cannot_be_done_yet_is_not_offered_and_says_why(dock: AfmDock, qtbot: QtBot) -> None:
+    buttons = (dock.features.measure_button, dock.convolution_button, dock.keep.export_button)
+    for button in buttons:
+        assert not button.isEnabled()
+        assert button.toolTip() == "Reconstruct first: there is no surface yet"
+    dock.tip.setValue(CONE)
+    qtbot.waitUntil(lambda: dock.keep.tip_button.isEnabled(), timeout=30_000)
+    dock.running.run_button.click()
+    assert dock.tip.estimate_button.toolTip() == BUSY
+    run(dock, qtbot)
+    assert all(button.isEnabled() for button in buttons)
+    assert dock.features.measure_button.toolTip().startswith("Measure the objects")
+    dock.viewer.layers.clear()
+    for button in (dock.running.run_button, dock.tip.estimate_button):
+        assert not button.isEnabled()
+        assert button.toolTip() == "Open an image of heights first"
+    assert dock.told.text() == "<b>Open an image of heights first</b>"
+
+
+def test_a_refusal_goes_when_it_is_mended(dock: AfmDock, qtbot: QtBot) -> None:
+    dock.viewer.add_layer(Image(image(), name="plain"))
+    dock.heights.layer.setCurrentText("plain")
+    assert not dock.running.run_button.isEnabled()
+    dock.reconstruct()
+    assert "Nothing says the unit" in dock.running.state.text()
+    dock.heights.unit.setCurrentText("nm")
+    assert dock.running.state.text() == ""
+    assert "Nothing says the pixel size" in dock.running.run_button.toolTip()
+    for step in dock.heights.steps:
+        step.setValue(1.0)
+    assert dock.running.run_button.isEnabled()
 
 
 def test_a_run_is_cancelled_and_shows_nothing(dock: AfmDock, qtbot: QtBot) -> None:

@@ -220,6 +220,8 @@ def test_a_missing_recipe_is_told_when_it_runs(
     assert sentence in dock.running.state.text()
     assert dock.panel.isEnabled()
     assert dock.running.run_button.isEnabled()
+    choose(dock, choice, qtbot)
+    assert dock.running.state.text() == ""
 
 
 @pytest.mark.parametrize(

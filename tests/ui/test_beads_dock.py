@@ -263,10 +263,15 @@ def test_nonsense_is_told_in_a_sentence(dock: BeadsDock, qtbot: QtBot) -> None:
     dock.viewer.add_layer(beads_layer(name="pixels", scale=(1, 1, 1), units=("pixel",) * 3))
     dock.image.choose("pixels")
     assert "voxel size unknown" in dock.image.origin.text()
-    assert find(dock, qtbot) == []
+    assert not dock.find_button.isEnabled()
+    assert dock.find_button.toolTip() == "Enter the voxel size of the image first"
+    dock.look_for_beads()
+    settle(dock, qtbot)
     assert "voxel size of the bead image is unknown" in dock.running.state.text()
     for step, size in zip(dock.image.steps, GRID.spacing_um, strict=True):
         step.setValue(size)
+    assert dock.running.state.text() == ""
+    assert dock.find_button.toolTip().startswith("Find the beads, and say")
     assert find(dock, qtbot) == ["used", "used", "used", "clipped"]
     # The points lie on the layer as it is, in pixels; the PSF has the size that was entered.
     assert dock.points.layer.scale.tolist() == [1, 1, 1]
@@ -276,6 +281,7 @@ def test_nonsense_is_told_in_a_sentence(dock: BeadsDock, qtbot: QtBot) -> None:
     assert "None of the 4 beads can be used (3 left out, 1 clipped)" in dock.running.state.text()
     assert dock.measured is None
     dock.beads.toggle(0)
+    assert dock.running.state.text() == ""
     average(dock, qtbot)
     assert dock.measured is not None
     assert dock.measured.psf.spacing_um == GRID.spacing_um
@@ -286,8 +292,11 @@ def test_nonsense_is_told_in_a_sentence(dock: BeadsDock, qtbot: QtBot) -> None:
     dock.image.steps[0].setValue(0.5)
     assert dock.running.state.text() == CHANGED
     assert not dock.running.run_button.isEnabled()
+    dock.settings.setValue(Measurement(bead_diameter_um=0.0))
+    assert dock.running.state.text() == CHANGED
     dock.image.steps[0].setValue(GRID.spacing_um[0])
     assert dock.running.run_button.isEnabled()
+    assert dock.running.state.text() == ""
     dock.viewer.layers.clear()
     assert not dock.find_button.isEnabled()
     dock.look_for_beads()

@@ -182,11 +182,15 @@ def test_the_start_is_told_and_comes_from_other_docks(dock: FitDock, qtbot: QtBo
 def test_nonsense_is_told_in_a_sentence(dock: FitDock, qtbot: QtBot) -> None:
     dock.viewer.add_layer(bead_layer(name="pixels", units=("pixel",) * 3))
     dock.image.choose("pixels")
-    fit(dock, qtbot, "na")
+    dock.free.setValue(("na",))
+    assert dock.running.run_button.toolTip() == "Enter the voxel size of the image first"
+    dock.fit()
+    qtbot.waitUntil(lambda: not dock.job.running, timeout=60_000)
     assert "no voxel size" in dock.running.state.text()
     dark = np.full((9, 25, 25), 10, np.uint16)
     dock.viewer.add_layer(Image(dark, name="dark", scale=GRID.spacing_um, units=UM))
     dock.image.choose("dark")
+    assert dock.running.state.text() == ""
     fit(dock, qtbot, "na")
     assert "no point above its background" in dock.running.state.text()
     large = np.broadcast_to(np.uint8(1), (64, 512, 512))

@@ -167,6 +167,9 @@ def test_nonsense_is_told_in_a_sentence(dock: LearnDock, qtbot: QtBot, tmp_path:
         dock.running.run_button.click()
         settle(dock, qtbot)
         assert sentence in dock.running.state.text()
+    dock.panel.setValue(LearnChoice(path=str(tmp_path / "a.safetensors")))
+    assert dock.running.state.text() == ""
+    assert "There is no trained network in this file yet" in dock.restore_button.toolTip()
     bad = tmp_path / "bad.safetensors"
     bad.write_bytes(b"nothing")
     dock.panel.path.setText(str(bad))
@@ -178,6 +181,7 @@ def test_nonsense_is_told_in_a_sentence(dock: LearnDock, qtbot: QtBot, tmp_path:
     assert "is no safetensors file" in dock.running.state.text()
     dock.viewer.layers.clear()
     assert "Open or choose an image layer first" in dock.running.forecast.text()
+    assert "Open or choose an image layer first" in dock.restore_button.toolTip()
     assert not dock.running.run_button.isEnabled()
 
 

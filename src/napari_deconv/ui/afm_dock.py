@@ -11,13 +11,13 @@ from napari_deconv.surfaces import Surface, SurfaceRecipe
 
 from . import height_layers
 from .afm_keep import AfmKeepPanel
-from .afm_keeping import AfmKeeping
+from .afm_keeping import NO_TIP, AfmKeeping
 from .afm_live import Live, LiveSurface, Wish, hide_live, show_live
 from .afm_running import AfmRunning
 from .afm_runs import Estimate
 from .afm_source import AfmSource, TipSource
 from .column import ScrollingColumn
-from .dock import Dock
+from .dock import BUSY, Dock, allow
 from .exchange import AFM, exchange_of
 from .feature_table import FeatureTable
 from .heights_panel import HeightsPanel, PreparingPanel
@@ -48,8 +48,10 @@ class AfmDock(Dock):
         self.keeping = AfmKeeping(
             self.keep, self.features, self.runs.surface, self.profile.value, self
         )
+        self._refusal = ""  # why there is nothing to reconstruct
         self._lay_out()
         self._connect()
+        self._changed()
         self._layers_changed()
 
     def _lay_out(self) -> None:
@@ -99,9 +101,10 @@ class AfmDock(Dock):
         self.convolution_button.clicked.connect(self.compare)
         self.features.measureAsked.connect(self.measure)
         self.live.ready.connect(self._show_live)
-        self.runs.started.connect(lambda: self.running.set_running(True))
+        self.runs.started.connect(self._started)
         self.runs.stepped.connect(self.running.show_step)
         self.runs.ended.connect(self._ended)
+        self.runs.refused.connect(self._refused)
         self.runs.reconstructed.connect(self._reconstructed)
         self.runs.estimated.connect(self._estimated)
         self.runs.measured.connect(self.features.setValue)
@@ -137,13 +140,18 @@ class AfmDock(Dock):
 
     def _changed(self, event: object = None) -> None:
         """Ask for the surface as things stand, or say why there is none."""
+        self.running.mended()
+        self._refusal = ""
         try:
             key, heights = self.source.frame()
             wish = Wish(key, heights, self.preparing.value(), self.tip_source.known())
         except InputError as error:
+            self._refusal = str(error)
             self.live.stop()
             self._say(f"<b>{error}</b>")
+            self._offer()
             return
+        self._offer()
         if self.live.running or not self._surface.is_quick(wish):
             self.live.request(lambda: self._surface(wish))
             return
@@ -159,6 +167,7 @@ class AfmDock(Dock):
             return
         if live.tip is not None:
             self.profile.setValue(live.tip, self.tip.kind.currentText())
+            self._offer()
         self._say(live.note or f"noise {live.noise_nm:.2g} nm")
         shown = live.surface if live.surface is not None else live.prepared
         show_live(self.viewer, self.source.layer(), shown)
@@ -210,8 +219,29 @@ class AfmDock(Dock):
         self.running.state.setText("cancelling")
         self.runs.cancel()
 
-    def _ended(self, sentence: str, complete: bool) -> None:
+    def _started(self) -> None:
+        self.running.set_running(True)
+        self._offer()
+
+    def _ended(self, sentence: str, complete: bool = False) -> None:
         self.running.show_end(sentence, complete=complete)
+        self._offer()
+
+    def _refused(self, sentence: str) -> None:
+        self._ended(sentence)
+        self.running.refuse(sentence)
+
+    def _offer(self) -> None:
+        """Offer what can be done now."""
+        busy = BUSY if self.job.running else ""
+        made = "" if self.made is not None else "Reconstruct first: there is no surface yet"
+        tip = "" if self.profile.value() is not None else NO_TIP
+        for button in (self.running.run_button, self.tip.estimate_button):
+            allow(button, busy or self._refusal)
+        for button in (self.features.measure_button, self.convolution_button):
+            allow(button, busy or made)
+        allow(self.keep.export_button, made)
+        allow(self.keep.tip_button, tip)
 
     # -- layers ---------------------------------------------------------------------------
 
@@ -242,6 +272,7 @@ class AfmDock(Dock):
         """Forget what was made of other heights."""
         self.runs.made = None
         self.features.setValue(())
+        self._offer()
 
     def _read_from(self) -> str | None:
         """Return the file that the chosen layer was read from, if there is one."""

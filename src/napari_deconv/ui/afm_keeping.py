@@ -19,6 +19,8 @@ from .afm_keep import AfmKeepPanel
 from .feature_table import FeatureTable
 from .keeping import told
 
+NO_TIP = "There is no tip yet: choose a shape, or estimate one"
+
 
 class AfmKeeping(QObject):
     """Carries out the wishes of an `AfmKeepPanel` and of a table.
@@ -70,7 +72,7 @@ class AfmKeeping(QObject):
         def write() -> None:
             tip = self._tip()
             if tip is None:
-                raise InputError("There is no tip yet: choose a shape, or estimate one")
+                raise InputError(NO_TIP)
             require_apart(path, self.read_from())
             show_info(f"Exported {write_tip(path, tip, overwrite=overwrite)}")
 

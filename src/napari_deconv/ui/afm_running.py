@@ -34,14 +34,15 @@ class Run:
 class AfmRunning(QObject):
     """Reconstructs, estimates, measures and compares; results lie over the layer they are of.
 
-    Signals: `started()`, `stepped(Step)` and `ended(sentence, complete)` of each run, and what
-    came of it: `reconstructed(Surface)`, `estimated(Estimate, name)` with the name of the tip's
-    layer, `measured(features)`.
+    Signals: `started()`, `stepped(Step)` and `ended(sentence, complete)` of each run, or
+    `refused(sentence)`; and what came of it: `reconstructed(Surface)`, `estimated(Estimate,
+    name)` with the name of the tip's layer, `measured(features)`.
     """
 
     started = Signal()
     stepped = Signal(object)
     ended = Signal(str, bool)
+    refused = Signal(str)
     reconstructed = Signal(object)
     estimated = Signal(object, str)
     measured = Signal(object)
@@ -62,8 +63,8 @@ class AfmRunning(QObject):
         self._then: Callable[[Any], None] | None = None
         self.job.stepped.connect(self.stepped)
         self.job.finished.connect(self._finished)
-        self.job.failed.connect(self._left_off)
-        self.job.cancelled.connect(lambda: self._left_off("cancelled"))
+        self.job.failed.connect(self.refused)
+        self.job.cancelled.connect(lambda: self.ended.emit("cancelled", False))
 
     def reconstruct(self) -> None:
         """Reconstruct all frames with the tip as it stands."""
@@ -97,7 +98,7 @@ class AfmRunning(QObject):
         try:
             run = prepared()
         except InputError as error:
-            self._left_off(str(error))
+            self.refused.emit(str(error))
             return
         if not self.job.running:
             self._then = run.then
@@ -110,10 +111,7 @@ class AfmRunning(QObject):
         try:
             self._then(result)
         except InputError as error:
-            self._left_off(str(error))
-
-    def _left_off(self, sentence: str) -> None:
-        self.ended.emit(sentence, False)
+            self.refused.emit(str(error))
 
     # -- each of them ---------------------------------------------------------------------
 

@@ -79,6 +79,7 @@ class BatchDock(Dock):
 
     def _connect(self) -> None:
         self.panel.valueChanged.connect(self._timer.start)
+        self.panel.valueChanged.connect(self.running.mended)
         self._timer.timeout.connect(self.look)
         self.looking.item.connect(self._take)
         self.looking.ended.connect(lambda _: self._show_state())
@@ -88,10 +89,10 @@ class BatchDock(Dock):
         self.running.cancelAsked.connect(self.cancel)
         self.job.stepped.connect(self._stepped)
         self.job.finished.connect(self._finished)
-        self.job.failed.connect(self._ended)
+        self.job.failed.connect(self._refused)
         self.job.cancelled.connect(self._cancelled)
         self.opening.finished.connect(self._opened)
-        self.opening.failed.connect(self.running.state.setText)
+        self.opening.failed.connect(self.running.refuse)
         self.exchange.announce(FOLDER, self)
 
     # -- looking --------------------------------------------------------------------------
@@ -142,7 +143,7 @@ class BatchDock(Dock):
             require(bool(choice.folder), CHOOSE)
             recipe = self._recipe(choice)
         except InputError as error:
-            self.running.state.setText(str(error))
+            self.running.refuse(str(error))
             return
         self._timer.stop()
         self.looking.stop()
@@ -186,6 +187,10 @@ class BatchDock(Dock):
         self.panel.setEnabled(True)
         self._show_state()
 
+    def _refused(self, sentence: str) -> None:
+        self._ended(sentence)
+        self.running.refuse(sentence)
+
     def _show_state(self, sentence: str = "") -> None:
         """Offer what can be done now, and say how many files there are."""
         jobs = self.table.value()
@@ -199,7 +204,7 @@ class BatchDock(Dock):
         if job.state in ("done", "skipped"):
             self.opening.start(partial(_opening, job.output))
         else:
-            self.running.state.setText(f"{Path(job.source).name} is not restored yet")
+            self.running.refuse(f"{Path(job.source).name} is not restored yet")
 
     def _opened(self, layers: list[LayerTuple]) -> None:
         for data, state, _ in layers:
@@ -210,6 +215,7 @@ class BatchDock(Dock):
     def showEvent(self, event: QShowEvent | None) -> None:
         """Look again: the recipe of the dock "Deconvolve" may be another now."""
         super().showEvent(event)
+        self.running.mended()
         if self.panel.value().folder:
             self._timer.start()
 

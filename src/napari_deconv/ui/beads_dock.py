@@ -29,7 +29,7 @@ from .beads_points import BeadPoints
 from .beads_table import BeadTable
 from .block_panel import Block, BlockPanel
 from .column import ScrollingColumn
-from .dock import Dock
+from .dock import BUSY, Dock, allow
 from .exchange import BEADS, exchange_of, wish_fit, wish_psf_layer
 from .jobs import Job, Latest
 from .measured_psf import optics_at_hand, reveal, show_measured
@@ -44,6 +44,7 @@ NO_BEAD = (
 THEORY_DELAY_MS = 300
 #: What a close-up shows to each side of the centre, in widths of the PSF.
 AXIAL, LATERAL = 2.0, 3.0
+FIND_FIRST = "Find the beads first"
 CHANGED = "The image or its voxel size has changed: find the beads again."
 
 Theory = tuple[Optics, str, tuple[float | None, ...] | str]
@@ -88,7 +89,8 @@ class BeadsDock(Dock):
         outer.addWidget(self.result.buttons)
 
     def _connect(self) -> None:
-        self.image.valueChanged.connect(self._image_changed)
+        for panel in (self.image, self.settings):
+            panel.valueChanged.connect(self._changed)
         self.find_button.clicked.connect(self.look_for_beads)
         self.beads.valueChanged.connect(self._beads_changed)
         self.beads.selected.connect(self.points.select)
@@ -98,12 +100,12 @@ class BeadsDock(Dock):
         self.running.cancelAsked.connect(self.cancel)
         for job in (self.finding, self.averaging):
             job.stepped.connect(self.running.show_step)
-            job.failed.connect(self._ended)
+            job.failed.connect(self._refused)
             job.cancelled.connect(lambda: self._ended("cancelled"))
         self.finding.finished.connect(self._found)
         self.averaging.finished.connect(self._averaged)
         self.exporting.finished.connect(self.running.state.setText)
-        self.exporting.failed.connect(self.running.state.setText)
+        self.exporting.failed.connect(self.running.refuse)
         self.theory.ready.connect(self._show_theory)
         self.exchange.opticsWished.connect(self._ask_theory)
         self.result.makeAsked.connect(self.make_layer)
@@ -120,7 +122,7 @@ class BeadsDock(Dock):
         try:
             block = self.image.block()
         except InputError as error:
-            self._ended(str(error))
+            self._refused(str(error))
             return
         box = self.settings.value().box(block.data.ndim)
 
@@ -136,13 +138,16 @@ class BeadsDock(Dock):
         self.block, beads = result
         self._forget()
         self.beads.setValue(beads)
-        self._ended("choose, then average" if beads else NO_BEAD, complete=bool(beads))
+        if beads:
+            self._ended("choose, then average", complete=True)
+        else:
+            self._refused(NO_BEAD)
         self.beads.select(0)
 
     def _beads_changed(self) -> None:
         if self.block is not None:
             self.points.show(self.block, self.beads.value())
-        self._show_state()
+        self._changed()
 
     def _points_removed(self, indices: Sequence[int]) -> None:
         """Leave out the beads whose points the user deleted; the points come back."""
@@ -157,7 +162,7 @@ class BeadsDock(Dock):
     def average(self) -> None:
         """Measure the PSF on the beads that are used."""
         if self.block is None:
-            self._ended("Find the beads first")
+            self._refused(FIND_FIRST)
             return
         block, beads, settings = self.block, self.beads.value(), self.settings.value()
 
@@ -281,6 +286,10 @@ class BeadsDock(Dock):
         self.running.show_end(sentence, complete=complete)
         self._show_state()
 
+    def _refused(self, sentence: str) -> None:
+        self._ended(sentence)
+        self.running.refuse(sentence)
+
     def _forget(self) -> None:
         """Forget the PSF of other beads."""
         self.measured = self._theory = None
@@ -293,22 +302,23 @@ class BeadsDock(Dock):
             return False
         return self.image.value() != self.block.choice
 
-    def _image_changed(self) -> None:
+    def _changed(self) -> None:
+        """Say that the beads are stale; what else was refused may be mended."""
         self._show_state()
         if self._is_stale():
-            self.running.state.setText(CHANGED)
-        elif self.running.state.text() == CHANGED:
-            self.running.state.clear()
+            self.running.refuse(CHANGED)
+        else:
+            self.running.mended()
 
     def _show_state(self) -> None:
         """Offer what can be done now."""
-        busy = self.finding.running or self.averaging.running
-        choice = self.image.value()
+        busy = BUSY if self.finding.running or self.averaging.running else ""
         beads = bool(self.beads.value())
-        self.find_button.setEnabled(bool(choice.name) and not busy)
+        allow(self.find_button, busy or self.image.refusal())
         self.beads.setVisible(beads)
-        self.running.run_button.setEnabled(beads and not busy and not self._is_stale())
-        self.running.cancel_button.setEnabled(busy)
+        refusal = CHANGED if self._is_stale() else "" if beads else FIND_FIRST
+        allow(self.running.run_button, busy or refusal)
+        self.running.cancel_button.setEnabled(bool(busy))
         self.result.setVisible(self.measured is not None)
         self.result.buttons.setEnabled(self.measured is not None)
 

@@ -97,6 +97,13 @@ class BlockPanel(ImagePanel):
         data = stack.data[tuple(leading.values())]
         return Block(choice, data, leading, layers.Placement.of(layer, choice.axes))
 
+    def refusal(self) -> str:
+        """Return why nothing can be measured in what is chosen, or nothing."""
+        choice = self.value()
+        if choice.name not in self._viewer.layers:
+            return "Open an image first"
+        return "" if choice.grid is not None else "Enter the voxel size of the image first"
+
     def choose(self, name: str) -> None:
         """Choose a layer by name; ignored where it is not offered."""
         self.layer.setCurrentText(name)

@@ -5,10 +5,15 @@ from __future__ import annotations
 from napari.viewer import Viewer
 from qtpy.QtCore import QEvent
 from qtpy.QtGui import QCloseEvent
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QPushButton, QWidget
 
 from .canvas import survive_removals
 from .jobs import Job
+
+#: Property of a button that keeps its tip while the tip says why it cannot be pressed.
+USUAL_TIP = "usual tip"
+#: Why a button cannot be pressed during a run.
+BUSY = "Something runs already: wait for its end, or cancel it"
 
 
 class Dock(QWidget):
@@ -45,3 +50,11 @@ class Dock(QWidget):
         if lost and self.parent() is None:
             self.stop()
         super().changeEvent(event)
+
+
+def allow(button: QPushButton, refusal: str) -> None:
+    """Let a button be pressed, unless there is a refusal: its tip then says that."""
+    if button.property(USUAL_TIP) is None:
+        button.setProperty(USUAL_TIP, button.toolTip())
+    button.setEnabled(not refusal)
+    button.setToolTip(refusal or button.property(USUAL_TIP))

@@ -21,7 +21,7 @@ from napari_deconv.restoration.restorer import Step
 from . import layers
 from .block_panel import Block, BlockPanel
 from .column import ScrollingColumn
-from .dock import Dock
+from .dock import BUSY, Dock, allow
 from .exchange import FIT, exchange_of, wish_edit
 from .fit_panel import FitTable, FreePanel
 from .fit_views import Comparison, FitViews
@@ -98,17 +98,17 @@ class FitDock(Dock):
 
     def _connect(self) -> None:
         self.image.layerChosen.connect(self._layer_chosen)
-        self.image.valueChanged.connect(self._show_state)
+        self.image.valueChanged.connect(self._changed)
         self.optics.valueChanged.connect(self._edited)
         self.take_button.clicked.connect(self._take_asked)
-        self.free.valueChanged.connect(self._show_state)
+        self.free.valueChanged.connect(self._changed)
         self.running.runAsked.connect(self.fit)
         self.running.cancelAsked.connect(self.cancel)
         self.job.stepped.connect(self.running.show_step)
         self.job.finished.connect(self._fitted)
-        self.job.failed.connect(self._ended)
+        self.job.failed.connect(self._refused)
         self.job.cancelled.connect(lambda: self._ended("cancelled"))
-        self.table.valueChanged.connect(self._show_state)
+        self.table.valueChanged.connect(self._changed)
         self.apply_button.clicked.connect(self.apply)
         self.make_button.clicked.connect(self.make_layer)
         self.exchange.fitWished.connect(self.choose)
@@ -130,11 +130,12 @@ class FitDock(Dock):
             self.optics.setValue(found[0])
         self._origin = f"from the dock {found[1]}"
         self._show_start()
+        self._changed()
         return True
 
     def _take_asked(self) -> None:
         if not self.take_start():
-            self._ended("Open the dock PSF first, and describe the microscope there")
+            self._refused("Open the dock PSF first, and describe the microscope there")
 
     def _layer_chosen(self, name: str = "") -> None:
         """Take over what the layer's file knows of its optics."""
@@ -147,6 +148,7 @@ class FitDock(Dock):
     def _edited(self) -> None:
         self._origin = EDITED
         self._show_start()
+        self._changed()
 
     def _show_start(self) -> None:
         try:
@@ -164,7 +166,7 @@ class FitDock(Dock):
         try:
             block, start, free = self.image.block(), self.optics.value(), self.free.value()
         except InputError as error:
-            self._ended(str(error))
+            self._refused(str(error))
             return
 
         def work() -> Generator[Step, None, Result | None]:
@@ -208,6 +210,10 @@ class FitDock(Dock):
         self.running.show_end(sentence, complete=complete)
         self._show_state()
 
+    def _refused(self, sentence: str) -> None:
+        self._ended(sentence)
+        self.running.refuse(sentence)
+
     # -- what comes of it -----------------------------------------------------------------
 
     def fitted_optics(self) -> Optics | None:
@@ -221,7 +227,7 @@ class FitDock(Dock):
         try:
             optics = self.fitted_optics()
         except InputError as error:
-            self._ended(str(error))
+            self._refused(str(error))
             return
         if optics is not None and self.result is not None:
             wish_edit(self.viewer, optics, self.result.block.choice.grid)
@@ -240,12 +246,16 @@ class FitDock(Dock):
 
     # -- state ----------------------------------------------------------------------------
 
+    def _changed(self) -> None:
+        self.running.mended()
+        self._show_state()
+
     def _show_state(self) -> None:
         """Offer what can be done now."""
-        busy = self.job.running
-        ready = bool(self.image.value().name) and bool(self.free.value())
-        self.running.run_button.setEnabled(ready and not busy)
-        self.running.cancel_button.setEnabled(busy)
+        busy = BUSY if self.job.running else ""
+        free = "" if self.free.value() else "Tick what the fit is free to change"
+        allow(self.running.run_button, busy or self.image.refusal() or free)
+        self.running.cancel_button.setEnabled(bool(busy))
         for widget in self._outcome():
             widget.setVisible(self.result is not None)
         self.make_button.setEnabled(self.result is not None)

@@ -15,7 +15,7 @@ from napari_deconv.imaging.value import InputError
 from . import layers
 from .block_panel import BlockPanel
 from .column import ScrollingColumn
-from .dock import Dock
+from .dock import BUSY, Dock, allow
 from .exchange import LEARN, exchange_of, wish_edit
 from .jobs import Job, Latest
 from .learn_lesson import LessonSource
@@ -37,6 +37,7 @@ from .run_panel import RunPanel, duration
 
 #: Milliseconds of quiet after which what is promised follows the settings.
 PROMISE_DELAY_MS = 600
+NO_MODEL = "There is no trained network in this file yet: train one, or open another file"
 STARTING, STOPPING = "getting ready", "stopping: the best so far is kept"
 
 
@@ -105,11 +106,12 @@ class LearnDock(Dock):
         self.restore_button.clicked.connect(self.restore)
         self.job.stepped.connect(self._stepped)
         self.job.finished.connect(self._learned)
-        self.job.failed.connect(self._ended)
+        self.job.failed.connect(self._refused)
         self.job.cancelled.connect(lambda: self._ended("cancelled"))
         self.restoring.stepped.connect(self.running.show_step)
         self.restoring.judged.connect(self.verdict.setText)
         self.restoring.ended.connect(self._ended)
+        self.restoring.refused.connect(self._refused)
         self.exchange.opticsWished.connect(self.psf.setValue)
         self.exchange.announce(LEARN, self)
 
@@ -131,8 +133,9 @@ class LearnDock(Dock):
         """Say what a training will be, once the settings rest."""
         if self.busy:
             return
+        self.running.mended()
         lesson, refusal = self._described()
-        self._offer(trains=not refusal, restores=lesson is not None)
+        self._offer(refusal, restores=lesson is not None)
         self.running.forecast.setText(refusal or "...")
         if lesson is not None and not refusal:
             self.latest.request(partial(promised, lesson))
@@ -154,7 +157,7 @@ class LearnDock(Dock):
     def _show_promise(self, made: Promise | InputError) -> None:
         if isinstance(made, InputError):
             self.running.forecast.setText(str(made))
-            self._offer(trains=False, restores=False)
+            self._offer(str(made), restores=False)
             return
         self.panel.told.setText(f"Light: {made.told.in_words()}")
         self.panel.show_camera(made.told.camera)
@@ -166,11 +169,13 @@ class LearnDock(Dock):
         except InputError as error:
             self.verdict.setText(str(error))
 
-    def _offer(self, *, trains: bool, restores: bool) -> None:
+    def _offer(self, refusal: str, *, restores: bool) -> None:
         """Offer what can be done now; to restore takes a model."""
-        path = Path(self.panel.value().path or ".").expanduser()
-        self.running.run_button.setEnabled(trains and not self.busy)
-        self.restore_button.setEnabled(restores and path.is_file() and not self.busy)
+        busy = BUSY if self.busy else ""
+        there = Path(self.panel.value().path or ".").expanduser().is_file()
+        no_model = "" if there else NO_MODEL
+        allow(self.running.run_button, busy or refusal)
+        allow(self.restore_button, busy or (no_model if restores else refusal))
 
     @property
     def busy(self) -> bool:
@@ -183,7 +188,7 @@ class LearnDock(Dock):
         """Train a network with what is chosen."""
         lesson, refusal = self._described()
         if lesson is None or refusal:
-            self._ended(refusal)
+            self._refused(refusal)
             return
         self.latest.stop()
         self._stopping = Event()
@@ -192,8 +197,8 @@ class LearnDock(Dock):
             widget.show()
         self.running.set_running(True)
         self.running.state.setText(STARTING)
-        self.restore_button.setEnabled(False)
         self.job.start(partial(learning_from, lesson, self._stopping))
+        self._offer("", restores=True)
 
     def end(self) -> None:
         """End the training, the best is kept; or the restoration."""
@@ -230,17 +235,21 @@ class LearnDock(Dock):
             lesson = self.source.lesson()
             self.restoring.start(lesson, self.viewer.layers[choice.name], choice.axes)
         except (InputError, KeyError, OSError) as error:
-            self._ended(str(error))
+            self._refused(str(error))
             return
         self.latest.stop()
         self.verdict.clear()
         self.running.set_running(True)
-        self.restore_button.setEnabled(False)
+        self._offer("", restores=True)
 
     def _ended(self, sentence: str, complete: bool = False) -> None:
         self.running.show_end(sentence, complete=complete)
         lesson, refusal = self._described()
-        self._offer(trains=not refusal, restores=lesson is not None)
+        self._offer(refusal, restores=lesson is not None)
+
+    def _refused(self, sentence: str) -> None:
+        self._ended(sentence)
+        self.running.refuse(sentence)
 
     # -- the end --------------------------------------------------------------------------
 

@@ -100,12 +100,13 @@ class TwinRestoring(QObject):
     """Restores a stack with a network and with Richardson-Lucy, and judges both.
 
     Signals: `stepped(Step)`; `judged(words)`, which of the two to prefer; and `ended(sentence,
-    complete)`.
+    complete)` or `refused(sentence)`.
     """
 
     stepped = Signal(object)
     judged = Signal(str)
     ended = Signal(str, bool)
+    refused = Signal(str)
 
     def __init__(self, viewer: Viewer, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -117,8 +118,8 @@ class TwinRestoring(QObject):
         self.judging.stepped.connect(self.stepped)
         self.judging.finished.connect(self._judged)
         for job in self.jobs:
-            job.failed.connect(self._left_off)
-            job.cancelled.connect(lambda: self._left_off("cancelled"))
+            job.failed.connect(self._failed)
+            job.cancelled.connect(self._cancelled)
 
     @property
     def running(self) -> bool:
@@ -185,6 +186,10 @@ class TwinRestoring(QObject):
         self.viewer.add_layer(Image(data, **{**state, **looks, "name": f"{layer.name} {MISFIT}"}))
         self.ended.emit("restored by the network and by Richardson-Lucy, to compare", True)
 
-    def _left_off(self, sentence: str) -> None:
+    def _failed(self, sentence: str) -> None:
         self.filling.leave_off()
-        self.ended.emit(sentence, False)
+        self.refused.emit(sentence)
+
+    def _cancelled(self) -> None:
+        self.filling.leave_off()
+        self.ended.emit("cancelled", False)

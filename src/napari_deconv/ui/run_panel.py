@@ -54,7 +54,7 @@ class RunPanel(QWidget):
         layout.addLayout(buttons)
         layout.addWidget(self.progress)
         layout.addWidget(self.state)
-        self._clock = Clock()
+        self._clock, self._refuses = Clock(), False
         self.set_running(False)
 
     def show_forecast(self, made: Plan, too_large_bytes: int = 0) -> None:
@@ -95,6 +95,7 @@ class RunPanel(QWidget):
         self.set_runnable(not running)
         self.cancel_button.setEnabled(running)
         self.progress.setValue(0)
+        self._refuses = False
         if running:
             self._clock = Clock()
             self.state.setText("starting")
@@ -112,6 +113,17 @@ class RunPanel(QWidget):
         self.set_running(False)
         self.progress.setValue(self.progress.maximum() if complete else 0)
         self.state.setText(sentence)
+
+    def refuse(self, sentence: str) -> None:
+        """Say why something is not done, until it ends otherwise or is mended."""
+        self.state.setText(sentence)
+        self._refuses = True
+
+    def mended(self) -> None:
+        """Say no longer what was refused: the user has changed what it may be about."""
+        if self._refuses:
+            self.state.clear()
+            self._refuses = False
 
 
 class Clock:
