@@ -31,6 +31,7 @@ from napari_deconv.ui.method_panel import MethodPanel, Settings
 from napari_deconv.ui.optics_fields import folded
 from napari_deconv.ui.profile_panel import ProfilePanel
 from napari_deconv.ui.psf_panel import PsfLayer, PsfPanel
+from napari_deconv.ui.run_panel import RunPanel
 
 OPTICS = Optics(na=1.0, emission_nm=520, immersion_index=1.333, sample_index=1.333)
 SHIPPED = str(resolve("widefield_inverse"))
@@ -197,6 +198,30 @@ def test_a_recipe_is_saved_and_loaded_where_the_user_says(
         save.trigger()
     with qtbot.waitSignal(panel.loadAsked, check_params_cb=lambda path: path == "/r.json"):
         load.trigger()
+
+
+def test_a_run_that_ends_is_not_offered_again_where_none_can_start(qtbot: QtBot) -> None:
+    panel = RunPanel()
+    qtbot.addWidget(panel)
+    panel.set_running(True)
+    panel.set_runnable(False)
+    panel.show_end("done")
+    assert not panel.run_button.isEnabled()
+    assert not panel.cancel_button.isEnabled()
+    panel.set_runnable(True)
+    assert panel.run_button.isEnabled()
+
+
+def test_only_a_refusal_goes_when_it_is_mended(qtbot: QtBot) -> None:
+    panel = RunPanel()
+    qtbot.addWidget(panel)
+    panel.show_end("done")
+    panel.mended()
+    assert panel.state.text() == "done"
+    panel.refuse("no")
+    assert panel.state.text() == "no"
+    panel.mended()
+    assert panel.state.text() == ""
 
 
 def has_amber(panel: QWidget) -> bool:

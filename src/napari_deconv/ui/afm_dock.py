@@ -20,7 +20,7 @@ from .column import ScrollingColumn
 from .dock import BUSY, Dock, allow
 from .exchange import AFM, exchange_of
 from .feature_table import FeatureTable
-from .heights_panel import HeightsPanel, PreparingPanel
+from .heights_panel import NO_HEIGHTS, HeightsPanel, PreparingPanel
 from .jobs import Job, Latest
 from .layers import newest_first
 from .optics_fields import folded
@@ -48,7 +48,6 @@ class AfmDock(Dock):
         self.keeping = AfmKeeping(
             self.keep, self.features, self.runs.surface, self.profile.value, self
         )
-        self._refusal = ""  # why there is nothing to reconstruct
         self._lay_out()
         self._connect()
         self._changed()
@@ -141,17 +140,14 @@ class AfmDock(Dock):
     def _changed(self, event: object = None) -> None:
         """Ask for the surface as things stand, or say why there is none."""
         self.running.mended()
-        self._refusal = ""
+        self._offer()
         try:
             key, heights = self.source.frame()
             wish = Wish(key, heights, self.preparing.value(), self.tip_source.known())
         except InputError as error:
-            self._refusal = str(error)
             self.live.stop()
             self._say(f"<b>{error}</b>")
-            self._offer()
             return
-        self._offer()
         if self.live.running or not self._surface.is_quick(wish):
             self.live.request(lambda: self._surface(wish))
             return
@@ -232,12 +228,17 @@ class AfmDock(Dock):
         self.running.refuse(sentence)
 
     def _offer(self) -> None:
-        """Offer what can be done now."""
+        """Offer what can be done now.
+
+        What the fields lack is told by a run: a number or path that is being typed is taken over
+        as its button is pressed.
+        """
         busy = BUSY if self.job.running else ""
+        no_image = "" if self.heights.layer.currentText() else NO_HEIGHTS
         made = "" if self.made is not None else "Reconstruct first: there is no surface yet"
         tip = "" if self.profile.value() is not None else NO_TIP
         for button in (self.running.run_button, self.tip.estimate_button):
-            allow(button, busy or self._refusal)
+            allow(button, busy or no_image)
         for button in (self.features.measure_button, self.convolution_button):
             allow(button, busy or made)
         allow(self.keep.export_button, made)

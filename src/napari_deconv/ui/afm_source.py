@@ -14,7 +14,7 @@ from napari_deconv.imaging.value import require
 from napari_deconv.surfaces import AnyTip, SurfaceRecipe, TipFile, read_tip
 
 from . import height_layers
-from .heights_panel import HeightsPanel
+from .heights_panel import NO_HEIGHTS, HeightsPanel
 from .tip_panel import TipLayer, TipPanel
 
 
@@ -34,7 +34,7 @@ class AfmSource:
             If it is gone.
         """
         name = self.panel.layer.currentText()
-        require(name in self.viewer.layers, "Open an image of heights first")
+        require(name in self.viewer.layers, NO_HEIGHTS)
         return self.viewer.layers[name]
 
     def height_map(self) -> HeightMap:

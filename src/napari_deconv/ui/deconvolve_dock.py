@@ -120,7 +120,7 @@ class DeconvolveDock(Dock):
         offered = layers.newest_first(self.viewer)
         names = [layer.name for layer in offered if layers.may_be_restored(layer)]
         self.image.layer.set_layers(names)
-        self.running.set_runnable(bool(names) and not self.job.running)
+        self.running.set_runnable(bool(names))
         if not names:
             self.running.forecast.setText("Open an image to begin.")
 

@@ -23,6 +23,7 @@ from .optics_fields import Marked, number, show_number
 
 #: Units of heights that are offered; the first says that nobody told.
 UNITS = ("?", "nm", "um", "angstrom", "pm", "m")
+NO_HEIGHTS = "Open an image of heights first"
 DENOISERS = {
     "off": None,
     "total variation": "total variation",
@@ -83,7 +84,7 @@ class HeightsPanel(QWidget):
             If there is no layer, or its unit or pixel size is not known.
         """
         name, unit = self.layer.currentText(), self.unit.currentText()
-        require(bool(name), "Open an image of heights first")
+        require(bool(name), NO_HEIGHTS)
         require(
             unit != "?",
             f"Nothing says the unit of the heights of {name!r}: choose it, nm, um, m or angstrom",

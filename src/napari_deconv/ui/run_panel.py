@@ -54,7 +54,7 @@ class RunPanel(QWidget):
         layout.addLayout(buttons)
         layout.addWidget(self.progress)
         layout.addWidget(self.state)
-        self._clock, self._refuses = Clock(), False
+        self._clock, self._runnable, self._refuses = Clock(), True, False
         self.set_running(False)
 
     def show_forecast(self, made: Plan, too_large_bytes: int = 0) -> None:
@@ -86,14 +86,15 @@ class RunPanel(QWidget):
             )
 
     def set_runnable(self, runnable: bool) -> None:
-        """Let a run be started, or not."""
-        self.run_button.setEnabled(runnable)
-        self.file_button.setEnabled(runnable)
+        """Let a run be started, or not, once none goes on."""
+        self._runnable = runnable
+        for button in (self.run_button, self.file_button):
+            button.setEnabled(runnable and not self.cancel_button.isEnabled())
 
     def set_running(self, running: bool) -> None:
-        """Let one button be pressed: Cancel during a run, Run otherwise."""
-        self.set_runnable(not running)
+        """Let one button be pressed: Cancel during a run, Run otherwise, where one can start."""
         self.cancel_button.setEnabled(running)
+        self.set_runnable(self._runnable)
         self.progress.setValue(0)
         self._refuses = False
         if running:
