@@ -27,7 +27,7 @@ from napari_deconv.imaging.psf_models import compute_psf
 from napari_deconv.imaging.quality import psnr
 from napari_deconv.imaging.structures import OF_CELLS
 from napari_deconv.learned.pairs import Light, Pair, simulated_pair
-from napari_deconv.restoration.restorer import observe
+from napari_deconv.restoration.observing import observe
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 
 SHAPE, SPACING, SIDES = (32, 96, 96), (0.2, 0.1, 0.1), (31, 31, 31)

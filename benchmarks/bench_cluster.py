@@ -31,7 +31,7 @@ from napari_deconv.files.recipe import Recipe
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
-from napari_deconv.restoration.restorer import observe
+from napari_deconv.restoration.observing import observe
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.tiling import SPARE_BYTES
 from napari_deconv.volumes import restoring_file

@@ -30,7 +30,8 @@ from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError
 from napari_deconv.restoration.blur import work_shape
 from napari_deconv.restoration.momentum import UNSEEN
-from napari_deconv.restoration.restorer import Restorer, observe
+from napari_deconv.restoration.observing import observe
+from napari_deconv.restoration.restorer import Restorer
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Wiener
 

@@ -32,7 +32,7 @@ from napari_deconv.learned.network import Learned
 from napari_deconv.learned.pairs import Pair, simulated_pair
 from napari_deconv.library import resolve
 from napari_deconv.psf_sources import psf_of_file
-from napari_deconv.restoration.restorer import observe
+from napari_deconv.restoration.observing import observe
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 
 TRAINED = "as trained on"

@@ -38,7 +38,8 @@ from napari_deconv.engines.cpu_engine import CpuEngine
 from napari_deconv.engines.torch_engine import TorchEngine, torch_devices
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.restoration.momentum import LEAP, UNSEEN, leap
-from napari_deconv.restoration.restorer import Observation, observe
+from napari_deconv.restoration.observing import observe
+from napari_deconv.restoration.restorer import Observation
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.running import RATIO, VARYING, Run
 

@@ -20,7 +20,7 @@ from napari_deconv.engines import open_engine
 from napari_deconv.learned.network import HALF_50, HALF_90, Learned
 from napari_deconv.learned.pairs import simulated_pair
 from napari_deconv.library import resolve
-from napari_deconv.restoration.restorer import observe
+from napari_deconv.restoration.observing import observe
 
 SHAPE, LIT = (32, 96, 96), 0.03
 

@@ -34,7 +34,8 @@ from napari_deconv.engines.opencl_engine import OpenClEngine, opencl_devices
 from napari_deconv.engines.opencl_filter import Layout, Transform
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.restoration.engine import Engine
-from napari_deconv.restoration.restorer import Observation, ended, observe
+from napari_deconv.restoration.observing import observe
+from napari_deconv.restoration.restorer import Observation, ended
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.running import Run
 

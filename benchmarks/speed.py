@@ -56,8 +56,9 @@ from napari_deconv.engines import open_engine
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.restoration.blur import work_shape
 from napari_deconv.restoration.fourier import Complex, Room
+from napari_deconv.restoration.observing import observe
 from napari_deconv.restoration.pieces import Cores
-from napari_deconv.restoration.restorer import Observation, observe
+from napari_deconv.restoration.restorer import Observation
 from napari_deconv.restoration.richardson_lucy import ACCELERATIONS, RichardsonLucy
 
 DOCS = Path(__file__).parent.parent / "docs"

@@ -36,7 +36,8 @@ from napari_deconv.imaging.thinning import thinned
 from napari_deconv.learned.pairs import Light, simulated_pair
 from napari_deconv.psf_sources import prepare_psf
 from napari_deconv.restoration.blur import transfer_function, work_shape
-from napari_deconv.restoration.restorer import Observation, observe
+from napari_deconv.restoration.observing import observe
+from napari_deconv.restoration.restorer import Observation
 from napari_deconv.surveying import background_of
 
 Float = npt.NDArray[np.floating[Any]]

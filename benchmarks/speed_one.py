@@ -25,7 +25,8 @@ from speed_contenders import Contender, on_gpu, opened_engine
 
 from napari_deconv.engines import ENGINES
 from napari_deconv.imaging.psf import Psf
-from napari_deconv.restoration.restorer import Observation, observe
+from napari_deconv.restoration.observing import observe
+from napari_deconv.restoration.restorer import Observation
 
 #: Iterations that are looked at on the way.
 LOOKED_AT = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50, 60, 80, 100)

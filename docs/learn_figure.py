@@ -30,7 +30,8 @@ from napari_deconv.imaging.thinning import thinned
 from napari_deconv.learned.network import HALF_90, Learned
 from napari_deconv.psf_sources import prepare_psf
 from napari_deconv.restoration.misfit import misfit_of
-from napari_deconv.restoration.restorer import Restorer, observe
+from napari_deconv.restoration.observing import observe
+from napari_deconv.restoration.restorer import Restorer
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.surveying import background_of
 

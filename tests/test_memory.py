@@ -27,7 +27,8 @@ from napari_deconv.files.recipe import Recipe
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
-from napari_deconv.restoration.restorer import Restorer, observe
+from napari_deconv.restoration.observing import observe
+from napari_deconv.restoration.restorer import Restorer
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Wiener
 from napari_deconv.tiling import ROUNDING_UP, SPARE_BYTES, Work

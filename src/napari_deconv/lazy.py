@@ -17,13 +17,8 @@ from napari_deconv.imaging.psf import Psf, fitted_to
 from napari_deconv.imaging.region import Region
 from napari_deconv.imaging.value import Value, require, require_number
 from napari_deconv.restoration.lattice import Lattice
-from napari_deconv.restoration.restorer import (
-    Restorer,
-    finite_estimate,
-    observe,
-    require_finite,
-    require_intensities,
-)
+from napari_deconv.restoration.observing import observe, require_finite, require_intensities
+from napari_deconv.restoration.restorer import Restorer, finite_estimate
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import LEAST, Wiener
 from napari_deconv.restoration.wiener_in_tiles import WienerInTiles, for_tiles

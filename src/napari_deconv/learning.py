@@ -23,7 +23,8 @@ from napari_deconv.imaging.value import require
 from napari_deconv.learned.pairs import Light, Pair, Twin
 from napari_deconv.learned.shipped import fits, nearest_shipped
 from napari_deconv.restoration.engine import Engine
-from napari_deconv.restoration.restorer import Observation, Step, observe
+from napari_deconv.restoration.observing import observe
+from napari_deconv.restoration.restorer import Observation, Step
 from napari_deconv.surveying import background_of, read, sample_regions
 
 if TYPE_CHECKING:

@@ -35,15 +35,8 @@ from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError, Plain, Value, require
 from napari_deconv.planning import planning_tiles, require_room, require_room_for
 from napari_deconv.psf_sources import prepare_psfs
-from napari_deconv.restoration.restorer import (
-    Restorer,
-    Step,
-    ended,
-    finite_estimate,
-    observe,
-    require_all_finite,
-    require_intensities,
-)
+from napari_deconv.restoration.observing import observe, require_all_finite, require_intensities
+from napari_deconv.restoration.restorer import Restorer, Step, ended, finite_estimate
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.surveying import read
 from napari_deconv.tile_run import TileRun

@@ -32,13 +32,8 @@ from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import require, require_number
 from napari_deconv.restoration.blur import transfer_function
 from napari_deconv.restoration.continued import continued
-from napari_deconv.restoration.restorer import (
-    Observation,
-    Restorer,
-    finite_estimate,
-    observe,
-    require_intensities,
-)
+from napari_deconv.restoration.observing import observe, require_intensities
+from napari_deconv.restoration.restorer import Observation, Restorer, finite_estimate
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Transformed, Wiener, transformed
 from napari_deconv.surveying import background_of, facts_of

@@ -24,12 +24,8 @@ from napari_deconv.imaging.region import Region, region_around
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import Value
 from napari_deconv.restoration.looking import shows_something
-from napari_deconv.restoration.restorer import (
-    Observation,
-    observe,
-    require_finite,
-    require_small_enough,
-)
+from napari_deconv.restoration.observing import observe, require_finite, require_small_enough
+from napari_deconv.restoration.restorer import Observation
 
 Place = tuple[int | slice, ...]
 

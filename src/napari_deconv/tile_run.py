@@ -13,7 +13,8 @@ from napari_deconv.engines.memory import return_freed_memory
 from napari_deconv.engines.opened import OpenedEngine
 from napari_deconv.imaging.value import InputError, first_line
 from napari_deconv.methods import restorer_of
-from napari_deconv.restoration.restorer import Restorer, Step, finite_estimate, observe
+from napari_deconv.restoration.observing import observe
+from napari_deconv.restoration.restorer import Restorer, Step, finite_estimate
 from napari_deconv.restoration.wiener_in_tiles import WienerInTiles
 from napari_deconv.surveying import background_in, read
 from napari_deconv.tile_task import (

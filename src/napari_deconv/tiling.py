@@ -18,7 +18,8 @@ from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError
 from napari_deconv.restoration.engine import Engine
-from napari_deconv.restoration.restorer import Restorer, Step, bits_of, notes_on_image
+from napari_deconv.restoration.observing import bits_of, notes_on_image
+from napari_deconv.restoration.restorer import Restorer, Step
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Wiener
 from napari_deconv.restoration.wiener_in_tiles import WienerInTiles, for_tiles

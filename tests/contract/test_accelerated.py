@@ -13,7 +13,8 @@ import pytest
 from napari_deconv.engines import open_engine
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.restoration.engine import Engine
-from napari_deconv.restoration.restorer import Step, observe
+from napari_deconv.restoration.observing import observe
+from napari_deconv.restoration.restorer import Step
 from napari_deconv.restoration.richardson_lucy import ACCELERATIONS, RichardsonLucy
 from napari_deconv.restoration.running import Run
 

@@ -13,7 +13,8 @@ from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError
 from napari_deconv.restoration.blur import Edges
 from napari_deconv.restoration.engine import Engine
-from napari_deconv.restoration.restorer import Observation, Restorer, observe
+from napari_deconv.restoration.observing import observe
+from napari_deconv.restoration.restorer import Observation, Restorer
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Wiener
 

@@ -12,7 +12,7 @@ from napari_deconv.imaging.psf import Psf
 from napari_deconv.restoration.blur import transfer_function
 from napari_deconv.restoration.engine import Float
 from napari_deconv.restoration.fourier import Room
-from napari_deconv.restoration.restorer import observe
+from napari_deconv.restoration.observing import observe
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 
 SHAPE = (12, 15, 16)

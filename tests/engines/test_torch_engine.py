@@ -29,7 +29,7 @@ from napari_deconv.imaging.psf import Psf
 from napari_deconv.restoration.blur import transfer_function
 from napari_deconv.restoration.engine import Float
 from napari_deconv.restoration.momentum import EXTRAPOLATE, LEAP, PLAIN
-from napari_deconv.restoration.restorer import observe
+from napari_deconv.restoration.observing import observe
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.running import ENTROPY, RATIO, VARYING
 from napari_deconv.restoration.unmatched import CORRECTION, MISFIT

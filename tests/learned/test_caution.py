@@ -29,7 +29,8 @@ from napari_deconv.learned.pairs import Light
 from napari_deconv.methods import about_settled
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.misfit import misfit_of
-from napari_deconv.restoration.restorer import Observation, observe
+from napari_deconv.restoration.observing import observe
+from napari_deconv.restoration.restorer import Observation
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 
 POOLS = ((1, 2, 2), (2, 2, 2))

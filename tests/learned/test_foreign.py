@@ -29,7 +29,8 @@ from napari_deconv.learned.network import DISAGREEMENT, Learned
 from napari_deconv.learned.pairs import Light
 from napari_deconv.learned.unet import UNet
 from napari_deconv.restoration.engine import Engine
-from napari_deconv.restoration.restorer import Observation, observe
+from napari_deconv.restoration.observing import observe
+from napari_deconv.restoration.restorer import Observation
 
 h5py = pytest.importorskip("h5py")
 

@@ -19,7 +19,8 @@ from napari_deconv.learned.model_file import Card, Model, write_model
 from napari_deconv.learned.network import Learned
 from napari_deconv.learned.pairs import Light
 from napari_deconv.restoration.engine import Engine
-from napari_deconv.restoration.restorer import Observation, ended, observe
+from napari_deconv.restoration.observing import observe
+from napari_deconv.restoration.restorer import Observation, ended
 
 
 def written(path: Path, psf: Psf, *, random: bool, **design: object) -> Learned:

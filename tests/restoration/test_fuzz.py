@@ -11,7 +11,8 @@ import pytest
 from napari_deconv.engines import open_engine
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError
-from napari_deconv.restoration.restorer import Restorer, observe
+from napari_deconv.restoration.observing import observe
+from napari_deconv.restoration.restorer import Restorer
 from napari_deconv.restoration.richardson_lucy import ACCELERATIONS, RichardsonLucy
 from napari_deconv.restoration.wiener import Wiener
 

@@ -11,7 +11,7 @@ from napari_deconv.imaging.camera import Camera
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError
 from napari_deconv.restoration.misfit import misfit_of
-from napari_deconv.restoration.restorer import observe
+from napari_deconv.restoration.observing import observe
 
 CAMERA, BACKGROUND = Camera(2.0, 100.0, 1.0), 110.0
 

@@ -9,7 +9,7 @@ import pytest
 
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError
-from napari_deconv.restoration.restorer import observe
+from napari_deconv.restoration.observing import observe
 
 DELTA = Psf(np.ones((1, 1, 1)))
 

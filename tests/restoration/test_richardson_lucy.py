@@ -15,7 +15,7 @@ from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError
 from napari_deconv.restoration.blur import EDGES
 from napari_deconv.restoration.engine import Engine, Filter, Float
-from napari_deconv.restoration.restorer import observe
+from napari_deconv.restoration.observing import observe
 from napari_deconv.restoration.richardson_lucy import ACCELERATIONS, RichardsonLucy
 
 

@@ -20,8 +20,9 @@ from napari_deconv.imaging.value import InputError
 from napari_deconv.restoration import looking, stopping
 from napari_deconv.restoration.halves import dealt
 from napari_deconv.restoration.looking import brightest_part, camera_seen
+from napari_deconv.restoration.observing import observe
 from napari_deconv.restoration.rehearsal import Likeness, imaged_again
-from napari_deconv.restoration.restorer import Observation, Step, observe
+from napari_deconv.restoration.restorer import Observation, Step
 from napari_deconv.restoration.richardson_lucy import AUTOMATIC_MOST, RichardsonLucy
 from napari_deconv.restoration.running import Run
 

@@ -18,7 +18,8 @@ from napari_deconv.restoration.back_projectors import (
 )
 from napari_deconv.restoration.blur import transfer_function
 from napari_deconv.restoration.engine import Engine
-from napari_deconv.restoration.restorer import Observation, observe
+from napari_deconv.restoration.observing import observe
+from napari_deconv.restoration.restorer import Observation
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.unmatched import MOST, UnmatchedRun
 

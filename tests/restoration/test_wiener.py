@@ -21,8 +21,9 @@ from napari_deconv.imaging.value import InputError
 from napari_deconv.restoration.blur import transfer_function
 from napari_deconv.restoration.continued import Continued, continued
 from napari_deconv.restoration.engine import Engine, Float
+from napari_deconv.restoration.observing import observe
 from napari_deconv.restoration.pieces import blocks
-from napari_deconv.restoration.restorer import Step, observe
+from napari_deconv.restoration.restorer import Step
 from napari_deconv.restoration.wiener import (
     LEAST,
     MOST,

@@ -15,7 +15,8 @@ from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.psf_models import compute_psf
 from napari_deconv.imaging.region import Region
 from napari_deconv.restoration import wiener_in_tiles
-from napari_deconv.restoration.restorer import Observation, Restorer, observe
+from napari_deconv.restoration.observing import observe
+from napari_deconv.restoration.restorer import Observation, Restorer
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Wiener
 from napari_deconv.restoration.wiener_in_tiles import WienerInTiles, for_tiles

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError, require, require_number
 from napari_deconv.restoration.engine import Engine
-from napari_deconv.restoration.restorer import Restorer, observe
+from napari_deconv.restoration.observing import observe
+from napari_deconv.restoration.restorer import Restorer
 
 from .height_map import checked_heights
 from .tips import Tip

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from napari_deconv.imaging.background import background_level
 from napari_deconv.imaging.value import InputError, first_line, require
 from napari_deconv.restoration.engine import Engine
-from napari_deconv.restoration.restorer import observe
+from napari_deconv.restoration.observing import observe
 
 from .bioimage_archive import Archive, Tree, opened, write_archive, yaml_module
 from .bioimage_rdf import (

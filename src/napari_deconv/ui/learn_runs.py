@@ -31,7 +31,8 @@ from napari_deconv.pipeline import Restored
 from napari_deconv.psf_sources import prepare_psf
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.misfit import Misfit, misfit_of
-from napari_deconv.restoration.restorer import Observation, Step, observe
+from napari_deconv.restoration.observing import observe
+from napari_deconv.restoration.restorer import Observation, Step
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.surveying import background_of, read
 
