@@ -21,7 +21,7 @@ from napari_deconv.files.origin import origin_of
 from napari_deconv.files.reading import read_header, read_provenance
 from napari_deconv.files.recipe import PsfFile, Recipe, TrainedModel
 from napari_deconv.imaging.stack import Stack
-from napari_deconv.imaging.value import InputError, Plain, first_line, require
+from napari_deconv.imaging.value import InputError, Plain, in_a_sentence, require
 from napari_deconv.jobs import DONE_ALREADY, Job, counted, make_folder, write_summary
 from napari_deconv.pipeline import Record
 from napari_deconv.restoration.restorer import Step
@@ -94,7 +94,7 @@ def _examined(job: Job, recipe: Recipe | None, dtype: str, *, overwrite: bool) -
         _require_files(header, recipe)
         begun = is_begun_for(output, header, recipe, origin)
     except Exception as error:
-        return replace(job, state="failed", message=_in_words(error))
+        return replace(job, state="failed", message=in_a_sentence(error))
     notes = ("begun; goes on where it ended",) if begun else ()
     return replace(job, message="; ".join((*notes, *header.remarks)))
 
@@ -227,7 +227,7 @@ def _running_one(
             steps.close()
     except Exception as error:
         seconds = round(time.perf_counter() - started, 3)
-        return replace(job, state="failed", message=_in_words(error), seconds=seconds)
+        return replace(job, state="failed", message=in_a_sentence(error), seconds=seconds)
 
 
 def _finished(job: Job, finished: Any, seconds: float) -> Job:
@@ -260,12 +260,3 @@ def _keep(summary: str | os.PathLike[str] | None, jobs: Sequence[Job]) -> None:
     if summary is not None:
         with suppress(InputError):
             write_summary(summary, jobs)
-
-
-def _in_words(error: Exception) -> str:
-    """Return an error as a sentence for the user."""
-    if isinstance(error, InputError):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return "There is not enough memory for this; close other programs or crop the stack"
-    return f"This failed unexpectedly ({type(error).__name__}: {first_line(error)})"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import typer
 
-from napari_deconv.imaging.value import InputError, first_line
+from napari_deconv.imaging.value import InputError, in_a_sentence
 
 from .afm import afm
 from .batch import batch
@@ -46,7 +46,5 @@ def main() -> None:
         fail(in_options(str(error)), 1)
     except KeyboardInterrupt:
         fail("Stopped; nothing was written.", 130)
-    except MemoryError:
-        fail("There is not enough memory for this; close other programs or crop the stack.", 1)
     except Exception as error:
-        fail(f"This failed unexpectedly ({type(error).__name__}: {first_line(error)}).", 1)
+        fail(f"{in_a_sentence(error)}.", 1)

@@ -28,6 +28,21 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+def in_a_sentence(error: BaseException) -> str:
+    """Return an error as a sentence for the user.
+
+    Examples
+    --------
+    >>> in_a_sentence(InputError("Give a PSF")), in_a_sentence(ValueError("lost"))
+    ('Give a PSF', 'This failed unexpectedly (ValueError: lost)')
+    """
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "There is not enough memory for this; close other programs or crop the stack"
+    return f"This failed unexpectedly ({type(error).__name__}: {first_line(error)})"
+
+
 def percent(part: float) -> str:
     """Return a part of a whole in percent, with two digits, and never as a power of ten.
 

@@ -7,12 +7,13 @@ GUI thread; `cancel` stops it at its next step and lets its `finally` free the d
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from typing import Any
 
 from qtpy.QtCore import QObject, QThreadPool, QTimer, Signal
 from superqt.utils import create_worker
 
-from napari_deconv.imaging.value import InputError, first_line
+from napari_deconv.imaging.value import InputError, in_a_sentence
 from napari_deconv.restoration.restorer import Step
 
 Work = Callable[[], Generator[Any, None, Any]]
@@ -106,16 +107,11 @@ def _make_room() -> None:
         pool.setMaxThreadCount(THREADS)
 
 
+@dataclass(frozen=True)
 class _Failure:
-    """An exception as a sentence for the user."""
+    """The outcome of a job that failed: why, in a sentence for the user."""
 
-    def __init__(self, error: Exception) -> None:
-        known = isinstance(error, InputError)
-        self.sentence = (
-            str(error)
-            if known
-            else f"This failed unexpectedly ({type(error).__name__}: {first_line(error)})"
-        )
+    sentence: str
 
 
 def _guarded(work: Work) -> Generator[Step, None, Any]:
@@ -123,14 +119,8 @@ def _guarded(work: Work) -> Generator[Step, None, Any]:
     steps = work()
     try:
         return (yield from steps)
-    except MemoryError:
-        return _Failure(
-            InputError(
-                "There is not enough memory for this; close other programs or crop the stack"
-            )
-        )
     except Exception as error:
-        return _Failure(error)
+        return _Failure(in_a_sentence(error))
     finally:
         steps.close()
 
