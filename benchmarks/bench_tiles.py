@@ -20,8 +20,9 @@ from napari_deconv.files.samples import real_psf, real_stack
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.pipeline import Restored, restoring
 from napari_deconv.planning import plan
-from napari_deconv.restoration.restorer import Restorer, ended
+from napari_deconv.restoration.restorer import Restorer
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.restoration.stepping import ended
 from napari_deconv.restoration.wiener import Wiener
 
 SHAPE, ROUNDS, ASKED = (88, 320, 481), 2, 1.25

@@ -47,8 +47,8 @@ from napari_deconv.learned.trainer import Schedule
 from napari_deconv.learned.training import PRESETS
 from napari_deconv.psf_sources import psf_of_file
 from napari_deconv.restoration.observing import observe
-from napari_deconv.restoration.restorer import ended
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.restoration.stepping import ended
 
 SHAPE, PHOTONS = (40, 128, 128), (20.0, 100.0, 1000.0)
 #: Iterations at the most, how they are accelerated, those that are looked at, edges, weights.

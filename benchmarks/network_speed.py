@@ -27,7 +27,7 @@ from napari_deconv.learned.designs import UNetDesign
 from napari_deconv.learned.inputs import INVERSE_CHANNELS
 from napari_deconv.learned.nets import exact_convolutions
 from napari_deconv.restoration.observing import observe
-from napari_deconv.restoration.restorer import ended
+from napari_deconv.restoration.stepping import ended
 
 TILE, OVERLAP, ROUNDS = 128, 48, 3
 

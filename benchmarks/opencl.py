@@ -35,9 +35,10 @@ from napari_deconv.engines.opencl_filter import Layout, Transform
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.observing import observe
-from napari_deconv.restoration.restorer import Observation, ended
+from napari_deconv.restoration.restorer import Observation
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.running import Run
+from napari_deconv.restoration.stepping import ended
 
 WORK_SHAPES = ((32, 128, 128), (64, 256, 256), (128, 512, 512))
 SHAPES = ((32, 128, 128), (48, 180, 180), (64, 256, 256), (72, 270, 270), (64, 512, 512))

@@ -38,8 +38,9 @@ from napari_deconv.imaging.psf_models import compute_psf
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.psf_sources import prepare_psf
 from napari_deconv.restoration.observing import observe
-from napari_deconv.restoration.restorer import SEAM_TOLERANCE, Restorer, ended
+from napari_deconv.restoration.restorer import SEAM_TOLERANCE, Restorer
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.restoration.stepping import ended
 from napari_deconv.restoration.wiener import Wiener
 from napari_deconv.restoration.wiener_in_tiles import WienerInTiles, for_tiles
 from napari_deconv.surveying import background_of

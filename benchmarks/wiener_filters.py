@@ -35,8 +35,8 @@ from napari_deconv.learned.pairs import Light, Pair, simulated_pair
 from napari_deconv.learned.samples import Sample, sample_of
 from napari_deconv.learned.trainer import Schedule
 from napari_deconv.restoration.observing import observe
-from napari_deconv.restoration.restorer import ended
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.restoration.stepping import ended
 
 PEAKS = (1.0, 5.0, 10.0, 25.0, 50.0)
 #: As published: input, WF-K, WF-KPN, WF-UNet.

@@ -18,7 +18,7 @@ from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError
 from napari_deconv.learned.designs import UNetDesign
 from napari_deconv.learned.pairs import Light
-from napari_deconv.restoration.restorer import ended
+from napari_deconv.restoration.stepping import ended
 
 GRID = Grid(spacing_um=(0.2, 0.1, 0.1))
 

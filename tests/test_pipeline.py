@@ -37,8 +37,9 @@ from napari_deconv.pipeline import (
 )
 from napari_deconv.restoration import wiener_in_tiles
 from napari_deconv.restoration.engine import Complex, Filter, Float
-from napari_deconv.restoration.restorer import Step, ended
+from napari_deconv.restoration.restorer import Step
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.restoration.stepping import ended
 from napari_deconv.restoration.wiener import Wiener
 
 Array = npt.NDArray[np.float64]

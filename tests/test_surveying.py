@@ -13,8 +13,8 @@ from napari_deconv.engines import open_engine
 from napari_deconv.imaging.noise import SAMPLE
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
-from napari_deconv.restoration.restorer import ended
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.restoration.stepping import ended
 from napari_deconv.surveying import background_in, background_of, regions_of_background
 from napari_deconv.tiling import settling
 

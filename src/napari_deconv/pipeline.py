@@ -11,8 +11,8 @@ import time
 import warnings
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +36,9 @@ from napari_deconv.imaging.value import InputError, Plain, Value, require
 from napari_deconv.planning import planning_tiles, require_room, require_room_for
 from napari_deconv.psf_sources import prepare_psfs
 from napari_deconv.restoration.observing import observe, require_all_finite, require_intensities
-from napari_deconv.restoration.restorer import Restorer, Step, ended, finite_estimate
+from napari_deconv.restoration.restorer import Restorer, Step, finite_estimate
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.restoration.stepping import ended, passed_on
 from napari_deconv.surveying import read
 from napari_deconv.tile_run import TileRun
 from napari_deconv.tile_task import (
@@ -53,7 +54,6 @@ from napari_deconv.tiles.plan import TilePlan
 from napari_deconv.version import __version__
 
 Float = npt.NDArray[np.float32]
-Finished = TypeVar("Finished")
 
 
 @dataclass(frozen=True)
@@ -254,25 +254,13 @@ def _restoring_tiles(run: TileRun, finished: list[TileDone]) -> Generator[Step, 
             finished.append(TileDone.earlier(task, setting.sink))
             yield counted(Step(1, 1, FINISHED_BEFORE), task.number, total)
             continue
-        kept, done = yield from _counting(run.restoring(task), task.number, total)
+        kept, done = yield from passed_on(
+            run.restoring(task), partial(counted, number=task.number, total=total)
+        )
         setting.sink.write(task.name, task.place, kept, done.record)
         del kept  # else it stays beside the volumes of the next tile
         finished.append(done)
         yield done.step(total)
-
-
-def _counting(
-    steps: Generator[Step, None, Finished], number: int, total: int
-) -> Generator[Step, None, Finished]:
-    """Pass on the steps of a tile, counted over all of them; return what they return."""
-    try:
-        while True:
-            yield counted(next(steps), number, total)
-    except StopIteration as end:
-        value: Finished = end.value
-        return value
-    finally:
-        steps.close()
 
 
 def header_of(stack: Stack) -> Stack:

@@ -39,7 +39,8 @@ from napari_deconv.afm.tips import (
     centred_tip,
 )
 from napari_deconv.imaging.value import Value, require, require_number
-from napari_deconv.restoration.restorer import Step, ended
+from napari_deconv.restoration.restorer import Step
+from napari_deconv.restoration.stepping import ended
 
 Double = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.uint8]

@@ -23,7 +23,7 @@ from napari_deconv.engines.opened import OpenedEngine
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError
 from napari_deconv.restoration.engine import Engine
-from napari_deconv.restoration.restorer import ended
+from napari_deconv.restoration.stepping import ended
 from napari_deconv.tile_run import TileRun
 from napari_deconv.tile_task import Setting, TileDone, TileTask
 

@@ -20,7 +20,7 @@ from napari_deconv.afm.morphology import dilate, erode, opened
 from napari_deconv.afm.tip_fit import fit_tip
 from napari_deconv.afm.tips import SphereCone, Tip, tip_of
 from napari_deconv.imaging.value import InputError
-from napari_deconv.restoration.restorer import ended
+from napari_deconv.restoration.stepping import ended
 
 Double = npt.NDArray[np.float64]
 PIXEL = (1.0, 1.5)

@@ -12,7 +12,7 @@ from napari_deconv.afm.gradient_loops import opening_loss
 from napari_deconv.afm.gradient_tip import GradientTip, estimated, gradient_tip, smoothed
 from napari_deconv.afm.morphology import dilate, erode, opened
 from napari_deconv.imaging.value import InputError
-from napari_deconv.restoration.restorer import ended
+from napari_deconv.restoration.stepping import ended
 
 Array = npt.NDArray[np.float64]
 

@@ -23,7 +23,7 @@ from napari_deconv.afm.morphology import (
 )
 from napari_deconv.afm.tips import EllipticParaboloid, Paraboloid, SphereCone, tip_of
 from napari_deconv.imaging.value import InputError
-from napari_deconv.restoration.restorer import ended
+from napari_deconv.restoration.stepping import ended
 
 Double = npt.NDArray[np.float64]
 

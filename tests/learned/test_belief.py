@@ -29,7 +29,8 @@ from napari_deconv.learned.samples import Sample
 from napari_deconv.learned.trainer import Schedule
 from napari_deconv.learned.training import Lessons, training
 from napari_deconv.restoration.observing import observe
-from napari_deconv.restoration.restorer import Observation, ended
+from napari_deconv.restoration.restorer import Observation
+from napari_deconv.restoration.stepping import ended
 
 LIGHT = Light((50.0, 200.0), (5.0, 10.0))
 SHORT = Schedule(pairs=4, left_out=3, shape=(6, 40, 40), patch=(6, 16, 16), batch=2, steps=8)

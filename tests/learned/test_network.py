@@ -20,7 +20,8 @@ from napari_deconv.learned.network import Learned
 from napari_deconv.learned.pairs import Light
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.observing import observe
-from napari_deconv.restoration.restorer import Observation, ended
+from napari_deconv.restoration.restorer import Observation
+from napari_deconv.restoration.stepping import ended
 
 
 def written(path: Path, psf: Psf, *, random: bool, **design: object) -> Learned:

@@ -24,7 +24,7 @@ from napari_deconv.learned.samples import batch_of, sample_of
 from napari_deconv.learned.trainer import Schedule
 from napari_deconv.learned.training import Lessons, training
 from napari_deconv.learned.wiener_filter import LEAST_PENALTY, WienerFilter, cosine_filters
-from napari_deconv.restoration.restorer import ended
+from napari_deconv.restoration.stepping import ended
 
 ALL = (wiener_design, kpn_design, gradient_design, unrolled_design)
 

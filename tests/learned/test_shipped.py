@@ -17,7 +17,7 @@ from napari_deconv.learned.designs import DESIGNS, UNetDesign
 from napari_deconv.learned.pairs import Light
 from napari_deconv.learned.shipped import fits, nearest_shipped
 from napari_deconv.learned.trainer import Schedule
-from napari_deconv.restoration.restorer import ended
+from napari_deconv.restoration.stepping import ended
 
 GRID, SIDES = Grid(spacing_um=(0.2, 0.1, 0.1)), (15, 15, 15)
 WIDEFIELD = Optics(na=1.3, emission_nm=580, immersion_index=1.46)

@@ -37,7 +37,8 @@ from napari_deconv.learned.trainer import Schedule
 from napari_deconv.learned.training import Lessons, TrainingStep, training
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.observing import observe
-from napari_deconv.restoration.restorer import Step, ended
+from napari_deconv.restoration.restorer import Step
+from napari_deconv.restoration.stepping import ended
 
 SHORT = Schedule(
     pairs=3, left_out=1, shape=(6, 24, 24), patch=(4, 16, 16), batch=2, steps=12, seed=3

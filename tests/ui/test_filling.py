@@ -21,8 +21,8 @@ from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import KnownOptics, Stack
 from napari_deconv.imaging.value import InputError
-from napari_deconv.restoration.restorer import ended
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.restoration.stepping import ended
 from napari_deconv.tiling import SPARE_BYTES
 from napari_deconv.ui import filling, layers, runs
 from napari_deconv.ui.channels_panel import ChannelsPanel, Chosen

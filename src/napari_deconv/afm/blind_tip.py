@@ -22,13 +22,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_deconv.imaging.value import Value, require, require_number
-from napari_deconv.restoration.restorer import Step, ended
+from napari_deconv.restoration.restorer import Step
+from napari_deconv.restoration.stepping import ended, passed_on
 
 from .height_map import checked_heights
 from .morphology import THREADS, dilated, eroded, threads
@@ -250,7 +252,8 @@ def swept(
             note = f"threshold {threshold:.3g} nm, {step.note}"
             yield Step(number, len(values), note, peek=step.peek)
         note = f"threshold {threshold:.3g} nm, comparing"
-        rest = yield from _as_one(_residual(frames, tip, note), number, len(values), note)
+        as_one = partial(_as_one, number=number, total=len(values), note=note)
+        rest = yield from passed_on(_residual(frames, tip, note), as_one)
         rms = float(np.sqrt(np.mean(_inside(rest, tip.shape) ** 2)))
         rows.append((threshold, Tip(tip.copy(), pixel_nm), _near(tip), rms))
     thresholds, tips, near, residuals = zip(*rows[::-1], strict=True)
@@ -310,33 +313,18 @@ def _lowered(
 
 def _residual(frames: Double, tip: Double, note: str) -> Generator[Step, None, Double]:
     """Return I - open(I, T), at or above 0."""
-    surface = yield from _noted(eroded(frames, tip), tip, note)
-    image = yield from _noted(dilated(surface, tip), tip, note)
+
+    def noted(step: Step) -> Step:
+        return Step(step.done, step.total, note, peek=lambda: tip.astype(np.float32))
+
+    surface = yield from passed_on(eroded(frames, tip), noted)
+    image = yield from passed_on(dilated(surface, tip), noted)
     return frames - image
 
 
-def _as_one(
-    steps: Generator[Step, None, Double], number: int, total: int, note: str
-) -> Generator[Step, None, Double]:
-    """Go through steps that are part of one step of more."""
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
-        yield Step(number, total, note, peek=step.peek)
-
-
-def _noted(
-    steps: Generator[Step, None, Double], tip: Double, note: str
-) -> Generator[Step, None, Double]:
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as end:
-            result: Double = end.value
-            return result
-        yield Step(step.done, step.total, note, peek=lambda: tip.astype(np.float32))
+def _as_one(step: Step, number: int, total: int, note: str) -> Step:
+    """Return a step as part of one step of more."""
+    return Step(number, total, note, peek=step.peek)
 
 
 def _maxima(frames: Double) -> Indices:

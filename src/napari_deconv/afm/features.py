@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_deconv.imaging.value import Value, require, require_number
-from napari_deconv.restoration.restorer import Step, ended
+from napari_deconv.restoration.restorer import Step
+from napari_deconv.restoration.stepping import ended, passed_on
 
 from .broadening import broadening_nm, tips_within
 from .height_map import checked_heights
@@ -331,15 +332,8 @@ def _width(area: float) -> float:
 
 def _reconstructed(image: Double, tip: Tip, done: int, total: int) -> Generator[Step, None, Double]:
     """Erode, as one of a number of steps."""
-    steps = eroded(image, tip.heights_nm)
     note = f"repeat {done} of {total - 1} with noise" if done else "measuring"
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            surface: Double = end.value
-            return surface
-        yield Step(done, total, note)
+    return passed_on(eroded(image, tip.heights_nm), lambda _: Step(done, total, note))
 
 
 def _checked(

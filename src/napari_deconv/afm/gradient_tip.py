@@ -30,7 +30,8 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_deconv.imaging.value import require, require_number
-from napari_deconv.restoration.restorer import Step, ended
+from napari_deconv.restoration.restorer import Step
+from napari_deconv.restoration.stepping import ended
 
 from .gradient_choice import Finder
 from .gradient_descent import data_of, eroded_frames, on_its_top, smoothed

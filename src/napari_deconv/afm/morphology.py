@@ -22,7 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_deconv.imaging.value import require
-from napari_deconv.restoration.restorer import Step, ended
+from napari_deconv.restoration.restorer import Step
+from napari_deconv.restoration.stepping import ended
 
 from .height_map import checked_heights
 from .tips import EllipticParaboloid, Paraboloid, Tip, TipShape, checked_tip, tip_of

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from napari_deconv.imaging.noise import sampled
 from napari_deconv.imaging.value import Value, require, require_number
-from napari_deconv.restoration.restorer import Step, ended
+from napari_deconv.restoration.restorer import Step
+from napari_deconv.restoration.stepping import ended
 
 from .height_map import checked_heights
 from .levelling import MAD_TO_SIGMA, ROUNDING, Level, Rows

@@ -7,6 +7,7 @@ the network looks: blocks and tiles leave no seams. Networks that blur run on a 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,8 +23,9 @@ from napari_deconv.imaging.camera import Camera
 from napari_deconv.imaging.psf import Psf, psf_distance
 from napari_deconv.imaging.value import Value, require
 from napari_deconv.restoration.engine import Engine
-from napari_deconv.restoration.restorer import SEAM_TOLERANCE, Observation, Restorer, Step, ended
+from napari_deconv.restoration.restorer import SEAM_TOLERANCE, Observation, Restorer, Step
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.restoration.stepping import ended, passed_on
 
 from . import caution
 from .answering import Answering
@@ -372,16 +374,13 @@ def _counted(
     steps: Generator[Step, None, Found], total: int, done: int = 0
 ) -> Generator[Step, None, Found]:
     """Pass the steps on, counted among all; what they estimate and miss is not the result's."""
-    try:
-        while True:
-            step = next(steps)
-            done += 1
-            yield replace(
-                step, done=min(done, total - 1), total=total, estimate=None, divergence=None
-            )
-    except StopIteration as end:
-        found: Found = end.value
-        return found
+    numbers = itertools.count(done + 1)
+
+    def among_all(step: Step) -> Step:
+        at = min(next(numbers), total - 1)
+        return replace(step, done=at, total=total, estimate=None, divergence=None)
+
+    return passed_on(steps, among_all)
 
 
 def _changed(path: str) -> float:

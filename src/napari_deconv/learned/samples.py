@@ -15,7 +15,8 @@ from torch import Tensor
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.observing import observe
-from napari_deconv.restoration.restorer import Observation, ended
+from napari_deconv.restoration.restorer import Observation
+from napari_deconv.restoration.stepping import ended
 
 from .blurring import boxed
 from .designs import Design

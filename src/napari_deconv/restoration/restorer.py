@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 
@@ -12,8 +12,6 @@ from napari_deconv.imaging.brightness import brightness_of
 from napari_deconv.imaging.psf import Psf
 
 from .engine import Engine, Float
-
-Result = TypeVar("Result")
 
 #: Largest difference between a piece and the whole, as a part of the maximum.
 SEAM_TOLERANCE = 1e-3
@@ -105,16 +103,6 @@ class Step:
     estimate: Float | None = None
     peek: Callable[[], Float] | None = None
     place: tuple[int | slice, ...] | None = None
-
-
-def ended(steps: Generator[Step, None, Result]) -> Result:
-    """Run what yields steps to its end; return its value."""
-    try:
-        while True:
-            next(steps)
-    except StopIteration as end:
-        value: Result = end.value
-        return value
 
 
 def finite_estimate(last: Step) -> Float:

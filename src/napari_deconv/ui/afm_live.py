@@ -17,7 +17,7 @@ from napari_deconv.afm.height_map import HeightMap
 from napari_deconv.afm.morphology import erosion, radii_of, tip_for
 from napari_deconv.afm.preparing import Preparation, noise_nm, prepare
 from napari_deconv.afm.tips import Tip, TipShape
-from napari_deconv.restoration.restorer import ended
+from napari_deconv.restoration.stepping import ended
 from napari_deconv.surfaces import fitted_tip
 
 from . import height_layers
