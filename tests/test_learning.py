@@ -16,6 +16,7 @@ from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError
+from napari_deconv.learned import requiring
 from napari_deconv.learned.designs import UNetDesign
 from napari_deconv.learned.pairs import Light
 from napari_deconv.restoration.stepping import ended
@@ -99,7 +100,7 @@ def test_a_network_is_trained_in_two_and_three_dimensions(
 
 
 def test_without_torch_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(learning, "find_spec", lambda name: None)
+    monkeypatch.setattr(requiring, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="need the package torch"):
         learning.schedule_of("quick")
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from napari_deconv.imaging.region import region_around
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import require
 from napari_deconv.learned.pairs import Light, Pair, Twin
+from napari_deconv.learned.requiring import require_torch
 from napari_deconv.learned.shipped import fits, nearest_shipped
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.observing import observe
@@ -176,15 +176,6 @@ def shorter(schedule: Schedule) -> Schedule:
         pairs=max(round(0.75 * schedule.pairs), 1),
         steps=max(round(0.4 * schedule.steps), 1),
         learning_rate=schedule.learning_rate / 2,
-    )
-
-
-def require_torch() -> None:
-    """Raise `InputError` where torch is not installed."""
-    require(
-        find_spec("torch") is not None,
-        "Trained networks need the package torch, which is not installed; run: "
-        'pip install "napari-deconv[learned]"',
     )
 
 

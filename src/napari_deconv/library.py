@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from napari_deconv.imaging.value import InputError, require
+from napari_deconv.learned.requiring import require_torch
 from napari_deconv.learned.shipped import SHIPPED
 
 if TYPE_CHECKING:
@@ -249,13 +250,9 @@ def _card(path: Path) -> Card:
 
 def _model_file() -> ModuleType:
     """Return the module that knows the files, which needs torch."""
-    try:
-        from napari_deconv.learned import model_file
-    except ImportError as error:
-        raise InputError(
-            "Trained networks need the package torch, which is not installed; run: "
-            'pip install "napari-deconv[learned]"'
-        ) from error
+    require_torch()
+    from napari_deconv.learned import model_file
+
     return model_file
 
 

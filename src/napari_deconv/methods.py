@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from napari_deconv.files.recipe import Method, TrainedModel, digest
-from napari_deconv.imaging.value import InputError, require
+from napari_deconv.imaging.value import require
+from napari_deconv.learned.requiring import require_torch
 from napari_deconv.restoration.blur import edges_of_a_part
 from napari_deconv.restoration.restorer import Restorer
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
@@ -27,13 +28,9 @@ def restorer_of(method: Method) -> Restorer:
     """
     if not isinstance(method, TrainedModel):
         return method
-    try:
-        from napari_deconv.learned.network import Learned
-    except ImportError as error:
-        raise InputError(
-            "A trained network needs the package torch, which is not installed; run: "
-            'pip install "napari-deconv[learned]"'
-        ) from error
+    require_torch()
+    from napari_deconv.learned.network import Learned
+
     made = Learned(method.path, method.shows, method.mirrored, method.cautious)
     require(
         method.sha256 in (None, digest(Path(method.path))),

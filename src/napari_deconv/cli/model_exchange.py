@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_deconv.imaging.value import InputError
-
 from .arguments import read_image
 from .terminal import say
 
@@ -105,10 +103,7 @@ def _learned(name: str) -> ModuleType:
     """Return a module of `learned`, which needs torch."""
     from importlib import import_module
 
-    try:
-        return import_module(f"napari_deconv.learned.{name}")
-    except ImportError as error:
-        raise InputError(
-            "Trained networks need the package torch, which is not installed; run: "
-            'pip install "napari-deconv[learned]"'
-        ) from error
+    from napari_deconv.learned.requiring import require_torch
+
+    require_torch()
+    return import_module(f"napari_deconv.learned.{name}")

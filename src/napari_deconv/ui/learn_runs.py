@@ -24,6 +24,7 @@ from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import require
 from napari_deconv.learned.caution import HIDDEN, OUTSIDE
 from napari_deconv.learned.pairs import Pair, Twin, pieces_of, twin_of
+from napari_deconv.learned.requiring import require_torch
 from napari_deconv.learning import Told
 from napari_deconv.library import SUFFIX
 from napari_deconv.library_words import in_words
@@ -182,7 +183,7 @@ def learning_from(lesson: Lesson, stop: Event) -> Generator[Moment, None, Learnt
     on from there.
     """
     yield Moment(Step(0, 1, "preparing the PSF"))
-    learning.require_torch()
+    require_torch()
     from napari_deconv.learned.model_file import read_model, write_model
     from napari_deconv.learned.training import TrainingStep, checkpoints_of
 
@@ -347,7 +348,7 @@ def tells_intervals(path: str) -> bool:
     InputError
         If it cannot be read.
     """
-    learning.require_torch()
+    require_torch()
     from napari_deconv.learned.model_file import read_card
 
     return read_card(path).calibration is not None
@@ -361,7 +362,7 @@ def has_members(path: str) -> bool:
     InputError
         If it cannot be read.
     """
-    learning.require_torch()
+    require_torch()
     from napari_deconv.learned.model_file import read_card
 
     return read_card(path).members > 1
