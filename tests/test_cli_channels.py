@@ -16,7 +16,7 @@ from napari_deconv import cli
 from napari_deconv.cli import terminal
 from napari_deconv.cli.arguments import bytes_of, chosen_of
 from napari_deconv.files.export import write_stack
-from napari_deconv.files.ome_zarr import UNFINISHED
+from napari_deconv.files.names import UNFINISHED
 from napari_deconv.files.reading import read_stack
 from napari_deconv.files.recipe import PsfFile, Recipe, read_recipe, write_recipe
 from napari_deconv.files.script import as_command

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from napari_deconv.files.earlier import difference, signed
-from napari_deconv.files.export import DTYPES, output_at
+from napari_deconv.files.export import DTYPES
+from napari_deconv.files.names import output_at
 from napari_deconv.files.origin import origin_of
 from napari_deconv.files.reading import read_header, read_provenance
 from napari_deconv.files.recipe import PsfFile, Recipe, TrainedModel

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from napari_deconv.files.images import SUFFIXES, Sources, images_of, stem_of
+from napari_deconv.files.images import Sources, images_of
+from napari_deconv.files.names import SUFFIXES, stem_of
 from napari_deconv.files.reading import read_provenance
 from napari_deconv.files.summary import write_rows
 from napari_deconv.imaging.value import InputError, Value, require

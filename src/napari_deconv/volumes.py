@@ -18,7 +18,6 @@ from napari_deconv import pipeline
 from napari_deconv.engines.memory import PART_OF_FREE, free_memory_bytes
 from napari_deconv.files.earlier import signed
 from napari_deconv.files.export import (
-    TIFF_SUFFIXES,
     Written,
     bytes_to_write,
     check_writable,
@@ -26,6 +25,7 @@ from napari_deconv.files.export import (
     write_stack,
 )
 from napari_deconv.files.identity import as_plain, require_same
+from napari_deconv.files.names import TIFF_SUFFIXES
 from napari_deconv.files.origin import Origin, origin_of
 from napari_deconv.files.reading import read_stack
 from napari_deconv.files.recipe import Recipe, files_read

@@ -111,7 +111,8 @@ def require_written(
     dtype: str, ome_zarr_version: str | None = None, output: Path | None = None
 ) -> None:
     """Raise `InputError` where no such type or version is written, or not into that output."""
-    from napari_deconv.files.export import DTYPES, TIFF_SUFFIXES
+    from napari_deconv.files.export import DTYPES
+    from napari_deconv.files.names import TIFF_SUFFIXES
     from napari_deconv.files.ome_zarr import VERSIONS
 
     if dtype not in DTYPES:

@@ -55,7 +55,7 @@ def followed(steps: Generator[Step, Any, Value], stopped: Callable[[], str] | st
 
 def _stopped(output: Path) -> str:
     """Return what a run that was stopped left behind, and how it goes on."""
-    from napari_deconv.files.ome_zarr import UNFINISHED
+    from napari_deconv.files.names import UNFINISHED
     from napari_deconv.files.tile_marks import TileMarks
     from napari_deconv.volumes import work_folder
 

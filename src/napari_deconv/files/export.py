@@ -26,19 +26,15 @@ from napari_deconv.imaging.value import Plain, require
 
 from . import ome_zarr, ome_zarr_output, tiff
 from .intensities import Range, encoded, uint16_factor
+from .names import SUFFIXES, TIFF_SUFFIXES, output_at
 from .provenance import provenance
 from .pyramid import voxels_of_levels
 from .whole import disk_full, hidden_beside, move, require_new, told
 
-TIFF_SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff")
-ZARR_SUFFIXES = (".ome.zarr", ".zarr")
 DTYPES = ("float32", "uint16")
 
 #: Sides of the pieces that a numpy array is taken in: multiples of the OME-Zarr chunks.
 PIECE_SIDES = {"T": 1, "C": 1, "Z": 32, "Y": 1024, "X": 1024}
-
-#: Longest name of an output: what systems take, less what the name of a work folder adds.
-LONGEST_NAME_BYTES = 255 - len(".unfinished.ome.zarr.old")
 
 #: Room for metadata, beside the voxels.
 _SPARE_BYTES = 2**20
@@ -196,37 +192,10 @@ def write_stack(
     return Written(Path(path), dtype, factor, _notes(seen, dtype, factor))
 
 
-def output_at(path: str | os.PathLike[str]) -> tuple[Path, bool]:
-    """Return the output in its folder, links followed, and whether it is a TIFF.
-
-    Raises
-    ------
-    InputError
-        If its suffix is not known, or its name is too long.
-    """
-    output = Path(path).expanduser()
-    target = Path(os.path.realpath(output.parent)) / output.name
-    nbytes = len(os.fsencode(output.name))
-    require(
-        nbytes <= LONGEST_NAME_BYTES,
-        f"The name of the output, {output.name[:20]}..., is too long: it has {nbytes} bytes, and "
-        f"may have {LONGEST_NAME_BYTES}; give it, or the image that it is called after, a "
-        "shorter one",
-    )
-    name = output.name.lower()
-    is_tiff = name.endswith(TIFF_SUFFIXES)
-    require(
-        is_tiff or name.endswith(ZARR_SUFFIXES),
-        f"{output.name!r} does not say which format to write; end its name in "
-        f"{', '.join((*TIFF_SUFFIXES, *ZARR_SUFFIXES[:-1]))} or {ZARR_SUFFIXES[-1]}",
-    )
-    return target, is_tiff
-
-
 def _suffix(target: Path) -> str:
     """Return the suffix that tells the format of an output."""
     name = target.name.lower()
-    return next(end for end in (*TIFF_SUFFIXES, *ZARR_SUFFIXES) if name.endswith(end))
+    return next(end for end in SUFFIXES if name.endswith(end))
 
 
 def _require_known(stack: Stack, dtype: str, version: str) -> None:

@@ -20,9 +20,10 @@ from napari_deconv.afm.height_map import HeightMap, heights_in_nm
 from napari_deconv.imaging.value import InputError, Plain, require
 
 from . import gwy, height_tiff, microscopes
-from .export import TIFF_SUFFIXES, ZARR_SUFFIXES, write_stack
+from .export import write_stack
 from .gwy import Channel
 from .metadata import length_unit, stem
+from .names import SUFFIXES, TIFF_SUFFIXES
 from .reading import read_provenance, read_voxels
 from .whole import require_new
 
@@ -180,7 +181,7 @@ def _kind(source: Path) -> str:
     require(source.exists(), f"There is no file {source}; check the folder and the spelling")
     name = source.name.lower()
     require(not name.endswith(PICTURES), f"{source.name} {height_tiff.PICTURE}")
-    if name.endswith((*TIFF_SUFFIXES, *ZARR_SUFFIXES)):
+    if name.endswith(SUFFIXES):
         return "stack"
     require(source.is_file(), f"{source.name} is a folder, not a file of heights; choose a file")
     if name.endswith(".gwy"):

@@ -9,11 +9,8 @@ from pathlib import Path
 
 from napari_deconv.imaging.value import require
 
-from .export import TIFF_SUFFIXES, ZARR_SUFFIXES
+from .names import TIFF_SUFFIXES, WORK_SUFFIX, ZARR_SUFFIXES
 from .reading import files_of
-
-SUFFIXES = (*TIFF_SUFFIXES, *ZARR_SUFFIXES)
-UNFINISHED = (".unfinished.ome.zarr", ".unfinished.zarr")
 
 Sources = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -53,19 +50,6 @@ def images_of(
         for image, folder in here:
             found.setdefault(_place(image), (image, folder))
     return tuple(_once(sorted(found.values(), key=lambda one: _natural(one[0]))))
-
-
-def stem_of(path: Path) -> str:
-    """Return the name of an image without its suffix, ``.ome.tif`` counting as one.
-
-    Examples
-    --------
-    >>> stem_of(Path("day.1/cell 2.OME.TIF"))
-    'cell 2'
-    """
-    name = path.name
-    suffix = next((s for s in SUFFIXES if name.lower().endswith(s)), path.suffix)
-    return name[: len(name) - len(suffix)]
 
 
 def _found(path: Path, pattern: str, recursive: bool) -> Iterator[tuple[Path, Path]]:
@@ -125,7 +109,7 @@ def _plain_part(pattern: Path) -> Path:
 
 def _is_image(path: Path) -> bool:
     name = path.name.lower()
-    if name.startswith(".") or name.endswith(UNFINISHED):
+    if name.startswith(".") or name.endswith(WORK_SUFFIX):
         return False
     return name.endswith(ZARR_SUFFIXES if path.is_dir() else TIFF_SUFFIXES)
 

@@ -30,14 +30,12 @@ from .metadata import (
     stack_of,
     stem,
 )
+from .names import UNFINISHED
 from .provenance import stored_axes, stored_date, stored_optics, stored_position
 from .stored import StoredArray
 
 VERSIONS = ("0.4", "0.5")
 KEY = "napari_deconv"
-
-#: Folder inside an image that is not finished: which tiles are, and of what run.
-UNFINISHED = "unfinished"
 
 #: Voxels of this many bytes or less are loaded; more stay on disk, as a dask array.
 LOADED_UP_TO_BYTES = 2**26

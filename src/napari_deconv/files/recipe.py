@@ -18,7 +18,7 @@ from napari_deconv.imaging.value import InputError, Value, require, require_numb
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.restoration.wiener import Wiener
 
-from .export import TIFF_SUFFIXES, ZARR_SUFFIXES
+from .names import SUFFIXES
 from .reading import read_provenance
 
 
@@ -242,7 +242,7 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
     InputError
         If the file is missing, is not JSON, or describes no recipe.
     """
-    if str(path).lower().endswith((*TIFF_SUFFIXES, *ZARR_SUFFIXES)):
+    if str(path).lower().endswith(SUFFIXES):
         kept = (read_provenance(path) or {}).get("recipe")
         require(kept is not None, f"The image {Path(path).name} holds no recipe")
         return Recipe.from_dict(kept)

@@ -30,11 +30,11 @@ from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError, Plain, first_line, require
 
 from . import ome_zarr, ome_zarr_output, run_lock
-from .export import TIFF_SUFFIXES, ZARR_SUFFIXES, Written, check_writable, output_at
+from .export import Written, check_writable
 from .identity import as_plain, require_same
 from .intensities import Range
 from .metadata import shadow
-from .ome_zarr import UNFINISHED
+from .names import UNFINISHED, WORK_SUFFIX, ZARR_SUFFIXES, output_at, stem_of
 from .provenance import provenance
 from .pyramid import voxels_of_levels
 from .tile_marks import Mark, TileMarks
@@ -43,8 +43,7 @@ from .whole import move, remove, replaced_by, told, write_lasting
 #: Of the work folder: raised when its files change their meaning.
 FORMAT = 1
 
-#: What a work folder is called after its output's stem, and what its state consists of.
-_WORK_SUFFIX = f".{UNFINISHED}.ome.zarr"
+#: What the state in a work folder consists of.
 _OF_A_RUN = frozenset({"identity.json", "lock", "done"})
 
 Slices = tuple[slice, ...]
@@ -144,7 +143,7 @@ class TileStore:
     def folder_of(target: str | os.PathLike[str]) -> Path:
         """Return the work folder of an output."""
         output, _ = output_at(target)
-        return output.parent / f"{_stem(output.name)}{_WORK_SUFFIX}"
+        return output.parent / f"{stem_of(output)}{WORK_SUFFIX}"
 
     @classmethod
     def tidy(cls, target: str | os.PathLike[str]) -> None:
@@ -152,7 +151,7 @@ class TileStore:
         output, _ = output_at(target)
         state = output / UNFINISHED
         # Of an output by such a name it could be a run that goes on.
-        if output.name.endswith(_WORK_SUFFIX) or not state.is_dir():
+        if output.name.endswith(WORK_SUFFIX) or not state.is_dir():
             return
         if {entry.name for entry in state.iterdir()} <= _OF_A_RUN:  # nothing of somebody else
             remove(replaced_by(cls.folder_of(output)))
@@ -409,11 +408,6 @@ class TileStore:
                 f"{told(error, self.path, nbytes)}; what is finished stays in {self.path.name}, "
                 "and the same run goes on from there"
             ) from error
-
-
-def _stem(name: str) -> str:
-    suffix = next(s for s in (*TIFF_SUFFIXES, *ZARR_SUFFIXES) if name.lower().endswith(s))
-    return name[: -len(suffix)]
 
 
 def _settled(file: Path) -> None:

@@ -16,6 +16,9 @@ from pathlib import Path
 
 from napari_deconv.imaging.value import InputError, require
 
+#: What the name of a folder ends in while another takes its place.
+REPLACED = ".old"
+
 
 def require_new(path: str | os.PathLike[str], *, overwrite: bool) -> None:
     """Raise `InputError` where a file is there already and may not be replaced."""
@@ -92,7 +95,7 @@ def move(part: Path, target: Path) -> None:
 
 def replaced_by(part: Path) -> Path:
     """Return where the folder that `part` replaces lies while they change places."""
-    return part.with_name(f"{part.name}.old")
+    return part.with_name(part.name + REPLACED)
 
 
 def remove(path: Path) -> None:

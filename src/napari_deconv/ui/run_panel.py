@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_deconv.files.export import ZARR_SUFFIXES
+from napari_deconv.files.names import ZARR_SUFFIXES
 from napari_deconv.planning import Plan
 from napari_deconv.restoration.restorer import Step
 from napari_deconv.tile_task import FINISHED_BEFORE
