@@ -30,10 +30,11 @@ import numpy as np
 import psutil
 
 from napari_deconv.cli.arguments import bytes_of
+from napari_deconv.files.chunk_places import ChunkPlaces
 from napari_deconv.files.export import write_stack
 from napari_deconv.files.metadata import shadow
 from napari_deconv.files.ome_zarr_output import attributes, create, create_level
-from napari_deconv.files.pyramid import chunk_places, level_factors, level_shape
+from napari_deconv.files.pyramid import level_factors, level_shape
 from napari_deconv.files.reading import read_pyramid
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.stack import Stack
@@ -79,7 +80,7 @@ def write_volume(path: Path, shape: tuple[int, ...]) -> None:
     header, block = Stack(shadow(shape, "uint16"), "ZYX", GRID), spots()
     group = create(path, "0.5")
     array = create_level(group, 0, shape, header, "uint16", CHUNK)
-    for number, place in enumerate(chunk_places(shape, CHUNK)):
+    for number, place in enumerate(ChunkPlaces(shape, CHUNK).each()):
         part = block[tuple(slice(s.stop - s.start) for s in place)]
         array[place] = part + np.uint16(BACKGROUND + number % OFFSETS)
     group.attrs.update(attributes(header, version="0.5", window=(0.0, 1.0)))

@@ -16,10 +16,10 @@ from napari_deconv import cli
 from napari_deconv.cli import terminal
 from napari_deconv.cli.arguments import bytes_of, chosen_of
 from napari_deconv.files.export import write_stack
-from napari_deconv.files.names import UNFINISHED
 from napari_deconv.files.reading import read_stack
 from napari_deconv.files.recipe import PsfFile, Recipe, read_recipe, write_recipe
 from napari_deconv.files.script import as_command
+from napari_deconv.files.work_folder import WorkFolder
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.stack import KnownOptics, Stack
@@ -27,7 +27,6 @@ from napari_deconv.imaging.value import InputError
 from napari_deconv.pipeline import restore_stack
 from napari_deconv.restoration.restorer import Step
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
-from napari_deconv.volumes import work_folder
 
 GRID = Grid(spacing_um=(1.0, 0.2, 0.2))
 #: An air objective of low aperture, whose PSF is small and quick to compute.
@@ -367,7 +366,7 @@ def test_ctrl_c_says_what_is_kept(
     here: Path, capfd: pytest.CaptureFixture[str], kept: int, words: str
 ) -> None:
     output = here / "out.ome.zarr"
-    marks = work_folder(output) / UNFINISHED / "done"
+    marks = WorkFolder.of(output).marks.folder
     marks.mkdir(parents=True)
     for tile in range(kept):
         (marks / f"0-{tile}.json").write_text("{}")

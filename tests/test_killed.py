@@ -24,7 +24,7 @@ import pytest
 from napari_deconv.files import pyramid
 from napari_deconv.files.export import write_stack
 from napari_deconv.files.recipe import Recipe
-from napari_deconv.files.tile_store import TileStore
+from napari_deconv.files.work_folder import WorkFolder
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
@@ -149,7 +149,7 @@ def files_of(folder: Path) -> dict[str, Any]:
 
 def gone_on(image: Path, output: Path) -> int:
     """Go on with a run to its end in this process; return how many tiles were finished before."""
-    lock = TileStore.folder_of(output) / "unfinished" / "lock"
+    lock = WorkFolder.of(output).lock
     if lock.is_file() and not lock.read_bytes():
         os.utime(lock, (1, 1))  # killed as it wrote its name: taken over when it is old
     steps = list(run_of(image, output))

@@ -6,7 +6,6 @@ which a later run takes up where this one was ended. On a dask cluster the worke
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
@@ -30,6 +29,7 @@ from napari_deconv.files.origin import Origin, origin_of
 from napari_deconv.files.reading import read_stack
 from napari_deconv.files.recipe import Recipe, files_read
 from napari_deconv.files.tile_store import TileStore
+from napari_deconv.files.work_folder import WorkFolder, tidy
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import Plain
@@ -105,9 +105,10 @@ def restoring_file(
     recipe, changes = signed(recipe)
     stack = source if isinstance(source, Stack) else _read(source, memory_bytes)
     chosen = stack.selected(recipe.channels, recipe.times)
-    TileStore.tidy(output)
+    tidy(output)
     # What is still to come of a run that goes on, its store knows.
-    nbytes = 0 if _is_begun(output) else math.prod(chosen.shape) * _size(dtype)
+    is_begun = WorkFolder.of(output).is_begun
+    nbytes = 0 if is_begun else math.prod(chosen.shape) * _size(dtype)
     check_writable(output, overwrite=overwrite, nbytes=nbytes)
     file = _File(
         stack,
@@ -123,7 +124,7 @@ def restoring_file(
     held = 4 * math.prod(chosen.shape)
     lazy = not isinstance(stack.data, np.ndarray) or isinstance(stack.data, np.memmap)
     large = lazy or held > (memory_bytes or free_memory_bytes()) // 4
-    if scheduler is None and file.is_tiff and not _is_begun(output) and not large:
+    if scheduler is None and file.is_tiff and not is_begun and not large:
         return (yield from file.at_once())
     return (yield from file.tile_by_tile(scheduler))
 
@@ -237,11 +238,6 @@ def _run(scheduler: str | None) -> Callable[..., Generator[Step, None, pipeline.
     return partial(restoring_on, scheduler)
 
 
-def work_folder(output: Path) -> Path:
-    """Return where the tiles of a run that is not finished lie."""
-    return TileStore.folder_of(output)
-
-
 def is_begun_for(output: Path, header: Stack, recipe: Recipe, origin: Origin) -> bool:
     """Return whether a run into `output` was begun, and would go on.
 
@@ -261,11 +257,12 @@ def is_begun_for(output: Path, header: Stack, recipe: Recipe, origin: Origin) ->
     InputError
         If it was begun with another recipe or image.
     """
-    if not _is_begun(output):
+    folder = WorkFolder.of(output)
+    if not folder.is_begun:
         return False
-    begun, now = _begun(output), as_plain(_identity(header, recipe, origin))
-    if begun is not None:
-        require_same({part: begun.get(part) for part in now}, now, work_folder(output))
+    begun, now = folder.identity(), as_plain(_identity(header, recipe, origin))
+    if begun is not None:  # else the store says what is wrong with its folder
+        require_same({part: begun.get(part) for part in now}, now, folder.path)
     return True
 
 
@@ -275,26 +272,10 @@ def _identity(stack: Stack, recipe: Recipe, origin: Origin) -> Plain:
     return {"recipe": recipe.to_dict(), "input": {**origin.to_dict(), **seen}}
 
 
-def _is_begun(output: Path) -> bool:
-    return _identity_file(output).is_file()
-
-
-def _identity_file(output: Path) -> Path:
-    return work_folder(output) / "unfinished" / "identity.json"
-
-
-def _begun(output: Path) -> Plain | None:
-    """Return what a run was begun for that was ended; None where that cannot be read."""
-    try:
-        return dict(json.loads(_identity_file(output).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None  # the store says what is wrong with its folder
-
-
 def _begun_plan(output: Path) -> TilePlan | None:
     """Return the plan of a run that was ended, so that it goes on with the same tiles."""
     try:
-        return TilePlan.from_dict((_begun(output) or {})["plan"])
+        return TilePlan.from_dict((WorkFolder.of(output).identity() or {})["plan"])
     except (ValueError, KeyError, TypeError):
         return None
 

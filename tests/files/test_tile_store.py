@@ -26,6 +26,7 @@ from napari_deconv.files import pyramid, run_lock, tile_store, whole
 from napari_deconv.files.export import write_stack
 from napari_deconv.files.reading import read_provenance, read_pyramid, read_stack
 from napari_deconv.files.tile_store import TileStore
+from napari_deconv.files.work_folder import WorkFolder
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.stack import KnownOptics, Stack
 from napari_deconv.imaging.value import InputError
@@ -143,6 +144,22 @@ def test_a_store_travels_small_and_any_process_writes_through_it(tmp_path: Path)
             opened(tmp_path / "b.zarr")
         store.finish(recipe=None, record=None)
     np.testing.assert_array_equal(read_stack(tmp_path / "b.zarr").data, whole_image())
+
+
+def test_what_is_begun_is_seen_from_outside_tile_by_tile(tmp_path: Path) -> None:
+    target = tmp_path / "a.zarr"
+    folder = WorkFolder.of(target)
+    assert (folder.is_begun, folder.identity()) == (False, None)
+    with opened(target) as store:
+        fill(store, 1)
+        (_, place, block), (_, elsewhere, _), *_ = tiles()
+        seen = folder.voxels("CZYX")
+        assert seen.chunksize == CHUNKS
+        np.testing.assert_array_equal(np.asarray(seen[place]), block)
+        assert not np.asarray(seen[elsewhere]).any()
+    begun = folder.identity()
+    assert begun is not None
+    assert begun["plan"] == {"keep": list(TILE)}
 
 
 def test_voxels_for_another_kind_of_output(tmp_path: Path) -> None:
@@ -278,7 +295,7 @@ def test_what_a_killed_write_left_is_removed_and_not_taken_for_a_tile(tmp_path: 
 def test_a_folder_whose_beginning_was_ended_is_begun_anew(tmp_path: Path) -> None:
     with opened(tmp_path / "a.zarr", version="0.4") as store:
         fill(store, 3)
-    (store.path / "unfinished" / "identity.json").unlink()
+    store.folder.identity_file.unlink()
     with opened(tmp_path / "a.zarr") as store:
         assert store.done() == frozenset()
         fill(store)

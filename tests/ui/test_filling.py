@@ -13,9 +13,10 @@ import pytest
 from napari.layers import Image
 from pytestqt.qtbot import QtBot
 
-from napari_deconv import pipeline, volumes
+from napari_deconv import pipeline
 from napari_deconv.files.export import write_stack
 from napari_deconv.files.recipe import Recipe
+from napari_deconv.files.work_folder import WorkFolder
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
@@ -319,7 +320,7 @@ def test_a_run_into_a_file_ends_as_a_pyramid_in_its_place(
     # What was seen while it ran is the level of that size: sums of four in another order.
     assert np.allclose(view.data, np.asarray(result.data[1]), rtol=1e-5)
     assert Recipe.from_dict(result.metadata[layers.KEY]["recipe"]).method == SHORT.method
-    assert not volumes.work_folder(path).exists()
+    assert not WorkFolder.of(path).path.exists()
 
 
 @pytest.mark.usefixtures("in_tiles", "slowly")

@@ -55,12 +55,10 @@ def followed(steps: Generator[Step, Any, Value], stopped: Callable[[], str] | st
 
 def _stopped(output: Path) -> str:
     """Return what a run that was stopped left behind, and how it goes on."""
-    from napari_deconv.files.names import UNFINISHED
-    from napari_deconv.files.tile_marks import TileMarks
-    from napari_deconv.volumes import work_folder
+    from napari_deconv.files.work_folder import WorkFolder
 
-    folder = work_folder(output)
-    kept = len(TileMarks(folder / UNFINISHED / "done").names())
+    folder = WorkFolder.of(output)
+    kept = len(folder.marks.names())
     if not kept:
         return "Stopped; nothing was written."
     tiles = "1 finished tile is" if kept == 1 else f"{kept} finished tiles are"

@@ -8,8 +8,6 @@ those it was made of, so a level is placed by a translation as well as by its sc
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,14 +15,14 @@ import numpy.typing as npt
 
 from napari_deconv.imaging.stack import Stack
 
+from .chunk_places import ChunkPlaces
+
 #: A level whose y and x have no more voxels than this is the last.
 SMALL_ENOUGH = 256
 
 Factors = tuple[int, ...]
 #: Planes that are averaged at a time: chunks in float64 would take more than a small tile.
 PLANES = 4
-
-Slices = tuple[slice, ...]
 
 
 def level_factors(stack: Stack) -> list[Factors]:
@@ -79,21 +77,12 @@ def voxels_of_levels(stack: Stack) -> int:
 def fill(level: Any, larger: Any) -> None:
     """Fill a Zarr array with the means of the `larger` one, one of its chunks at a time."""
     steps = tuple(1 if n == m else 2 for n, m in zip(level.shape, larger.shape, strict=True))
-    for place in chunk_places(level.shape, level.chunks):
+    for place in ChunkPlaces(level.shape, level.chunks).each():
         source = tuple(
             slice(s.start * step, min(s.stop * step, n))
             for s, step, n in zip(place, steps, larger.shape, strict=True)
         )
         level[place] = halved(larger[source], tuple(step == 2 for step in steps))
-
-
-def chunk_places(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[Slices]:
-    """Yield where each chunk of an array lies, clipped at its ends."""
-    starts = (range(0, n, side) for n, side in zip(shape, chunks, strict=True))
-    for first in product(*starts):
-        yield tuple(
-            slice(a, min(a + side, n)) for a, side, n in zip(first, chunks, shape, strict=True)
-        )
 
 
 def halved(block: npt.NDArray[Any], axes: tuple[bool, ...]) -> npt.NDArray[Any]:

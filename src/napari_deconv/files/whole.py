@@ -68,6 +68,18 @@ def write_lasting(target: Path, body: bytes) -> None:
             temporary.unlink()
 
 
+def settled(file: Path) -> None:
+    """See that a file outlives a power failure, where there is one."""
+    try:
+        descriptor = os.open(file, os.O_RDWR)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def hidden_beside(target: Path, suffix: str) -> Iterator[Path]:
     """Yield a hidden name beside `target`, and remove what is left there in the end."""

@@ -10,8 +10,8 @@ from napari.utils.notifications import show_error, show_warning
 from napari.viewer import Viewer
 from qtpy.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
 
-from napari_deconv import volumes
 from napari_deconv.files.recipe import PsfSource, Recipe
+from napari_deconv.files.work_folder import WorkFolder
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError, require
@@ -284,9 +284,8 @@ class DeconvolveDock(Dock):
     def _ended(self, how: str) -> None:
         """Show how a run ended before its end, and what is left of it."""
         kept = self.filling.leave_off()
-        if self._file and volumes.work_folder(Path(self._file)).is_dir():
-            folder = volumes.work_folder(Path(self._file)).name
-            kept = f"what is finished stays in {folder}; run into the same file to go on"
+        if self._file and (folder := WorkFolder.of(self._file)).path.is_dir():
+            kept = f"what is finished stays in {folder.name}; run into the same file to go on"
         elif kept:
             kept = f"{kept} kept"
         self.running.show_end("; ".join(part for part in (how, kept) if part))

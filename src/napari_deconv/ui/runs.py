@@ -19,7 +19,7 @@ from napari_deconv import pipeline, volumes
 from napari_deconv.engines.memory import free_memory_bytes
 from napari_deconv.files.reading import read_pyramid, read_voxels
 from napari_deconv.files.recipe import PsfFile, Recipe, TrainedModel, digest
-from napari_deconv.files.tile_store import TileStore
+from napari_deconv.files.work_folder import WorkFolder
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.psf_image import psf_from_image
@@ -226,15 +226,12 @@ def _drawn(
     steps: Generator[Step, None, volumes.Finished], canvas: Canvas, path: Path, axes: str
 ) -> Generator[Step, None, volumes.Finished]:
     """Pass steps on, each finished tile drawn before; return what they return."""
-    seen = TileStore(
-        volumes.work_folder(path), path, canvas.shape, (1, 1, 32, 256, 256)[-len(axes) :],
-        "float32", "0.5", known={"axes": axes},
-    )  # fmt: skip
+    folder = WorkFolder.of(path)
     try:
         while True:
             step = next(steps)
             if step.place is not None:
-                canvas.add(step.place, read_voxels(seen.voxels(), step.place, path.name))
+                canvas.add(step.place, read_voxels(folder.voxels(axes), step.place, path.name))
             yield step
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]
