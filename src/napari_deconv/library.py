@@ -11,7 +11,6 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,6 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from napari_deconv.imaging.value import InputError, require
+from napari_deconv.imaging.whole_file import replacing
 from napari_deconv.learned.requiring import require_torch
 from napari_deconv.learned.shipped import SHIPPED
 
@@ -307,18 +307,14 @@ def _require_free(target: Path) -> None:
 
 def _put(target: Path, write: Callable[[Path], object]) -> None:
     """Write a file, whole or not at all."""
-    part = target.with_name(f".{target.name}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        write(part)
-        part.replace(target)
+        with replacing(target) as part:
+            write(part)
     except OSError as error:
         raise InputError(
             f"{shown(str(target))} cannot be written ({error.strerror or error})"
         ) from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
 
 
 def _remove(path: Path) -> None:

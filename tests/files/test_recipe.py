@@ -102,12 +102,12 @@ def test_another_file_is_replaced_as_a_whole(
     path = tmp_path / "r.json"
     write_recipe(path, RECIPES[0])
 
-    def full(self: Path, text: str, **more: Any) -> int:
-        self.write_bytes(text.encode()[:20])
+    def full(self: Path, body: bytes) -> int:
+        self.write_text(body.decode()[:20])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(InputError, match=r"cannot be written to .*r\.json: No space left"):
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(InputError, match=r"r\.json cannot be written: No space left"):
         write_recipe(path, RECIPES[1])
     assert read_recipe(path) == RECIPES[0]
     assert [entry.name for entry in tmp_path.iterdir()] == ["r.json"]
@@ -116,7 +116,7 @@ def test_another_file_is_replaced_as_a_whole(
 @pytest.mark.parametrize("place", ["missing/r.json", "file/r.json"])
 def test_where_nothing_can_be_written_it_is_told(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"^The recipe cannot be written to .*: \w"):
+    with pytest.raises(InputError, match=r"^The recipe .*r\.json cannot be written: \w"):
         write_recipe(tmp_path / place, RECIPES[0])
 
 

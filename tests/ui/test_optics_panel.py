@@ -282,6 +282,10 @@ def test_presets_that_cannot_be_written_are_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be kept"):
         write_objectives(tmp_path / "file" / "objectives.json", {"a": LENS})
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match="cannot be kept"):
+        write_objectives(tmp_path / "folder", {"a": LENS})
+    assert {entry.name for entry in tmp_path.iterdir()} == {"file", "folder"}
 
 
 def test_a_preset_is_saved_from_what_the_panel_shows(

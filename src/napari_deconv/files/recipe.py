@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self, get_args
@@ -20,6 +19,7 @@ from napari_deconv.restoration.wiener import Wiener
 
 from .names import SUFFIXES
 from .reading import read_provenance
+from .whole import write_whole
 
 
 @dataclass(frozen=True)
@@ -264,12 +264,4 @@ def write_recipe(path: str | os.PathLike[str], recipe: Recipe) -> None:
     InputError
         If it cannot be written there.
     """
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.part")
-    try:
-        temporary.write_text(recipe.to_json(indent=2) + "\n", encoding="utf-8")
-        temporary.replace(target)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise InputError(f"The recipe cannot be written to {path}: {error.strerror}") from error
+    write_whole(path, f"{recipe.to_json(indent=2)}\n".encode(), "The recipe")

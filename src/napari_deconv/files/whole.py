@@ -9,12 +9,12 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from napari_deconv.imaging.value import InputError, require
+from napari_deconv.imaging.whole_file import hidden_name, replacing
 
 #: What the name of a folder ends in while another takes its place.
 REPLACED = ".old"
@@ -37,14 +37,10 @@ def write_whole(path: str | os.PathLike[str], body: bytes, what: str) -> None:
     InputError
         If the file cannot be written.
     """
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.part")
     try:
-        temporary.write_bytes(body)
-        temporary.replace(target)
+        with replacing(Path(path)) as part:
+            part.write_bytes(body)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise InputError(f"{what} {path} cannot be written: {error.strerror}") from error
 
 
@@ -56,16 +52,10 @@ def write_lasting(target: Path, body: bytes) -> None:
     OSError
         If the system refuses; then nothing stays behind.
     """
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(body)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    with replacing(target) as part, part.open("wb") as file:
+        file.write(body)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def settled(file: Path) -> None:
@@ -83,7 +73,7 @@ def settled(file: Path) -> None:
 @contextmanager
 def hidden_beside(target: Path, suffix: str) -> Iterator[Path]:
     """Yield a hidden name beside `target`, and remove what is left there in the end."""
-    part = target.parent / f".napari-deconv-{uuid.uuid4().hex[:12]}{suffix}"
+    part = hidden_name(target, suffix)
     try:
         yield part
     finally:

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from napari_deconv.imaging.value import InputError, require
+from napari_deconv.imaging.whole_file import replacing
 
 #: Names of the description, the usual one first.
 DESCRIPTIONS = ("rdf.yaml", "bioimageio.yaml", "model.yaml")
@@ -260,15 +261,11 @@ def write_archive(
         overwrite or not target.exists(),
         f"{target} exists already; choose another name, or allow it to be replaced",
     )
-    part = target.with_name(f".{target.name}.partial")
     try:
-        with zipfile.ZipFile(part, "w") as zipped:
+        with replacing(target) as part, zipfile.ZipFile(part, "w") as zipped:
             for name, content in files.items():
                 zipped.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
-        part.replace(target)
     except OSError as error:
-        if part.parent.is_dir():
-            part.unlink(missing_ok=True)
         raise InputError(
             f"{target} cannot be written ({error.strerror or error}); choose another place"
         ) from error

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError, Value, require
+from napari_deconv.imaging.whole_file import replacing
 from napari_deconv.version import __version__
 
 from .calibration import Calibration
@@ -133,15 +134,12 @@ def write_tensors(
         overwrite or not target.exists(),
         f"{target} exists already; choose another name, or allow it to be replaced",
     )
-    part = target.with_name(f".{target.name}.partial")
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     try:
-        plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        save_file(plain, str(part), metadata={CARD: card.to_json()})
-        part.chmod(SHARED)  # it is written for its owner alone
-        part.replace(target)
+        with replacing(target) as part:
+            save_file(plain, str(part), metadata={CARD: card.to_json()})
+            part.chmod(SHARED)  # it is written for its owner alone
     except (OSError, SafetensorError) as error:
-        if part.parent.is_dir():
-            part.unlink(missing_ok=True)
         raise InputError(
             f"{target} cannot be written ({str(error)[:120]}); choose another place"
         ) from error

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 
 from napari_deconv.imaging.catalogue import OBJECTIVES, Objective
 from napari_deconv.imaging.value import InputError, first_line, require
+from napari_deconv.imaging.whole_file import replacing
 
 from .choices import NARROW, offer
 from .optics_fields import OTHER
@@ -64,11 +65,10 @@ def write_objectives(path: Path, objectives: dict[str, Objective]) -> None:
         If it cannot be written.
     """
     plain = {name: objective.to_dict() for name, objective in objectives.items()}
-    unfinished = path.with_suffix(".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(json.dumps(plain, indent=2, allow_nan=False), encoding="utf-8")
-        unfinished.replace(path)
+        with replacing(path) as part:
+            part.write_text(json.dumps(plain, indent=2, allow_nan=False), encoding="utf-8")
     except OSError as error:
         raise InputError(
             f"The objective cannot be kept in {path} ({first_line(error)}); check the folder"
