@@ -16,6 +16,7 @@ import tifffile
 
 from napari_deconv import batch
 from napari_deconv.batch import examining, running
+from napari_deconv.file_jobs import COLUMNS, FileJob, jobs_of, stopped, write_summary
 from napari_deconv.files.export import write_stack
 from napari_deconv.files.reading import read_provenance, read_stack
 from napari_deconv.files.recipe import PsfFile, Recipe, TrainedModel
@@ -23,7 +24,6 @@ from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError
-from napari_deconv.jobs import COLUMNS, Job, jobs_of, stopped, write_summary
 from napari_deconv.pipeline import restore_stack
 from napari_deconv.restoration.restorer import Step
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
@@ -55,8 +55,8 @@ def raw(tmp_path: Path) -> Path:
 
 
 def ended(
-    run: Generator[batch.Event, None, tuple[Job, ...]],
-) -> tuple[tuple[Job, ...], list[batch.Event]]:
+    run: Generator[batch.Event, None, tuple[FileJob, ...]],
+) -> tuple[tuple[FileJob, ...], list[batch.Event]]:
     events = []
     try:
         while True:
@@ -65,7 +65,7 @@ def ended(
         return end.value, events
 
 
-def states(jobs: tuple[Job, ...]) -> list[str]:
+def states(jobs: tuple[FileJob, ...]) -> list[str]:
     return [job.state for job in jobs]
 
 
@@ -500,7 +500,7 @@ def test_the_summary_grows_with_each_file(raw: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["summary.csv", "summary.json"])
 def test_a_name_that_is_not_utf_8_is_told_by_its_bytes(tmp_path: Path, name: str) -> None:
-    odd = Job("caf\udce9.ome.tif", "caf\udce9_restored.ome.tif")
+    odd = FileJob("caf\udce9.ome.tif", "caf\udce9_restored.ome.tif")
     for _ in range(2):  # the second replaces the first
         write_summary(tmp_path / name, [odd])
     assert "caf\\udce9.ome.tif" in (tmp_path / name).read_text(encoding="utf-8")

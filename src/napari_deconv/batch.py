@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from napari_deconv.file_jobs import DONE_ALREADY, FileJob, counted, make_folder, write_summary
 from napari_deconv.files.earlier import difference, signed
 from napari_deconv.files.export import DTYPES
 from napari_deconv.files.names import output_at
@@ -23,12 +24,11 @@ from napari_deconv.files.reading import read_header, read_provenance
 from napari_deconv.files.recipe import PsfFile, Recipe, TrainedModel
 from napari_deconv.imaging.stack import Stack
 from napari_deconv.imaging.value import InputError, Plain, in_a_sentence, require
-from napari_deconv.jobs import DONE_ALREADY, Job, counted, make_folder, write_summary
 from napari_deconv.pipeline import Record
 from napari_deconv.restoration.restorer import Step
 from napari_deconv.volumes import is_begun_for, restoring_file
 
-Event = tuple[int, Job, Step | None]
+Event = tuple[int, FileJob, Step | None]
 
 RestoringFile = Callable[..., Generator[Step, None, Any]]
 
@@ -37,17 +37,17 @@ RestoringFile = Callable[..., Generator[Step, None, Any]]
 
 
 def examining(
-    jobs: Sequence[Job],
+    jobs: Sequence[FileJob],
     recipe: Recipe | None = None,
     *,
     dtype: str = "float32",
     overwrite: bool = False,
-) -> Generator[Event, None, tuple[Job, ...]]:
+) -> Generator[Event, None, tuple[FileJob, ...]]:
     """Look at each file and at its output, without restoring: what would `running` do?
 
     Parameters
     ----------
-    jobs : sequence of Job
+    jobs : sequence of FileJob
         The files.
     recipe : Recipe, optional
         What is to be done; without it, no output counts as done.
@@ -56,25 +56,25 @@ def examining(
 
     Yields
     ------
-    (int, Job, None)
+    (int, FileJob, None)
         A file: waiting; skipped, as it is done already; or failed, with the reason.
 
     Returns
     -------
-    tuple of Job
+    tuple of FileJob
         All of them: the value of the generator.
     """
     now = signed(recipe)[0] if recipe is not None else None
-    seen: list[Job] = []
+    seen: list[FileJob] = []
     for index, job in enumerate(jobs):
         seen.append(_examined(job, now, dtype, overwrite=overwrite))
         yield index, seen[-1], None
     return tuple(seen)
 
 
-def _examined(job: Job, recipe: Recipe | None, dtype: str, *, overwrite: bool) -> Job:
+def _examined(job: FileJob, recipe: Recipe | None, dtype: str, *, overwrite: bool) -> FileJob:
     """Return the job with what its file is; no error leaves this function."""
-    job = Job(job.source, job.output)
+    job = FileJob(job.source, job.output)
     try:
         header = read_header(job.source)
         job = replace(job, axes=header.axes, shape=header.shape)
@@ -100,7 +100,7 @@ def _examined(job: Job, recipe: Recipe | None, dtype: str, *, overwrite: bool) -
     return replace(job, message="; ".join((*notes, *header.remarks)))
 
 
-def _skipped(job: Job, made: Plain | None) -> Job:
+def _skipped(job: FileJob, made: Plain | None) -> FileJob:
     """Return a job that is done already, with what its output says of how it was made."""
     job = replace(job, state="skipped", message=DONE_ALREADY)
     with suppress(InputError):  # the record of a later version
@@ -135,7 +135,7 @@ def _require_files(header: Stack, recipe: Recipe) -> None:
 
 
 def running(
-    jobs: Sequence[Job],
+    jobs: Sequence[FileJob],
     recipe: Recipe,
     *,
     memory_bytes: int | None = None,
@@ -143,12 +143,12 @@ def running(
     overwrite: bool = False,
     summary: str | os.PathLike[str] | None = None,
     restoring_file: RestoringFile = restoring_file,
-) -> Generator[Event, None, tuple[Job, ...]]:
+) -> Generator[Event, None, tuple[FileJob, ...]]:
     """Restore one file after the other; where one fails, the others go on.
 
     Parameters
     ----------
-    jobs : sequence of Job
+    jobs : sequence of FileJob
         The files. Each is looked at anew, whatever its state.
     recipe : Recipe
         What to do with all of them.
@@ -166,14 +166,14 @@ def running(
 
     Yields
     ------
-    (int, Job, Step or None)
+    (int, FileJob, Step or None)
         A file that is running, with its step, or that has ended, without. To stop, stop
         iterating: the files that are done stay, and of the running one the finished tiles, where
         it goes in tiles (see `volumes.restoring_file`); the next run goes on from there.
 
     Returns
     -------
-    tuple of Job
+    tuple of FileJob
         All of them: the value of the generator.
 
     Raises
@@ -183,7 +183,7 @@ def running(
     """
     require(dtype in DTYPES, f"The type {dtype!r} is not written; choose {' or '.join(DTYPES)}")
     recipe, changes = signed(recipe)
-    all_jobs = [Job(job.source, job.output) for job in jobs]
+    all_jobs = [FileJob(job.source, job.output) for job in jobs]
     if summary is not None:
         write_summary(summary, all_jobs)
     options = {"memory_bytes": memory_bytes, "dtype": dtype, "overwrite": overwrite}
@@ -207,8 +207,8 @@ def running(
 
 
 def _running_one(
-    job: Job, recipe: Recipe, restore: RestoringFile, options: dict[str, Any]
-) -> Generator[tuple[Job, Step], None, Job]:
+    job: FileJob, recipe: Recipe, restore: RestoringFile, options: dict[str, Any]
+) -> Generator[tuple[FileJob, Step], None, FileJob]:
     """Restore one file; return the job as it ended, whatever came in between."""
     started = time.perf_counter()
     job = _examined(job, recipe, options["dtype"], overwrite=options["overwrite"])
@@ -231,13 +231,13 @@ def _running_one(
         return replace(job, state="failed", message=in_a_sentence(error), seconds=seconds)
 
 
-def _finished(job: Job, finished: Any, seconds: float) -> Job:
+def _finished(job: FileJob, finished: Any, seconds: float) -> FileJob:
     """Return the job with what is worth knowing of its result."""
     notes = dict.fromkeys((*finished.record.notes, *finished.written.notes))
     return replace(_recorded(job, finished.record, seconds), state="done", message="; ".join(notes))
 
 
-def _recorded(job: Job, record: Record, seconds: float) -> Job:
+def _recorded(job: FileJob, record: Record, seconds: float) -> FileJob:
     """Return the job with what computed it, and for how long."""
     return replace(
         job,
@@ -247,7 +247,7 @@ def _recorded(job: Job, record: Record, seconds: float) -> Job:
     )
 
 
-def _with_notes(job: Job, axes: str, changes: Sequence[str]) -> Job:
+def _with_notes(job: FileJob, axes: str, changes: Sequence[str]) -> FileJob:
     """Return a finished job that says where its axes are not the first's, and what changed."""
     if job.state != "done":
         return job
@@ -256,7 +256,7 @@ def _with_notes(job: Job, axes: str, changes: Sequence[str]) -> Job:
     return replace(job, message="; ".join(note for note in notes if note))
 
 
-def _keep(summary: str | os.PathLike[str] | None, jobs: Sequence[Job]) -> None:
+def _keep(summary: str | os.PathLike[str] | None, jobs: Sequence[FileJob]) -> None:
     """Write the summary as it stands; a spreadsheet may hold it open, which the end tells."""
     if summary is not None:
         with suppress(InputError):

@@ -16,13 +16,13 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QFileDialog, QLabel
 
 from napari_deconv import batch
+from napari_deconv.file_jobs import FileJob
 from napari_deconv.files.export import write_stack
 from napari_deconv.files.reading import read_stack
 from napari_deconv.files.recipe import Recipe, write_recipe
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
 from napari_deconv.imaging.stack import Stack
-from napari_deconv.jobs import Job
 from napari_deconv.restoration.restorer import Step
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.ui import batch_dock
@@ -257,7 +257,7 @@ def test_closing_during_a_run_stops_it(
         try:
             while True:
                 time.sleep(0.01)
-                yield 0, Job("a", "b", "running"), Step(1, 4)
+                yield 0, FileJob("a", "b", "running"), Step(1, 4)
         finally:
             closed.set()
 
@@ -322,7 +322,7 @@ def test_a_narrow_dock_is_enough(dock: BatchDock, choice: BatchChoice, qtbot: Qt
 def test_the_message_has_a_column_where_there_is_room(qtbot: QtBot) -> None:
     table = BatchTable()
     qtbot.addWidget(table)
-    table.setValue([Job("/a/b.tif", "c", "failed", "<b>why</b>")])
+    table.setValue([FileJob("/a/b.tif", "c", "failed", "<b>why</b>")])
     table.table.selectRow(0)
     table.show()
     table.resize(320, 300)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from napari_deconv.batch import Event
-    from napari_deconv.jobs import Job
+    from napari_deconv.file_jobs import FileJob
     from napari_deconv.restoration.restorer import Step
 
 
@@ -50,8 +50,8 @@ def batch(
 ) -> None:
     """Restore many files with one recipe; what is done already is skipped."""
     from napari_deconv.batch import examining, running
+    from napari_deconv.file_jobs import in_words, jobs_of
     from napari_deconv.files.recipe import read_recipe
-    from napari_deconv.jobs import in_words, jobs_of
 
     require_written(dtype)
     chosen = read_recipe(recipe)
@@ -72,10 +72,10 @@ def batch(
 
 
 def _followed(
-    run: Generator[Event, None, tuple[Job, ...]], jobs: tuple[Job, ...]
-) -> tuple[Job, ...]:
+    run: Generator[Event, None, tuple[FileJob, ...]], jobs: tuple[FileJob, ...]
+) -> tuple[FileJob, ...]:
     """Run a batch to its end, a line for each file; Ctrl-C ends it with a word."""
-    from napari_deconv.jobs import in_words, stopped
+    from napari_deconv.file_jobs import in_words, stopped
 
     now = list(jobs)
     try:
@@ -97,7 +97,7 @@ def _followed(
         run.close()
 
 
-def _show_step(index: int, jobs: list[Job], step: Step) -> None:
+def _show_step(index: int, jobs: list[FileJob], step: Step) -> None:
     """Show how far a file is in one moving line, where there is a terminal."""
     if sys.stderr.isatty():
         name = Path(jobs[index].source).name
@@ -105,7 +105,7 @@ def _show_step(index: int, jobs: list[Job], step: Step) -> None:
         print(f"\r{text[:78]:78}", end="", file=sys.stderr, flush=True)
 
 
-def _say_file(index: int, jobs: list[Job]) -> None:
+def _say_file(index: int, jobs: list[FileJob]) -> None:
     job = jobs[index]
     if sys.stderr.isatty():
         print(f"\r{'':78}\r", end="", file=sys.stderr)

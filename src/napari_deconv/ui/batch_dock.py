@@ -17,11 +17,10 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_deconv import batch
 from napari_deconv.batch import Event
 from napari_deconv.engines.memory import free_memory_bytes
+from napari_deconv.file_jobs import FileJob, in_words, jobs_of, stopped
 from napari_deconv.files.reading import read_pyramid
 from napari_deconv.files.recipe import Recipe, read_recipe
 from napari_deconv.imaging.value import InputError, require
-from napari_deconv.jobs import Job as FileJob
-from napari_deconv.jobs import in_words, jobs_of, stopped
 from napari_deconv.restoration.restorer import Step
 
 from .batch_panel import BatchChoice, BatchPanel

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_deconv.jobs import Job
+from napari_deconv.file_jobs import FileJob
 
 from .colors import AMBER
 
@@ -30,13 +30,13 @@ WIDE = 560
 
 
 class BatchTable(QWidget):
-    """Shows a tuple of `Job`; `opened` tells the job whose row was double clicked."""
+    """Shows a tuple of `FileJob`; `opened` tells the job whose row was double clicked."""
 
     opened = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._jobs: list[Job] = []
+        self._jobs: list[FileJob] = []
         self.table, self.message = QTableWidget(0, len(COLUMNS)), QLabel()
         self._lay_out()
         self.table.itemSelectionChanged.connect(self._show_message)
@@ -70,11 +70,11 @@ class BatchTable(QWidget):
         layout.addWidget(table, 1)
         layout.addWidget(self.message)
 
-    def value(self) -> tuple[Job, ...]:
+    def value(self) -> tuple[FileJob, ...]:
         """Return the jobs as they stand."""
         return tuple(self._jobs)
 
-    def setValue(self, value: Sequence[Job]) -> None:
+    def setValue(self, value: Sequence[FileJob]) -> None:
         """Show these jobs; the row looked at stays where the files are the same."""
         same = [job.source for job in value] == [job.source for job in self._jobs]
         self._jobs = list(value)
@@ -86,7 +86,7 @@ class BatchTable(QWidget):
             self._fill(index)
         self._show_message()
 
-    def show_job(self, index: int, job: Job) -> None:
+    def show_job(self, index: int, job: FileJob) -> None:
         """Show one job anew."""
         if index < len(self._jobs) and self._jobs[index] != job:
             self._jobs[index] = job

@@ -1,6 +1,6 @@
 """The files of a batch: which there are, what each is called, and what became of it.
 
-`jobs_of` lists the images of a folder, each as a `Job`; `write_summary` has a row for each.
+`jobs_of` lists the images of a folder, each as a `FileJob`; `write_summary` has a row for each.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Job(Value):
+class FileJob(Value):
     """One file of a batch.
 
     Parameters
@@ -71,7 +71,7 @@ def jobs_of(
     pattern: str = "*",
     recursive: bool = False,
     suffix: str = ".ome.tif",
-) -> tuple[Job, ...]:
+) -> tuple[FileJob, ...]:
     """Return a job for each image, sorted as people count: cell 2 before cell 10.
 
     Parameters
@@ -100,7 +100,7 @@ def jobs_of(
     )
     out = Path(out_folder).expanduser()
     jobs = tuple(
-        Job(
+        FileJob(
             str(path),
             str(out / path.parent.relative_to(folder) / f"{stem_of(path)}{RESTORED}{suffix}"),
         )
@@ -125,9 +125,9 @@ def _is_output(path: Path, out: Path) -> bool:
     return False
 
 
-def _require_distinct(jobs: Sequence[Job]) -> None:
+def _require_distinct(jobs: Sequence[FileJob]) -> None:
     """Raise where two images would be written to one output, on a disk that ignores case too."""
-    first: dict[str, Job] = {}
+    first: dict[str, FileJob] = {}
     for job in jobs:
         other = first.setdefault(job.output.lower(), job)
         require(
@@ -137,7 +137,7 @@ def _require_distinct(jobs: Sequence[Job]) -> None:
         )
 
 
-def stopped(jobs: Sequence[Job]) -> tuple[Job, ...]:
+def stopped(jobs: Sequence[FileJob]) -> tuple[FileJob, ...]:
     """Return the jobs of a batch that was stopped: what was running waits again."""
     return tuple(
         replace(job, state="waiting", message="stopped; run again to go on")
@@ -147,13 +147,13 @@ def stopped(jobs: Sequence[Job]) -> tuple[Job, ...]:
     )
 
 
-def in_words(jobs: Sequence[Job]) -> str:
+def in_words(jobs: Sequence[FileJob]) -> str:
     """Return how many files there are, and what became of them.
 
     Examples
     --------
-    >>> in_words([Job("a", "b", "done"), Job("c", "d", "failed"), Job("e", "f", "done")])
-    '3 files: 2 done, 1 failed'
+    >>> in_words([FileJob(name, name, state) for name, state in [("a", "done"), ("b", "failed")]])
+    '2 files: 1 done, 1 failed'
     """
     states = Counter(job.state for job in jobs)
     order: tuple[State, ...] = ("done", "skipped", "failed", "running", "waiting")
@@ -167,7 +167,7 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-def write_summary(path: str | os.PathLike[str], jobs: Sequence[Job]) -> None:
+def write_summary(path: str | os.PathLike[str], jobs: Sequence[FileJob]) -> None:
     """Write one row a file, as CSV, or as JSON where the name ends so; whole or not at all.
 
     An earlier summary there is replaced.
