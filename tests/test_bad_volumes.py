@@ -394,6 +394,19 @@ def test_a_damaged_mark_is_told_and_its_tile_restored_anew(run: Run, image: Path
     assert run(*restoring(image))[0] == 0
 
 
+def test_so_is_a_mark_that_is_damaged_while_the_run_goes_on(image: Path) -> None:
+    for _ in range(2):
+        ended_after_a_tile(steps_of(image))
+    assert kept() == ["0-0", "1-0"]
+    steps = steps_of(image)
+    while not next(steps).note.endswith(FINISHED_BEFORE):  # all marks were looked at once
+        pass
+    (WORK / "unfinished" / "done" / "1-0.json").write_bytes(b"")
+    with pytest.raises(InputError, match=r"1-0\.json is damaged; delete that file, and run again"):
+        drained(steps)
+    assert kept() == ["0-0", "1-0"]  # it is told before there is more work
+
+
 def test_tiles_larger_than_the_memory_now_are_refused(run: Run, image: Path) -> None:
     begun_by_command(image)
     plan = json.loads((WORK / "unfinished" / "identity.json").read_text())["plan"]

@@ -166,9 +166,15 @@ class TileDone:
 
     @classmethod
     def earlier(cls, task: TileTask, sink: Sink) -> TileDone:
-        """Return what an earlier run has kept in the sink of a tile."""
+        """Return what an earlier run has kept in the sink of a tile.
+
+        Raises
+        ------
+        InputError
+            If the mark of the tile is damaged, so that nothing says that its voxels are good.
+        """
+        kept = sink.record(task.name).get("pieces", ())
         try:
-            kept = sink.record(task.name).get("pieces", ())
             return cls(task, tuple(Piece.from_dict(piece) for piece in kept))
         except (InputError, TypeError):  # written by another version: its voxels are good
             return cls(task, ())
