@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tifffile
 
 from napari_deconv import batch
 from napari_deconv.batch import examining, running
@@ -28,6 +27,7 @@ from napari_deconv.pipeline import restore_stack
 from napari_deconv.restoration.restorer import Step
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
 from napari_deconv.volumes import restoring_file
+from tests.ome_sets import image_in_two_files
 
 GRID = Grid(spacing_um=(0.4, 0.15, 0.15))
 OPTICS = Optics(na=0.8, emission_nm=520, immersion_index=1.0)
@@ -389,33 +389,14 @@ def test_a_voxel_size_that_is_unknown_is_asked_for_where_it_can_be_given(tmp_pat
     assert "or write it into the file" in job.message
 
 
-def times_in_two_files(folder: Path) -> tuple[Path, Path]:
-    """Write an image of two times as an OME-TIFF set, a file a time, described in both."""
-    paths = folder / "t1.ome.tif", folder / "t2.ome.tif"
-    ids = [f"urn:uuid:{n}1111111-1111-1111-1111-111111111111" for n in (1, 2)]
-    planes = "".join(
-        f'<TiffData FirstT="{t}" FirstZ="{z}" IFD="{z}" PlaneCount="1">'
-        f'<UUID FileName="{paths[t].name}">{ids[t]}</UUID></TiffData>'
-        for t in (0, 1)
-        for z in range(3)
-    )
-    pixels = (
-        '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" '
-        'SizeX="9" SizeY="8" SizeZ="3" SizeC="1" SizeT="2" PhysicalSizeX="0.15" '
-        f'PhysicalSizeY="0.15" PhysicalSizeZ="0.4">{planes}</Pixels></Image>'
-    )
-    ome = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
-    for n, (path, own) in enumerate(zip(paths, ids, strict=True)):
-        xml = f'<OME xmlns="{ome}" UUID="{own}">{pixels}</OME>'
-        data = np.random.default_rng(n).poisson(20, (3, 8, 9)).astype(np.uint16)
-        tifffile.imwrite(
-            path, data, photometric="minisblack", description=xml, metadata=None, ome=False
-        )
-    return paths
-
-
 def test_an_image_in_several_files_is_restored_once(tmp_path: Path) -> None:
-    first, second = times_in_two_files(tmp_path)
+    times = [np.random.default_rng(n).poisson(20, (3, 8, 9)).astype(np.uint16) for n in (0, 1)]
+    first, second = image_in_two_files(
+        (tmp_path / "t1.ome.tif", tmp_path / "t2.ome.tif"),
+        "T",
+        times,
+        'PhysicalSizeX="0.15" PhysicalSizeY="0.15" PhysicalSizeZ="0.4"',
+    )
     jobs = jobs_of(tmp_path, tmp_path / "out")
     assert [job.source for job in jobs] == [str(first)]
     told = "t1.ome.tif and t2.ome.tif are one image, which is read as a whole"

@@ -16,6 +16,7 @@ import psutil
 import pytest
 import tifffile
 import zarr
+from tests.ome_sets import OME, image_in_two_files, uuids, write_set
 
 from napari_deconv.files import ome_zarr, reading, tiff
 from napari_deconv.files.export import write_stack
@@ -31,7 +32,6 @@ from napari_deconv.imaging.stack import KnownOptics, Stack
 from napari_deconv.imaging.value import InputError
 
 SIZES = {"T": 3, "C": 2, "Z": 5, "Y": 6, "X": 7}
-OME = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 
 
 def voxels(axes: str, dtype: str = "uint16") -> np.ndarray[Any, np.dtype[Any]]:
@@ -266,30 +266,9 @@ def test_the_full_resolution_of_a_pyramid_is_read(tmp_path: Path) -> None:
 
 
 def two_files(folder: Path) -> tuple[Path, Path]:
+    """Write the channels of `voxels`, a file each."""
     paths = folder / "m0.ome.tif", folder / "m1.ome.tif"
-    ids = [f"urn:uuid:{n}1111111-1111-1111-1111-111111111111" for n in (1, 2)]
-    parts = "".join(
-        f'<TiffData FirstC="{c}" FirstZ="{z}" IFD="{z}" PlaneCount="1">'
-        f'<UUID FileName="{paths[c].name}">{ids[c]}</UUID></TiffData>'
-        for c in (0, 1)
-        for z in range(5)
-    )
-    image = (
-        '<Image ID="Image:0"><Pixels ID="Pixels:0" '
-        'DimensionOrder="XYZCT" Type="uint16" SizeX="7" SizeY="6" SizeZ="5" SizeC="2" '
-        f'SizeT="1">{parts}</Pixels></Image>'
-    )
-    write_set(paths, ids, image)
-    return paths
-
-
-def write_set(paths: tuple[Path, Path], ids: list[str], images: str) -> None:
-    """Write the channels of `voxels`, a file each, all described in both."""
-    for path, own, data in zip(paths, ids, voxels("CZYX"), strict=True):
-        xml = f'<OME xmlns="{OME}" UUID="{own}">{images}</OME>'
-        tifffile.imwrite(
-            path, data, photometric="minisblack", description=xml, metadata=None, ome=False
-        )
+    return image_in_two_files(paths, "C", list(voxels("CZYX")))
 
 
 def test_several_files_of_one_image_are_joined(tmp_path: Path) -> None:
@@ -310,7 +289,7 @@ def test_the_files_of_a_set_are_told_and_those_of_other_images_are_not(tmp_path:
 def two_positions(folder: Path) -> tuple[Path, Path]:
     """Write two files of one set, each with one image, and both described in both."""
     paths = folder / "pos0.ome.tif", folder / "pos1.ome.tif"
-    ids = [f"urn:uuid:{n}2222222-2222-2222-2222-222222222222" for n in (1, 2)]
+    ids = uuids(2)
     images = "".join(
         f'<Image ID="Image:{n}"><AcquisitionDate>2026-11-2{n}</AcquisitionDate>'
         f'<Pixels ID="Pixels:{n}" DimensionOrder="XYZCT" Type="uint16" SizeX="7" SizeY="6" '
@@ -321,7 +300,7 @@ def two_positions(folder: Path) -> tuple[Path, Path]:
         f'PositionX="{n}" PositionY="-2.5" PositionYUnit="mm"/></Pixels></Image>'
         for n in (0, 1)
     )
-    write_set(paths, ids, images)
+    write_set(paths, ids, images, list(voxels("CZYX")))
     return paths
 
 
