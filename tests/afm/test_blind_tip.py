@@ -157,10 +157,10 @@ def test_a_sweep_gives_what_each_threshold_alone_gives() -> None:
 
 def test_the_steepest_fall_is_suggested() -> None:
     tips = tuple(Tip(lopsided() * k, PIXEL) for k in range(6, 0, -1))
-    sweep = Sweep((1, 2, 3, 4, 5, 6), tips, (-9.0, -8.9, -8.5, -2.0, -1.9, -1.0), (0.0,) * 6)
+    sweep = Sweep((1, 2, 3, 4, 5, 6), tips, (-9.0, -8.9, -8.5, -2.0, -1.9, -1.0))
     assert (sweep.suggested, sweep.threshold_nm) == (3, 4)
     assert sweep.tip is tips[3]
-    alone = Sweep((1.0,), tips[:1], (-9.0,), (0.0,))
+    alone = Sweep((1.0,), tips[:1], (-9.0,))
     assert alone.suggested == 0
     assert replace(sweep, least_nm=4.5).threshold_nm == 5
     assert replace(sweep, least_nm=2.0).threshold_nm == 4

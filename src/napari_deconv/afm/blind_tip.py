@@ -22,7 +22,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -110,8 +109,6 @@ class Sweep:
     tips : tuple of Tip
     heights_nm : tuple of float
         Mean height of each tip near its apex, at or below 0.
-    residuals_nm : tuple of float
-        RMS of I - open(I, T), where the tip cannot have touched beyond the image.
     least_nm : float
         A threshold that noise alone hardly passes.
     """
@@ -119,7 +116,6 @@ class Sweep:
     thresholds_nm: tuple[float, ...]
     tips: tuple[Tip, ...]
     heights_nm: tuple[float, ...]
-    residuals_nm: tuple[float, ...]
     least_nm: float = 0.0
 
     @property
@@ -251,14 +247,10 @@ def swept(
         for step in _estimated(frames, tip, settings.by, threshold):
             note = f"threshold {threshold:.3g} nm, {step.note}"
             yield Step(number, len(values), note, peek=step.peek)
-        note = f"threshold {threshold:.3g} nm, comparing"
-        as_one = partial(_as_one, number=number, total=len(values), note=note)
-        rest = yield from passed_on(_residual(frames, tip, note), as_one)
-        rms = float(np.sqrt(np.mean(_inside(rest, tip.shape) ** 2)))
-        rows.append((threshold, Tip(tip.copy(), pixel_nm), _near(tip), rms))
-    thresholds, tips, near, residuals = zip(*rows[::-1], strict=True)
+        rows.append((threshold, Tip(tip.copy(), pixel_nm), _near(tip)))
+    thresholds, tips, near = zip(*rows[::-1], strict=True)
     least = min(SAFE * noise_nm, OF_RELIEF * _range(frames))
-    return Sweep(thresholds, tips, near, residuals, least)
+    return Sweep(thresholds, tips, near, least)
 
 
 # -- passes over points -----------------------------------------------------------------------
@@ -322,11 +314,6 @@ def _residual(frames: Double, tip: Double, note: str) -> Generator[Step, None, D
     return frames - image
 
 
-def _as_one(step: Step, number: int, total: int, note: str) -> Step:
-    """Return a step as part of one step of more."""
-    return Step(number, total, note, peek=step.peek)
-
-
 def _maxima(frames: Double) -> Indices:
     """Return the pixels that no neighbour is above and one is below, the highest first."""
     wide = np.pad(frames, ((0, 0), (1, 1), (1, 1)), mode="edge")
@@ -347,13 +334,6 @@ def _allowed(frames: Double, threshold: float) -> float:
 
 def _range(frames: Double) -> float:
     return float(np.ptp(frames, axis=(1, 2)).max())
-
-
-def _inside(frames: Double, shape: tuple[int, ...]) -> Double:
-    """Return what is so far from the edges that all the tip was over the image, if there is."""
-    edges = [(n - n // 2 - 1, m - n // 2) for n, m in zip(shape, frames.shape[1:], strict=True)]
-    inner = frames[:, slice(*edges[0]), slice(*edges[1])]
-    return inner if inner.size else frames
 
 
 def _near(tip: Double) -> float:
