@@ -81,7 +81,8 @@ def accelerated(
 
     p = max(x + a (x - x'), x / 10) with x' the x before, then
     x <- p (1 + (c - H^T M) / max(H^T M, 3e-3)) with the correction
-    c = H^T(M (y + s^2) / (H p + b + s^2)) / max(1 - w curvature(p), 1/10).
+    c = H^T(M (y + s^2) / (H p + b + s^2)) / max(1 - w curvature(p), 1/10), whose slopes count as
+    flat below e + a p.
     The nu-method moves p instead, p <- max(p + o (x - p) + a (p - p'), p / 10). It is gone on with
     where the back projector B has been used as long as the likelihood rose, five times at the most:
     x <- x max(1 + B M ((y + s^2) / (H x + b + s^2) - 1) / H^T M, 1/10).
@@ -114,8 +115,9 @@ def accelerated(
             unmatched, leaps = False, True
         correction = adjoint(mask * counts / model)
         if tv_weight:
-            flat = max(0.01, 4 * p.ndim * tv_weight)
-            bend = tv_curvature(p, spacing or (1.0,) * p.ndim, flat * mean)
+            share = 4 * p.ndim * tv_weight
+            even = np.log(1 + share * p / (0.01 * mean)) / share
+            bend = tv_curvature(even, spacing or (1.0,) * p.ndim, 1.0)
             correction /= np.maximum(1 - tv_weight * bend, 0.1)
         before, x = x, np.maximum(p * (1 + (correction - seen) / np.maximum(seen, UNSEEN)), 0)
         weigh.saw(x - p)

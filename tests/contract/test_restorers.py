@@ -195,9 +195,7 @@ def test_a_constant_stays_constant(
 ) -> None:
     """No rim: light is neither lost at the edges nor gathered there."""
     result = run(method, np.full(SHAPE, 50.0), asymmetric_psf(PSF_SHAPE), engine)
-    # Smoothing makes rounding ripple, up to 2e-3 after many iterations on any engine.
-    tolerance = 4e-3 if getattr(method, "tv_weight", 0) else 1e-4
-    assert np.abs(result - 50).max() < tolerance * 50
+    assert np.abs(result - 50).max() < 1e-4 * 50
 
 
 @pytest.mark.parametrize("method", METHODS, ids=str)

@@ -180,7 +180,7 @@ class RichardsonLucy(Value):
         momentum = {"none": 0.0, "biggs-andrews": 2.0}.get(self.acceleration, 1.0)
         # A filter more.
         momentum = 2.0 if self.is_unmatched else momentum
-        smoothing = 0.5 if self.tv_weight else 0.0
+        smoothing = 1.5 if self.tv_weight else 0.0
         # An image that is not padded is a whole volume itself.
         return 4.0 + momentum + smoothing + (0.25 if self.edges == "circular" else 0.0)
 

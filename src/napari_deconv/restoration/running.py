@@ -21,10 +21,12 @@ ROUNDING = 1e-7
 #: The flat start at the least, as a part of the mean of the counts: from nothing, as a background
 #: above the mean would have it, nothing grows.
 LEAST_START = 0.01
-#: Gradients below this part of the mean count as flat in the total variation; or below the
-#: weight times this for each axis. With less, strong smoothing overshoots where the image is
-#: flat: neighbours swing up and down for ever, and rounding decides which.
+#: Slopes count as flat in the total variation below this part of the mean, and the weight times
+#: this, for each axis, of the voxel itself. With less, strong smoothing overshoots: neighbours
+#: swing up and down for ever, the brighter the farther, and rounding decides which.
 FLAT, FLAT_PER_WEIGHT = 1e-2, 4.0
+#: What has the slopes of p over those that count as flat, e + a p.
+EVEN = "log(1.0f + a * p / e) / a"
 #: The least gradient whose square a float32 holds.
 LEAST_SLOPE = 1e-18
 
@@ -110,10 +112,11 @@ class Run:
 
     def _smoothed(self, p: Array, correction: Array) -> Array:
         """Return the correction with the total variation's pull in it."""
-        flat = max(FLAT, FLAT_PER_WEIGHT * len(self.image_shape) * self.method.tv_weight)
-        flat = max(flat * self.mean, LEAST_SLOPE)
-        curvature = self.engine.curvature(p, self.spacing, flat)
         weight = self.method.tv_weight
+        flat = max(FLAT * self.mean, LEAST_SLOPE)
+        share = FLAT_PER_WEIGHT * len(self.image_shape) * weight
+        even = self.engine.evaluate(EVEN, p=p, e=flat, a=share)
+        curvature = self.engine.curvature(even, self.spacing, 1.0)
         return self.engine.evaluate(
             "c / fmax(1.0f - t * k, 0.1f)", out=correction, c=correction, t=weight, k=curvature
         )
