@@ -6,6 +6,7 @@ import base64
 import json
 import math
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.optics import Optics
-from napari_deconv.imaging.psf import Psf, fitted_to
+from napari_deconv.imaging.psf import Psf, fitted_to, psf_distance
 from napari_deconv.imaging.psf_image import psf_from_image
 from napari_deconv.imaging.psf_models import compute_psf
 from napari_deconv.imaging.value import InputError
@@ -494,3 +495,13 @@ def test_noise_alone_is_no_point(shape: tuple[int, ...], seed: int) -> None:
 def test_voxel_sizes_that_are_none_are_refused(spacing: Any, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         psf_from_image(bead((41, 33, 33), (20, 16, 16)), spacing, VOLUME)
+
+
+def test_how_far_out_a_psf_was_cut_off_is_no_difference() -> None:
+    """A widefield PSF has as much light in its last plane as in its first."""
+    optics, grid = Optics(na=1.2, emission_nm=520), Grid(spacing_um=(0.2, 0.1, 0.1))
+    near, far = (compute_psf(optics, grid, sides).samples for sides in ((9, 15, 15), (31, 41, 43)))
+    assert psf_distance(near, far) < 1e-4
+    assert psf_distance(far, near) < 1e-4
+    blunt = compute_psf(replace(optics, na=0.8), grid, (21, 31, 31)).samples
+    assert psf_distance(far, blunt) > 0.1

@@ -200,15 +200,15 @@ def fitted_to(psf: Psf, ndim: int) -> Psf:
 def psf_distance(first: Float, second: Float) -> float:
     """Return how much two PSFs differ: the root of the squared difference over that of the first.
 
-    Both with their centre at n//2, on the same voxels.
+    Both with their centre at n//2, on the same voxels. They are compared in the box that both
+    have, where each sums to 1: how far out a PSF was cut off is no difference.
     """
-    box = tuple(max(sides) for sides in zip(first.shape, second.shape, strict=True))
+    box = tuple(min(sides) for sides in zip(first.shape, second.shape, strict=True))
 
-    def laid(psf: Float) -> Float:
-        whole = np.zeros(box, np.float32)
-        starts = (big // 2 - n // 2 for big, n in zip(box, psf.shape, strict=True))
-        whole[tuple(slice(s, s + n) for s, n in zip(starts, psf.shape, strict=True))] = psf
-        return whole
+    def cut(psf: Float) -> Float:
+        starts = (n // 2 - small // 2 for n, small in zip(psf.shape, box, strict=True))
+        part = psf[tuple(slice(s, s + n) for s, n in zip(starts, box, strict=True))]
+        return part / part.sum(dtype=np.float64)
 
-    a, b = laid(first), laid(second)
+    a, b = cut(first), cut(second)
     return float(np.linalg.norm(a - b) / np.linalg.norm(a))
