@@ -208,7 +208,7 @@ def psf_distance(first: Float, second: Float) -> float:
     def cut(psf: Float) -> Float:
         starts = (n // 2 - small // 2 for n, small in zip(psf.shape, box, strict=True))
         part = psf[tuple(slice(s, s + n) for s, n in zip(starts, box, strict=True))]
-        return part / part.sum(dtype=np.float64)
+        return np.asarray(part / part.sum(dtype=np.float64), np.float32)
 
     a, b = cut(first), cut(second)
     return float(np.linalg.norm(a - b) / np.linalg.norm(a))

@@ -32,6 +32,7 @@ from .answering import Answering
 from .blocks import BLOCK_BYTES, blocks_of
 from .calibration import LEVELS, together
 from .caution import Leaning
+from .counting import Counting
 from .inputs import (
     BRIGHTNESS,
     Scaling,
@@ -95,6 +96,8 @@ class Learned(Value):
         What a cautious one leans on; one that stops by itself where not given.
     missed : (float, float), optional
         Chi-squared of the network, and of what it leans on; of the image where not given.
+    counting : Counting, optional
+        From the counts of the image to those of the training; as its noise tells where not given.
 
     Raises
     ------
@@ -111,6 +114,7 @@ class Learned(Value):
     levels: tuple[float, ...] | None = None
     usual: RichardsonLucy | None = None
     missed: tuple[float, float] | None = None
+    counting: Counting | None = None
 
     def __post_init__(self) -> None:
         card = self.card
@@ -205,6 +209,13 @@ class Learned(Value):
     def settled(self, samples: Sequence[Observation], engine: Engine) -> Learned:
         """Return the method with what all tiles share, as the samples tell it."""
         require_restores(self.model.network, samples[0].image.ndim, self.card.name)
+        counting = self._counting(max(samples, key=lambda sample: sample.bright))
+        same = replace(self, counting=Counting())
+        told = same._settled_on([counting.told(sample) for sample in samples], engine)
+        return replace(told, counting=counting)
+
+    def _settled_on(self, samples: Sequence[Observation], engine: Engine) -> Learned:
+        """Return the method settled on samples in the counts of the training."""
         alone = replace(self, cautious=False)._settled(samples, engine)
         if self.leans_on is None:
             return replace(alone, cautious=self.cautious)
@@ -257,6 +268,22 @@ class Learned(Value):
 
     def steps(self, observation: Observation, engine: Engine) -> Iterator[Step]:
         """Yield a step an iteration and then one a block; the last holds the estimate."""
+        counting = self._counting(observation)
+        for step in self._steps(counting.told(observation), engine):
+            step = counting.put_back(step)
+            if step.estimate is not None and not counting.is_the_same:
+                step = replace(step, note=f"{step.note}; {counting.in_words(self.card.light)}")
+            yield step
+
+    def _counting(self, observation: Observation) -> Counting:
+        """Return how the counts of an image are told: as they are, where the network asks so."""
+        knows_light = self._kind[0] == BRIGHTNESS and bool(self.card.light.kinds)
+        if self.counting is not None or not knows_light:
+            return self.counting or Counting()
+        return Counting.of(observation, self.card.light)
+
+    def _steps(self, observation: Observation, engine: Engine) -> Iterator[Step]:
+        """Yield the steps on an observation in the counts of the training."""
         network, channels = self.model.network, self.card.design.channels
         require_restores(network, observation.image.ndim, self.card.name)
         leans_on = self.leans_on

@@ -1,0 +1,94 @@
+"""Counts as the camera of a training would have told them.
+
+A network has learned what noise a count has, and how much of a dark voxel is the camera's offset.
+Another camera has another gain and another offset: what it tells is put into the counts of the
+training before the network sees it, and what comes out is put back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from napari_deconv.imaging.value import Value
+from napari_deconv.restoration.looking import camera_seen
+from napari_deconv.restoration.restorer import Observation, Step
+
+from .pairs import Light
+
+#: By what factor a gain differs that is another one: noise tells one to a fifth or so.
+ANOTHER = 1.5
+
+
+@dataclass(frozen=True)
+class Counting(Value):
+    """From the counts of an image to those of a training.
+
+    Parameters
+    ----------
+    factor : float
+        By which counts are multiplied.
+    shift : float
+        What is added then.
+    """
+
+    factor: float = 1.0
+    shift: float = 0.0
+
+    @classmethod
+    def of(cls, observation: Observation, light: Light) -> Counting:
+        """Return how an image is to be told for a network that was trained on some light.
+
+        One that may be of the same camera is left as it is.
+        """
+        low, high = light.background
+        camera = camera_seen(observation)
+        apart = max(camera.gain / light.gain, light.gain / camera.gain)
+        if apart < ANOTHER and 2 * low - high <= observation.background <= 2 * high - low:
+            return cls()
+        factor = light.gain / camera.gain
+        return cls(factor, light.offset - factor * camera.offset)
+
+    @property
+    def is_the_same(self) -> bool:
+        """Whether nothing changes."""
+        return self == Counting()
+
+    def told(self, observation: Observation) -> Observation:
+        """Return an observation in the counts of the training."""
+        if self.is_the_same:
+            return observation
+        factor, shift = np.float32(self.factor), np.float32(self.shift)
+        return replace(
+            observation,
+            image=np.maximum(observation.image * factor + shift, 0),
+            background=max(self._level(observation.background), 0.0),
+            whole_mean=self._level_of(observation.whole_mean),
+            whole_bright=self._level_of(observation.whole_bright),
+        )
+
+    def put_back(self, step: Step) -> Step:
+        """Return a step with what is restored in the counts of the image."""
+        if self.is_the_same:
+            return step
+        back, peek = np.float32(1 / self.factor), step.peek
+        return replace(
+            step,
+            estimate=None if step.estimate is None else step.estimate * back,
+            peek=None if peek is None else lambda: peek() * back,
+        )
+
+    def in_words(self, light: Light) -> str:
+        """Return what was taken for a photon, and what for none."""
+        gain, offset = light.gain / self.factor, (light.offset - self.shift) / self.factor
+        return (
+            f"its counts were told as those of the training: {gain:.3g} a photon above an offset "
+            f"of {offset:.3g}"
+        )
+
+    def _level(self, level: float) -> float:
+        return self.factor * level + self.shift
+
+    def _level_of(self, level: float | None) -> float | None:
+        return None if level is None else self._level(level)
