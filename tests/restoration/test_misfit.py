@@ -67,3 +67,11 @@ def test_what_a_result_lacks_stands_out_where_it_is(
 def test_a_result_of_another_shape_is_refused(counts: np.ndarray, psf: Psf) -> None:
     with pytest.raises(InputError, match="The result has the shape"):
         misfit_of(observe(counts, psf), counts[:3], CAMERA, open_engine("cpu"))
+
+
+def test_of_hardly_more_planes_than_those_of_the_psf_a_quarter_is_looked_at(
+    counts: np.ndarray, truth: np.ndarray, psf: Psf
+) -> None:
+    tall = Psf(np.pad(psf.samples, ((4, 4), (0, 0), (0, 0))))  # 15 planes, under 16
+    found = misfit_of(observe(counts, tall, BACKGROUND), truth, CAMERA, open_engine("cpu"))
+    assert (~np.isnan(found.map)).any(axis=(1, 2)).sum() == 4

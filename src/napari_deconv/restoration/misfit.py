@@ -102,8 +102,12 @@ def mean_misfit(squared: Float, psf: Float) -> float:
 
 
 def _inside(squared: Float, psf: Float) -> tuple[slice, ...]:
-    """Return where light from beyond the image does not count."""
+    """Return where light from beyond the image does not count; a quarter of an axis at the least.
+
+    Of a stack that has hardly more planes than its PSF, one or two planes would tell of all.
+    """
+    rims = [min(p // 2, (n - n // 4) // 2) for n, p in zip(squared.shape, psf.shape, strict=True)]
     return tuple(
-        slice(p // 2, n - p // 2) if n > p else slice(None)
-        for n, p in zip(squared.shape, psf.shape, strict=True)
+        slice(rim, n - rim) if n > p else slice(None)
+        for n, p, rim in zip(squared.shape, psf.shape, rims, strict=True)
     )
