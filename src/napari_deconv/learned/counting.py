@@ -17,8 +17,8 @@ from napari_deconv.restoration.restorer import Observation, Step
 
 from .pairs import Light
 
-#: By what factor a gain differs that is another one: noise tells one to a fifth or so.
-ANOTHER = 1.5
+#: By what factor more or less light than in any training is no light of that camera.
+MARGIN = 4.0
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,18 @@ class Counting(Value):
     def of(cls, observation: Observation, light: Light) -> Counting:
         """Return how an image is to be told for a network that was trained on some light.
 
-        One that may be of the same camera is left as it is.
+        One whose background and brightness may be of the same camera is left as it is. Where the
+        noise tells of no camera that would have seen such light as the training, the background
+        alone is told as there.
         """
         low, high = light.background
-        camera = camera_seen(observation)
-        apart = max(camera.gain / light.gain, light.gain / camera.gain)
-        if apart < ANOTHER and 2 * low - high <= observation.background <= 2 * high - low:
+        level, bright = observation.background, observation.bright
+        is_usual = 2 * low - high <= level <= 2 * high - low
+        if bright <= 0 or (is_usual and _is_known(bright / light.gain, light)):
             return cls()
+        camera = camera_seen(observation)
+        if not _is_known(bright / camera.gain, light):
+            return cls(shift=(low + high) / 2 - level)
         factor = light.gain / camera.gain
         return cls(factor, light.offset - factor * camera.offset)
 
@@ -92,3 +97,9 @@ class Counting(Value):
 
     def _level_of(self, level: float | None) -> float | None:
         return None if level is None else self._level(level)
+
+
+def _is_known(photons: float, light: Light) -> bool:
+    """Return whether a brightness may be one of the training."""
+    low, high = light.photons
+    return low / MARGIN <= photons <= high * MARGIN
