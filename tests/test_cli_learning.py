@@ -105,6 +105,23 @@ def test_what_lies_outside_the_training_is_told(model: Path, run: Run) -> None:
     [
         (("-o", "m.safetensors", *OPTICS), "The voxel size to train for is unknown; give --voxel"),
         (("-o", "m.pt", *OPTICS), "m.pt does not end in .safetensors, as the file of a model does"),
+        (("-o", "no/m.safetensors", *OPTICS), "There is no folder no; create it, or choose an"),
+        (
+            ("-o", "m.safetensors", "--checkpoint", "state.bin"),
+            "state.bin does not end in .safetensors, as a checkpoint does",
+        ),
+        (
+            ("-o", "m.safetensors", "--checkpoint", "no/c.safetensors"),
+            "There is no folder no; create it, or choose another",
+        ),
+        (
+            ("-o", "m.safetensors", "--checkpoint", "./m.safetensors"),
+            "The model and the state on the way would both be kept in m.safetensors; give",
+        ),
+        (
+            ("-o", "2.m.safetensors", "--checkpoint", "m.safetensors", "--members", "2"),
+            "The model and the state on the way would both be kept in 2.m.safetensors; give",
+        ),
         (("-o", "m.safetensors", "--preset", "slow"), "The preset 'slow' is not known; choose"),
         (
             ("-o", "m.safetensors", "--like", "cell.ome.tif", *OPTICS, "--photons", "9,3"),

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError
+from napari_deconv.learned import model_file
 from napari_deconv.learned.designs import UNetDesign
 from napari_deconv.learned.inputs import INVERSE_CHANNELS
 from napari_deconv.learned.model_file import (
@@ -22,6 +23,7 @@ from napari_deconv.learned.model_file import (
     Model,
     read_card,
     read_model,
+    require_place,
     write_model,
 )
 from napari_deconv.learned.pairs import Light
@@ -59,6 +61,29 @@ def test_it_is_not_replaced_unasked(model: Model, path: Path) -> None:
         write_model(path.with_suffix(".pt"), model)
     with pytest.raises(InputError, match="cannot be written"):
         write_model(path / "inside.safetensors", model)
+
+
+def test_a_place_is_looked_at_before_there_is_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_place(tmp_path / "a.safetensors")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(InputError, match=r"a\.pt does not end in \.safetensors, as a checkpoint"):
+        require_place(tmp_path / "a.pt", "a checkpoint")
+    with pytest.raises(InputError, match=r"There is no folder .*no; create it, or choose another"):
+        require_place(tmp_path / "no" / "a.safetensors")
+    (tmp_path / "b.safetensors").mkdir()
+    with pytest.raises(InputError, match="is a folder; choose another name"):
+        require_place(tmp_path / "b.safetensors")
+
+    def refused(**_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(model_file, "TemporaryFile", refused)
+    with pytest.raises(
+        InputError, match=r"cannot be written \(Permission denied\); choose another"
+    ):
+        require_place(tmp_path / "a.safetensors")
 
 
 def test_a_pickle_is_refused_unread(tmp_path: Path) -> None:

@@ -116,7 +116,8 @@ def train(
     # Only now: it imports torch, and the schedule has said so where that is missing.
     from napari_deconv.learned.model_file import SUFFIX, write_model
 
-    _require_place(output, SUFFIX, overwrite=overwrite)
+    checkpoint = checkpoint.expanduser() if checkpoint is not None else None
+    _require_places(output, checkpoint, members, overwrite=overwrite)
     files = _files(raw, truth, again)
     like = files[0][0] if files and like is None else like
     stack = read_image(like, voxel_size) if like is not None else None
@@ -151,11 +152,23 @@ def train(
     _say_trained(model.card, output)
 
 
-def _require_place(output: Path, suffix: str, *, overwrite: bool) -> None:
-    """Raise `InputError` where a model could not be written later."""
-    if not output.name.lower().endswith(suffix):
-        raise InputError(f"{output.name} does not end in {suffix}, as the file of a model does")
-    if output.exists() and not overwrite:
+def _require_places(
+    output: Path, checkpoint: Path | None, members: int, *, overwrite: bool
+) -> None:
+    """Raise `InputError` where a model, or the state on the way, could not be written later."""
+    from napari_deconv.learned.model_file import require_place
+    from napari_deconv.learned.training import checkpoints_of
+
+    require_place(output)
+    if checkpoint is not None:
+        require_place(checkpoint, "a checkpoint")
+        kept = [path.resolve() for path in checkpoints_of(checkpoint, members)]
+        if output.expanduser().resolve() in kept:
+            raise InputError(
+                f"The model and the state on the way would both be kept in {output}; give "
+                "--checkpoint another name"
+            )
+    if output.expanduser().exists() and not overwrite:
         raise InputError(f"{output} exists already; choose another name, or give --overwrite")
 
 

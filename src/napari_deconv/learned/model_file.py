@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, TypeVar
 
 import numpy as np
@@ -104,6 +105,35 @@ class Model:
         return self.psfs[0]
 
 
+def require_place(path: str | os.PathLike[str], what: str = "the file of a model") -> None:
+    """Raise unless a model, or `what` is kept like one, can be written there later.
+
+    Raises
+    ------
+    InputError
+        If the suffix is another one, or the folder is missing or may not be written to.
+    """
+    target = Path(path).expanduser()
+    folder = target.parent
+    _require_suffix(target, what)
+    require(folder.is_dir(), f"There is no folder {folder}; create it, or choose another")
+    require(not target.is_dir(), f"{target} is a folder; choose another name")
+    try:
+        with TemporaryFile(dir=folder, prefix=".napari-deconv-"):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{target} cannot be written ({error.strerror}); choose another place"
+        ) from error
+
+
+def _require_suffix(target: Path, what: str) -> None:
+    require(
+        target.name.lower().endswith(SUFFIX),
+        f"{target.name} does not end in {SUFFIX}, as {what} does",
+    )
+
+
 def write_model(path: str | os.PathLike[str], model: Model, *, overwrite: bool = False) -> Path:
     """Write a model, whole or not at all.
 
@@ -126,10 +156,7 @@ def write_tensors(
     from safetensors.torch import save_file
 
     target = Path(path).expanduser()
-    require(
-        target.name.lower().endswith(SUFFIX),
-        f"{target.name} does not end in {SUFFIX}, as the file of a model does",
-    )
+    _require_suffix(target, "the file of a model")
     require(
         overwrite or not target.exists(),
         f"{target} exists already; choose another name, or allow it to be replaced",

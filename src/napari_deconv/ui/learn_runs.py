@@ -253,10 +253,12 @@ def checkpoint_of(path: Path) -> Path:
 
 def check_place(path: Path) -> None:
     """Raise `InputError` unless a new model can be kept there."""
+    from napari_deconv.learned.model_file import require_place
+
     require(bool(path.name), "Choose the file that the trained network is to be kept in")
     require(path.name.lower().endswith(SUFFIX), f"The model's file must end in {SUFFIX}")
     require(not path.exists(), f"{path.name} exists already; choose another name for the new model")
-    require(path.absolute().parent.is_dir(), f"There is no folder {path.absolute().parent}")
+    require_place(path.absolute())
 
 
 def _twin(shown: Observation, engine: Engine) -> Float:
