@@ -15,7 +15,7 @@ from napari_deconv.files.reading import read_provenance, read_stack
 from napari_deconv.files.recipe import Recipe, TrainedModel
 from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.stack import Stack
-from napari_deconv.learned import training
+from napari_deconv.learned import trainer, training
 from napari_deconv.learned.model_file import read_card
 from napari_deconv.learned.trainer import Schedule
 from napari_deconv.pipeline import restore_stack
@@ -309,3 +309,27 @@ def test_recorded_twice_needs_no_truth(run: Run) -> None:
     code, said = run(*TRAIN, "--only-recorded", "-o", "n.safetensors")
     assert code == 1
     assert "There is nothing to learn from: neither recorded twice nor simulated" in said
+
+
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [
+        (0, "Stopped before anything was learned; nothing is kept in c.safetensors yet."),
+        (2, "Stopped; the same command goes on from c.safetensors, where it was last kept."),
+    ],
+)
+def test_what_is_stopped_tells_what_is_kept(
+    run: Run, monkeypatch: pytest.MonkeyPatch, steps: int, told: str
+) -> None:
+    learn = trainer.Trainer.step
+
+    def stopped(self: trainer.Trainer) -> str:
+        if self.done == steps:
+            raise KeyboardInterrupt
+        return learn(self)
+
+    monkeypatch.setattr(trainer.Trainer, "step", stopped)
+    code, said = run(*TRAIN, "-o", "m.safetensors", "--checkpoint", "c.safetensors")
+    assert code == 130
+    assert told in said
+    assert Path("c.safetensors").exists() == (steps > 0)

@@ -154,13 +154,63 @@ def test_an_ended_training_goes_on_as_if_it_had_not_been(
     steps = run(psf, engine, SHORT, checkpoint=path)
     while next(steps).done < 8:
         pass
-    steps.close()  # as a kill does: nothing is written any more
+    steps.close()  # the last step is kept
     seen, resumed = followed(run(psf, engine, SHORT, checkpoint=path))
-    assert min(step.done for step in seen if step.done) == 8
+    assert min(step.done for step in seen if step.done) == 9
     assert torch.equal(weights(resumed), weights(whole))
     assert resumed.card.validation == whole.card.validation
     with pytest.raises(InputError, match=r"training\.safetensors is of a training with other sett"):
         ended(run(psf, engine, replace(SHORT, steps=13), checkpoint=path))
+
+
+@pytest.mark.parametrize("where", ["forward", "look"])
+def test_what_is_interrupted_keeps_whole_steps_alone(
+    psf: Psf, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """In the middle of a step the state is that of the step before; in a look it is of none."""
+    monkeypatch.setattr(module, "LOOK_EVERY", 4)
+    whole, path = ended(run(psf, engine, SHORT)), tmp_path / "c.safetensors"
+    steps = run(psf, engine, SHORT, checkpoint=path)
+    assert next(steps).done == 0
+    while next(steps).done < 3:
+        pass
+    with monkeypatch.context() as patch:
+        if where == "forward":
+            patch.setattr(module, "loss_of", _interrupted)
+        else:
+            patch.setattr(module.Trainer, "_look", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            next(steps)
+    assert path.exists() == (where == "forward")
+    seen, resumed = followed(run(psf, engine, SHORT, checkpoint=path))
+    assert min(step.done for step in seen if step.done) == (4 if where == "forward" else 1)
+    assert torch.equal(weights(resumed), weights(whole))
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_what_is_ended_as_pairs_are_made_keeps_nothing(
+    psf: Psf, engine: Engine, tmp_path: Path
+) -> None:
+    steps = run(psf, engine, SHORT, checkpoint=tmp_path / "c.safetensors")
+    next(steps)
+    steps.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_ended_as_intervals_are_read_has_learned_all(
+    psf: Psf, engine: Engine, tmp_path: Path
+) -> None:
+    path, schedule = tmp_path / "c.safetensors", replace(SHORT, unseen=3)
+    steps = run(psf, engine, schedule, checkpoint=path)
+    while "reading intervals" not in next(steps).note:
+        pass
+    steps.close()
+    seen, resumed = followed(run(psf, engine, schedule, checkpoint=path))
+    assert not any(isinstance(step, TrainingStep) for step in seen)
+    assert torch.equal(weights(resumed), weights(ended(run(psf, engine, schedule))))
 
 
 def test_a_checkpoint_of_another_psf_is_told(
@@ -361,7 +411,7 @@ def test_an_ensemble_that_was_ended_goes_on(
     steps.close()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["2.c.safetensors", "c.safetensors"]
     seen, resumed = followed(run(psf, engine, two, checkpoint=path))
-    assert min(step.done for step in seen if step.done) == SHORT.steps + 3
+    assert min(step.done for step in seen if step.done) == SHORT.steps + 4
     for one, other in zip(resumed.networks, whole.networks, strict=True):
         for key, values in one.state_dict().items():
             assert torch.equal(values, other.state_dict()[key])

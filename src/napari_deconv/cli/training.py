@@ -147,7 +147,7 @@ def train(
         only_twins=only_recorded,
         start=begun,
     )
-    model = followed(run, _stopped(checkpoint))
+    model = followed(run, lambda: _stopped(checkpoint))
     write_model(output, model, overwrite=overwrite)
     _say_trained(model.card, output)
 
@@ -260,8 +260,11 @@ def _and_more(psfs: list[Psf]) -> str:
 
 
 def _stopped(checkpoint: Path | None) -> str:
+    """Return what a training that was stopped left behind."""
     if checkpoint is None:
         return "Stopped; nothing was written. Give --checkpoint to go on another time."
+    if not checkpoint.exists():
+        return f"Stopped before anything was learned; nothing is kept in {checkpoint} yet."
     return f"Stopped; the same command goes on from {checkpoint}, where it was last kept."
 
 

@@ -119,6 +119,8 @@ class Trainer:
         self.loss, self.best_loss = math.nan, math.inf
         self.left_out_loss: float | None = None
         self.is_finished = False
+        #: Whether weights, moments and numbers are of one step, so that they may be kept.
+        self.is_whole = True
         self._best = copy.deepcopy(self.network.state_dict())
         self._alike = {
             with_truth: [n for n, s in enumerate(learned) if (s.variance is None) == with_truth]
@@ -144,10 +146,14 @@ class Trainer:
             return self._stopped_by_a_loss()
         loss.backward()  # type: ignore[no-untyped-call]
         size = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        if bool(torch.isfinite(size)):
+        is_finite = bool(torch.isfinite(size))
+        self.is_whole = False
+        if is_finite:
             self.optimizer.step()
         self.done += 1
-        return self._look() if self.has_looked else ""
+        note = self._look() if self.has_looked else ""
+        self.is_whole = True
+        return note
 
     def _half(self) -> torch.dtype | None:
         """Return the short numbers to convolve in, None where they are not to be had.

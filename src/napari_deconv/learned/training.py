@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
@@ -147,7 +147,7 @@ def training(
     name : str
         Of the model.
     checkpoint : Path, optional
-        Where the state is kept each minute; one that is there is taken up.
+        Where the state is kept each minute, and where it is ended; one that is there is taken up.
     device : str, optional
         Of torch, to train on; the fastest there is where not given.
     shown : Observation, optional
@@ -319,10 +319,30 @@ def _run(
     checkpoint: Path | None,
     key: _Key,
 ) -> Generator[Step, bool | None, str]:
-    """Train one network; return why to stop with all, or nothing."""
+    """Train one network; return why to stop with all, or nothing.
+
+    Who ends it from outside finds the last whole step in the checkpoint.
+    """
     if checkpoint is not None and checkpoint.exists():
         trainer.take_up(checkpoint, key)
-    kept, before, steps = time.monotonic(), number * key.schedule.steps, key.schedule.steps
+    keep = partial(trainer.keep, checkpoint, key) if checkpoint is not None else None
+    try:
+        wish = yield from _steps(trainer, number * key.schedule.steps, total, seen, keep)
+        if keep is not None and not wish:
+            trainer.is_finished = True
+            keep()
+    except (GeneratorExit, KeyboardInterrupt):
+        if keep is not None and trainer.done and trainer.is_whole:
+            keep()
+        raise
+    return "stopped, the best is kept" if wish else ""
+
+
+def _steps(
+    trainer: Trainer, before: int, total: int, seen: _Seen | None, keep: Callable[[], None] | None
+) -> Generator[Step, bool | None, bool | None]:
+    """Train one network until it is done, or told to stop: then return True."""
+    kept, steps = time.monotonic(), trainer.schedule.steps
     note, wish = "", None
     while trainer.done < steps and not note and not wish and not trainer.is_finished:
         note = trainer.step()
@@ -337,13 +357,10 @@ def _run(
             loss=trainer.loss,
             left_out_loss=trainer.left_out_loss,
         )
-        if checkpoint is not None and time.monotonic() - kept > KEEP_EVERY_S:
-            trainer.keep(checkpoint, key)
+        if keep is not None and time.monotonic() - kept > KEEP_EVERY_S:
+            keep()
             kept = time.monotonic()
-    if checkpoint is not None and key.schedule.members > 1 and not wish:
-        trainer.is_finished = True
-        trainer.keep(checkpoint, key)
-    return "stopped, the best is kept" if wish else ""
+    return wish
 
 
 def checkpoints_of(checkpoint: Path, members: int) -> list[Path]:
