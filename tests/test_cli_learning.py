@@ -333,3 +333,10 @@ def test_what_is_stopped_tells_what_is_kept(
     assert code == 130
     assert told in said
     assert Path("c.safetensors").exists() == (steps > 0)
+
+
+def test_steps_that_are_given_are_taken_from_a_start_too(model: Path, run: Run) -> None:
+    for more, steps in (((), 2), (("--steps", 5), 5)):
+        code, said = run(*TRAIN, "-o", f"{steps}.safetensors", "--start", model, *more)
+        assert code == 0, said
+        assert read_card(f"{steps}.safetensors").steps == steps

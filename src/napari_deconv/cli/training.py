@@ -224,12 +224,13 @@ def _begun(
     from napari_deconv.library import resolve
 
     if start is not None:
-        return read_model(resolve(start)), learning.gentler(schedule)
-    begun = learning.usual_start(*usual) if usual is not None else None
-    if begun is None:
-        return None, schedule
-    say(f"Starts from {begun.card.name}")
-    schedule = learning.shorter(schedule)
+        begun, schedule = read_model(resolve(start)), learning.gentler(schedule)
+    else:
+        found = learning.usual_start(*usual) if usual is not None else None
+        if found is None:
+            return None, schedule
+        say(f"Starts from {found.card.name}")
+        begun, schedule = found, learning.shorter(schedule)
     return begun, schedule if steps is None else learning.of_steps(schedule, steps)
 
 
