@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -210,7 +211,7 @@ def test_pairs_that_are_none_are_told(run: Run) -> None:
     Path("truth").mkdir()
     assert "No file of raw has the name of one of truth" in run(*words)[1]
     Path("truth").rmdir()
-    recorded(Path("truth"), (5, 30, 33))
+    recorded(Path("truth"), (5, 30, 33), scale=2)
     code, said = run(*words)
     assert code == 1
     assert "One pair is not enough" in said
@@ -340,3 +341,17 @@ def test_steps_that_are_given_are_taken_from_a_start_too(model: Path, run: Run) 
         code, said = run(*TRAIN, "-o", f"{steps}.safetensors", "--start", model, *more)
         assert code == 0, said
         assert read_card(f"{steps}.safetensors").steps == steps
+
+
+def test_a_pair_of_two_voxel_sizes_needs_the_one_that_counts(run: Run) -> None:
+    recorded(Path("raw"), *((5, 30, 33),) * 2)
+    recorded(Path("truth"), *((5, 30, 33),) * 2, scale=2)
+    other = read_stack("truth/1.ome.tif")
+    write_stack("truth/1.ome.tif", replace(other, grid=Grid((0.6, 0.1, 0.1))), overwrite=True)
+    words = ("--raw", "raw", "--truth", "truth", *OPTICS, "--engine", "cpu")
+    code, said = run("train", "-o", "m.safetensors", *words)
+    assert code == 1
+    told = "A pair must have one voxel size, not 0.6 x 0.2 x 0.2 um and 0.6 x 0.1 x 0.1 um; correct"
+    assert f"1.ome.tif: {told}" in said
+    code, said = run("train", "-o", "m.safetensors", *words, "--voxel-size", "0.6,0.2,0.2")
+    assert code == 0, said

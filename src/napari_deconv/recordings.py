@@ -21,6 +21,8 @@ Made = TypeVar("Made", Pair, Twin)
 #: Regions of a stack whose photons are dealt out to two: how many twins, of how many regions, and
 #: the voxels of one.
 HALVES, REGIONS, REGION = 16, 8, (32, 112, 112)
+#: Voxel sizes of a pair that differ by less than this part are the same, but for rounding.
+SAME_SIZE = 0.01
 
 
 def halves_of(stack: Stack, camera: Camera, *, seed: int = 0) -> list[Twin]:
@@ -120,7 +122,7 @@ def volumes_of(first: Stack, second: Stack) -> Iterator[tuple[Any, Any, float, f
     Raises
     ------
     InputError
-        If the axes or the shapes differ.
+        If the axes, the shapes or the voxel sizes differ.
     """
     names = (first.name, second.name)
     # Two files of a pair have one name.
@@ -133,6 +135,12 @@ def volumes_of(first: Stack, second: Stack) -> Iterator[tuple[Any, Any, float, f
         first.axes == second.axes,
         f"{who} must have the same axes, not {first.axes} and {second.axes}",
     )
+    if first.grid is not None and second.grid is not None:
+        require(
+            np.allclose(first.grid.spacing_um, second.grid.spacing_um, rtol=SAME_SIZE, atol=0),
+            f"{who} must have one voxel size, not {first.grid.describe()} and "
+            f"{second.grid.describe()}; correct the one that is wrong, or resample the image",
+        )
     for place in first.blocks():
         counts, other = (np.asarray(read(s, place), np.float32) for s in (first, second))
         level, its = (background_of(s, place, "auto") for s in (first, second))

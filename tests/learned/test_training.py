@@ -482,8 +482,9 @@ def test_recordings_that_do_not_belong_together_are_told() -> None:
         twin_of(image, image[1:], 1.0, 1.0, Camera())
     with pytest.raises(InputError, match="darker than its background: there is nothing to learn"):
         twin_of(image, image, 1.0, 20.0, Camera())
+    twin = twin_of(image, image + 1, 1.0, 1.0, Camera())
     with pytest.raises(InputError, match="One twin is not enough"):
-        Lessons([Psf(np.ones((1, 1, 1)))], LIGHT, twins=[twin_of(image, image, 1.0, 1.0, Camera())])
+        Lessons([Psf(np.ones((1, 1, 1)))], LIGHT, twins=[twin])
 
 
 def test_volumes_and_planes_are_not_learned_from_together() -> None:

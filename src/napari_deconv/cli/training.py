@@ -124,7 +124,7 @@ def train(
     psfs = _psfs(psf, optics, stack, voxel_size)
     known = without_none(gain=gain, offset=offset)
     told = _told(stack, known, read_noise, photons, background, structures)
-    pairs, twins = _recorded(files, told, twice=again is not None)
+    pairs, twins = _recorded(files, told, voxel_size, twice=again is not None)
     if halves:
         twins += _halves(stack, told, seed)
     _say_lesson(psfs, told.light, pairs, twins)
@@ -173,15 +173,16 @@ def _require_places(
 
 
 def _recorded(
-    files: list[tuple[Path, Path]], told: Told, *, twice: bool
+    files: list[tuple[Path, Path]], told: Told, spacing: str | None, *, twice: bool
 ) -> tuple[list[Pair], list[Twin]]:
     """Return what the files hold: pairs with a truth, or samples that were recorded twice."""
     from napari_deconv import recordings
 
+    stacks = (_stacks(both, spacing) for both in files)
     if not twice:
-        return [pair for both in files for pair in recordings.pairs_of(*_stacks(both))], []
+        return [pair for both in stacks for pair in recordings.pairs_of(*both)], []
     camera = told.assumed_camera
-    return [], [twin for both in files for twin in recordings.repeats_of(*_stacks(both), camera)]
+    return [], [twin for both in stacks for twin in recordings.repeats_of(*both, camera)]
 
 
 def _halves(stack: Stack | None, told: Told, seed: int) -> list[Twin]:
@@ -246,13 +247,17 @@ def _files(raw: Path | None, truth: Path | None, again: Path | None) -> list[tup
     return recordings.pairs_in(raw, second) if raw is not None and second is not None else []
 
 
-def _stacks(files: tuple[Path, Path]) -> tuple[Stack, Stack]:
-    """Return the stacks in two files, by the names of these."""
+def _stacks(files: tuple[Path, Path], spacing: str | None) -> tuple[Stack, Stack]:
+    """Return the stacks in two files, by the names of these; a voxel size that is given counts."""
     from dataclasses import replace
 
     from napari_deconv.files.reading import read_stack
+    from napari_deconv.imaging.grid import Grid
 
-    first, second = (replace(read_stack(path), name=path.name) for path in files)
+    known: dict[str, Any] = {}
+    if spacing is not None:
+        known["grid"] = Grid(spacing_um=numbers(spacing, "--voxel-size"))
+    first, second = (replace(read_stack(path), name=path.name, **known) for path in files)
     return first, second
 
 

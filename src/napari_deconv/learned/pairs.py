@@ -143,7 +143,7 @@ def twin_of(
     Raises
     ------
     InputError
-        If the shapes differ, or one of them has no light above its background.
+        If the shapes differ, one of them has no light above its background, or both are the same.
     """
     from scipy.ndimage import uniform_filter
 
@@ -157,6 +157,11 @@ def twin_of(
     require(
         ours > 0 and theirs > 0,
         "One of two recordings is darker than its background: there is nothing to learn from it",
+    )
+    require(
+        not np.array_equal(counts, other),
+        "Two recordings are the same image, noise and all, so that noise would be learned; record "
+        "the sample a second time",
     )
     first, second = np.asarray(counts, np.float32), np.asarray(other, np.float32)
     # The expected counts of the other one, from the first: its own noise must not weigh itself.
@@ -181,7 +186,7 @@ def given_pair(counts: Float, truth: Float, background: float, truth_background:
     Raises
     ------
     InputError
-        If the shapes differ, or one of them has no light above its background.
+        If the shapes differ, one of them has no light above its background, or both are the same.
     """
     require(
         counts.shape == truth.shape,
@@ -193,6 +198,11 @@ def given_pair(counts: Float, truth: Float, background: float, truth_background:
     require(
         light > 0 and bool(lit.any()) and bool(np.ptp(counts) > 0),
         "A pair is constant, or darker than its background: there is nothing to learn from it",
+    )
+    require(
+        not np.array_equal(counts, truth),
+        "A pair is twice the same image, from which nothing is learned; choose the truth for the "
+        "second one",
     )
     # A deblurred image has as much light as the blurred one.
     factor = light / float(lit.sum(dtype=np.float64))
