@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import InputError
 from napari_deconv.learned import model_file
-from napari_deconv.learned.designs import UNetDesign
+from napari_deconv.learned.calibration import EDGES
+from napari_deconv.learned.designs import UNetDesign, UnrolledDesign
 from napari_deconv.learned.inputs import INVERSE_CHANNELS
 from napari_deconv.learned.model_file import (
     CARD,
@@ -134,6 +135,72 @@ def test_a_card_that_does_not_fit_is_told(path: Path) -> None:
     rewritten(path, colour="blue")
     with pytest.raises(InputError, match=r"The card of beads.* cannot be read: Card has no field"):
         read_model(path)
+
+
+COUNT = len(EDGES) + 1
+CALIBRATION = {"half": [1.0] * COUNT, "most": [2.0] * COUNT}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"members": 0}, "The number of members must be at least 1, not 0"),
+        ({"members": -1}, "The number of members must be at least 1, not -1"),
+        ({"steps": -1}, "The steps of the training must be at least 0"),
+        ({"spacing_um": [0.2, 0.0, 0.1]}, "The y spacing in um must be greater than 0"),
+        ({"half": [1.0]}, "so many numbers of photons has 5 factors for each of its intervals"),
+        ({"photons": [3.0, 9.0]}, "so many numbers of photons has 10 factors for each of its"),
+        ({"most": [-2.0] * COUNT}, "The factors of a calibration must be finite and greater than"),
+        ({"photons": [-3.0]}, "The numbers of photons of a calibration must be greater than 0"),
+        ({"coverage": [0.5]}, "The coverage of a calibration is 2 parts from 0 to 1, or none"),
+        ({"coverage": [0.5, 1.5]}, "The coverage of a calibration is 2 parts from 0 to 1, or none"),
+        ({"first": 100_000}, "The number of channels of the first level must be at most 4096, not"),
+        ({"first": 0}, "The number of channels of the first level must be at least 1, not 0"),
+        ({"kernel": 4}, "The side of a kernel is odd, not 4"),
+        ({"pools": [[1, 2, 2], [2, 2]]}, "Each level of a network pools the same two or three"),
+        ({"pools": [[1, 0, 2]]}, "The number of voxels that are pooled must be at least 1, not 0"),
+        ({"pools": [[1, 2, 2]] * 99}, "The number of levels must be at most 10, not 99"),
+    ],
+)
+def test_numbers_that_no_network_has_are_told(
+    model: Model, path: Path, changes: dict[str, Any], sentence: str
+) -> None:
+    """In the card, in its calibration and in its design."""
+    if changes.keys() & {"half", "most", "photons", "coverage"}:
+        changes = {"calibration": CALIBRATION | changes}
+    elif changes.keys() & {"first", "kernel", "pools"}:
+        changes = {"design": model.card.design.to_dict() | changes}
+    rewritten(path, **changes)
+    with pytest.raises(
+        InputError, match=r"The card of beads\.safetensors cannot be read: "
+    ) as told:
+        read_model(path)
+    assert sentence in str(told.value)
+
+
+def test_a_card_of_a_large_network_takes_no_memory(model: Model, path: Path) -> None:
+    """Its weights are not those in the file, which is seen before they are made."""
+    rewritten(path, design=model.card.design.to_dict() | {"first": 4096, "kernel": 31})
+    with pytest.raises(InputError, match="are not those of the network that its card describes"):
+        read_model(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"iteration": "luck"}, "The iteration 'luck' is not known; choose richardson-lucy or"),
+        ({"pools": ()}, "An unrolled network needs levels"),
+        ({"stages": 101}, "The number of stages must be at most 100, not 101"),
+        ({"inner": 1001}, "The number of inner iterations must be at most 1000, not 1001"),
+        ({"first": 0}, "The number of channels of the first level must be at least 1, not 0"),
+    ],
+)
+def test_numbers_that_no_unrolled_network_has_are_told(
+    changes: dict[str, Any], sentence: str
+) -> None:
+    given: dict[str, Any] = {"iteration": "gradient", "pools": ((1, 2, 2),)}
+    with pytest.raises(InputError, match=sentence):
+        UnrolledDesign(**given | changes)
 
 
 def test_a_file_without_a_card_is_told(tmp_path: Path) -> None:

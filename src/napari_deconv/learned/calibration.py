@@ -9,6 +9,7 @@ have dim and bright images, as where there is little light the errors are others
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from napari_deconv.imaging.value import Value
+from napari_deconv.imaging.value import Value, require
 
 from .nets import Net
 from .samples import Sample, batch_of
@@ -57,12 +58,39 @@ class Calibration(Value):
     photons : tuple of float
         Brightness of the images, in photons, that the factors are for; between two of them
         factors lie between theirs. Empty where all images share theirs.
+
+    Raises
+    ------
+    InputError
+        If numbers are missing, or are none that intervals can have.
     """
 
     half: tuple[float, ...]
     most: tuple[float, ...]
     coverage: tuple[float, ...] = ()
     photons: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        count = max(len(self.photons), 1) * (len(EDGES) + 1)
+        require(
+            len(self.half) == len(self.most) == count,
+            f"A calibration for so many numbers of photons has {count} factors for each of its "
+            f"intervals, not {len(self.half)} and {len(self.most)}",
+        )
+        require(
+            all(0 < factor < math.inf for factor in (*self.half, *self.most)),
+            "The factors of a calibration must be finite and greater than 0",
+        )
+        require(
+            all(0 < light < math.inf for light in self.photons)
+            and all(a < b for a, b in pairwise(self.photons)),
+            "The numbers of photons of a calibration must be greater than 0, the lowest first",
+        )
+        require(
+            len(self.coverage) in (0, len(LEVELS))
+            and all(0 <= part <= 1 for part in self.coverage),
+            f"The coverage of a calibration is {len(LEVELS)} parts from 0 to 1, or none",
+        )
 
     def half_width(self, image: Float, scale: Float, level: float, photons: float) -> Float:
         """Return half the width of the interval of each voxel, in the units of the scale.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import ClassVar, Literal, get_args
 
 from napari_deconv.imaging.psf import Psf
@@ -26,6 +28,13 @@ from .wiener_filter import WienerFilter
 
 #: What networks that hold the blur themselves are given.
 PLAIN_CHANNELS = (IMAGE, NOISE, BACKGROUND)
+#: What no network here has more of: a card that says so is damaged, and memory would not do.
+MOST_FIRST, MOST_KERNEL, MOST_LEVELS, MOST_POOLED = 4096, 31, 10, 16
+MOST_STAGES, MOST_INNER = 100, 1000
+
+#: What is unrolled.
+Iteration = Literal["richardson-lucy", "gradient"]
+ITERATIONS = get_args(Iteration)
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,10 @@ class UNetDesign(Value):
 
     def __post_init__(self) -> None:
         require(bool(self.channels) and bool(self.pools), "A network needs channels and levels")
+        _require_pools(self.pools)
+        _require_count("channels of the first level", self.first, MOST_FIRST)
+        _require_count("voxels along a kernel", self.kernel, MOST_KERNEL)
+        require(self.kernel % 2 == 1, f"The side of a kernel is odd, not {self.kernel}")
         undoings(self.channels)  # which refuses those that are not known
         require(
             1 <= self.mixed <= len(self.channels),
@@ -167,15 +180,22 @@ class UnrolledDesign(Value):
     channels: ClassVar[tuple[str, ...]] = PLAIN_CHANNELS
     laplace: ClassVar[bool] = False
     mixed: ClassVar[int] = 1
-    iteration: Literal["richardson-lucy", "gradient"]
+    iteration: Iteration
     pools: tuple[tuple[int, ...], ...]
     stages: int = 3
     inner: int = 4
     first: int = 12
 
     def __post_init__(self) -> None:
-        for name in ("stages", "inner", "first"):
-            require_number(f"The number of {name}", getattr(self, name), least=1)
+        require(
+            self.iteration in ITERATIONS,
+            f"The iteration {self.iteration!r} is not known; choose {' or '.join(ITERATIONS)}",
+        )
+        require(bool(self.pools), "An unrolled network needs levels")
+        _require_pools(self.pools)
+        _require_count("stages", self.stages, MOST_STAGES)
+        _require_count("inner iterations", self.inner, MOST_INNER)
+        _require_count("channels of the first level", self.first, MOST_FIRST)
 
     @property
     def title(self) -> str:
@@ -244,3 +264,21 @@ DESIGNS = {
 
 def _spacing(psf: Psf) -> tuple[float, ...]:
     return psf.spacing_um or (1.0,) * psf.samples.ndim
+
+
+def _require_count(what: str, count: int, most: int) -> None:
+    """Raise `InputError` unless a network may have so many."""
+    name = f"The number of {what}"
+    require_number(name, count, least=1)
+    require(count <= most, f"{name} must be at most {most}, not {count}")
+
+
+def _require_pools(pools: Sequence[Sequence[int]]) -> None:
+    """Raise `InputError` unless each level pools the same two or three axes."""
+    require(
+        len({len(pool) for pool in pools}) == 1 and len(pools[0]) in (2, 3),
+        "Each level of a network pools the same two or three axes",
+    )
+    _require_count("levels", len(pools), MOST_LEVELS)
+    for by in chain(*pools):
+        _require_count("voxels that are pooled", by, MOST_POOLED)

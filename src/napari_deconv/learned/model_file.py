@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from napari_deconv.imaging.grid import Grid
 from napari_deconv.imaging.psf import Psf
-from napari_deconv.imaging.value import InputError, Value, require
+from napari_deconv.imaging.value import InputError, Value, require, require_number
 from napari_deconv.imaging.whole_file import replacing
 from napari_deconv.version import __version__
 
@@ -68,6 +69,11 @@ class Card(Value):
         Who may use it, what to cite, and the version that made it.
     format : int
         Of the file.
+
+    Raises
+    ------
+    InputError
+        If a number is none that a network can have.
     """
 
     name: str
@@ -84,6 +90,13 @@ class Card(Value):
     citation: str = ""
     version: str = __version__
     format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        require_number("The number of members", self.members, least=1)
+        for name in ("steps", "seconds"):
+            require_number(f"The {name} of the training", getattr(self, name), least=0)
+        if self.spacing_um is not None:
+            Grid(spacing_um=self.spacing_um)  # which refuses what is no voxel size
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,17 +213,26 @@ def _network_in(tensors: dict[str, Tensor], card: Card, number: int, name: str) 
     weights = {
         key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
     }
+    shapes = {key: value.shape for key, value in weights.items()}
+    require(
+        shapes == _shapes_of(card.design),
+        f"The weights in {name} are not those of the network that its card describes; take the "
+        "file as it was made",
+    )
     network = card.design.network()
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise InputError(
-            f"The weights in {name} are not those of the network that its card describes; "
-            "take the file as it was made"
-        ) from error
+    network.load_state_dict(weights)
     finite = all(bool(torch.isfinite(value).all()) for value in weights.values())
     require(finite, f"The weights in {name} are not finite: its training had failed")
     return network.eval()
+
+
+def _shapes_of(design: Design) -> dict[str, torch.Size]:
+    """Return the shapes of a network's weights, without the memory that these take."""
+    try:
+        with torch.device("meta"):
+            return {key: value.shape for key, value in design.network().state_dict().items()}
+    except RuntimeError:  # more numbers than can be counted
+        return {}
 
 
 def read_card(path: str | os.PathLike[str]) -> Card:
