@@ -25,7 +25,7 @@ from napari_deconv.imaging.whole_file import replacing
 from napari_deconv.version import __version__
 
 from .calibration import Calibration
-from .designs import Design
+from .designs import Design, UNetDesign, WienerDesign
 from .nets import Net
 from .pairs import Light
 
@@ -213,26 +213,28 @@ def _network_in(tensors: dict[str, Tensor], card: Card, number: int, name: str) 
     weights = {
         key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
     }
-    shapes = {key: value.shape for key, value in weights.items()}
-    require(
-        shapes == _shapes_of(card.design),
+    sides = {side for value in weights.values() for side in value.shape}
+    foreign = (
         f"The weights in {name} are not those of the network that its card describes; take the "
-        "file as it was made",
+        "file as it was made"
     )
-    network = card.design.network()
-    network.load_state_dict(weights)
+    # Before it is made: it may be larger than memory.
+    require(_sides_of(card.design) <= sides, foreign)
+    try:
+        network = card.design.network()
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise InputError(foreign) from error
     finite = all(bool(torch.isfinite(value).all()) for value in weights.values())
     require(finite, f"The weights in {name} are not finite: its training had failed")
     return network.eval()
 
 
-def _shapes_of(design: Design) -> dict[str, torch.Size]:
-    """Return the shapes of a network's weights, without the memory that these take."""
-    try:
-        with torch.device("meta"):
-            return {key: value.shape for key, value in design.network().state_dict().items()}
-    except RuntimeError:  # more numbers than can be counted
-        return {}
+def _sides_of(design: Design) -> set[int]:
+    """Return numbers that some weights of a network have as a side."""
+    if isinstance(design, WienerDesign):
+        return set()
+    return {design.first, design.kernel} if isinstance(design, UNetDesign) else {design.first}
 
 
 def read_card(path: str | os.PathLike[str]) -> Card:
