@@ -355,3 +355,12 @@ def test_a_pair_of_two_voxel_sizes_needs_the_one_that_counts(run: Run) -> None:
     assert f"1.ome.tif: {told}" in said
     code, said = run("train", "-o", "m.safetensors", *words, "--voxel-size", "0.6,0.2,0.2")
     assert code == 0, said
+
+
+def test_reading_intervals_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once in a log, as all steps of the training are done."""
+    monkeypatch.setitem(training.PRESETS, "quick", replace(SHORT, unseen=4))
+    code, said = run(*TRAIN, "-o", "m.safetensors")
+    assert code == 0, said
+    told = [line for line in said.splitlines() if "reading intervals" in line]
+    assert told == ["Progress    3/3 reading intervals off pair 2 of 5"]

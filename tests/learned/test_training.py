@@ -256,6 +256,27 @@ def test_intervals_are_read_off_pairs_that_nobody_has_seen(psf: Psf, engine: Eng
     assert early.card.calibration.coverage == ()
 
 
+def test_the_seconds_of_a_training_are_all_of_them(
+    psf: Psf, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those in which intervals are read off, too."""
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+
+    def slowly() -> Generator[Step, Any, Model]:
+        steps = run(psf, engine, replace(SHORT, unseen=3))
+        try:
+            while True:
+                step = next(steps)
+                now[0] += 100.0 if "reading intervals" in step.note else 0.0
+                yield step
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+    _, model = followed(slowly())
+    assert model.card.seconds == 300.0
+
+
 def stopped_at(steps: Generator[Step, Any, Model], note: str) -> Model:
     """Return what is kept where a training is told to stop as it tells a note."""
     step = next(steps)

@@ -78,8 +78,9 @@ def _progress() -> Iterator[Callable[[Step], None]]:
     def show(step: Step) -> None:
         nonlocal last
         tenth = 10 * step.done // step.total
-        # While nothing is done yet, what is being prepared is news, its numbers are not.
-        news = tenth, re.sub("[0-9.]+", "", step.note) if step.done == 0 else ""
+        # Before anything is done, and after all is, what goes on is news, its numbers are not.
+        told = step.note if step.done in (0, step.total) else ""
+        news = tenth, re.sub("[0-9.]+", "", told)
         text = f"{step.done}/{step.total}{clock.left(step)} {step.note}"
         if moving:
             filled = 20 * step.done // step.total

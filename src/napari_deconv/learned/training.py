@@ -215,8 +215,7 @@ def training(
         lessons.psfs[0].spacing_um,
         schedule.seed,
         sum(trainer.done for trainer in trainers),
-        round(time.perf_counter() - started, 1),
-        float(np.mean([trainer.best_loss for trainer in trainers])),
+        validation=float(np.mean([trainer.best_loss for trainer in trainers])),
         members=len(networks),
     )
     gain = lessons.light.gain
@@ -225,6 +224,7 @@ def training(
         errors += yield from _errors_of_unseen(networks, lessons, design, schedule, engine)
     if errors:
         card = replace(card, calibration=calibration_of(errors))
+    card = replace(card, seconds=round(time.perf_counter() - started, 1))
     return Model(card, networks, tuple(lessons.psfs))
 
 
