@@ -364,3 +364,11 @@ def test_reading_intervals_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) ->
     assert code == 0, said
     told = [line for line in said.splitlines() if "reading intervals" in line]
     assert told == ["Progress    3/3 reading intervals off pair 2 of 5"]
+
+
+@pytest.mark.parametrize("network", ["wiener", "unrolled-rl"])
+def test_steps_that_are_given_are_those_of_each_kind(run: Run, network: str) -> None:
+    words = ("--network", network, "--from-scratch", "--steps", 6)
+    code, said = run(*TRAIN, "-o", "m.safetensors", *words)
+    assert code == 0, said
+    assert read_card("m.safetensors").steps == 6

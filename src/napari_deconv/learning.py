@@ -243,17 +243,21 @@ def train(
     only_twins: bool = False,
     start: Model | None = None,
     samples: Iterable[Sample] = (),
+    steps: int | None = None,
 ) -> Generator[Step, Any, Model]:
     """Train a network for one PSF, or for a family of them; see `learned.training`.
 
     `network` is one of `learned.designs.DESIGNS`: "inverse" is expected to do best. One to start
-    from, `start`, says itself what it is; see `usual_start`.
+    from, `start`, says itself what it is; see `usual_start`. A kind of network may take fewer
+    steps than the schedule has; `steps` are taken as they are.
     """
     from napari_deconv.learned.training import Lessons, training
 
     psfs = (psf,) if isinstance(psf, Psf) else tuple(psf)
     require(bool(psfs), "Give a PSF, or several, to train with")
     schedule = _adapted(schedule, network, psfs[0].samples.ndim)
+    if steps is not None:
+        schedule = of_steps(schedule, steps)
     made = _design(network, psfs[0])
     if start is not None and not fits(start.card.design, made):
         made = start.card.design

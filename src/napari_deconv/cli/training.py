@@ -132,7 +132,6 @@ def train(
         None if from_scratch or pairs or only_recorded or members > 1 else (psfs[0], network),
         start,
         schedule,
-        steps,
     )
     run = learning.train(
         psfs,
@@ -146,6 +145,7 @@ def train(
         twins=twins,
         only_twins=only_recorded,
         start=begun,
+        steps=steps,
     )
     model = followed(run, lambda: _stopped(checkpoint))
     write_model(output, model, overwrite=overwrite)
@@ -214,7 +214,7 @@ def _say_trained(card: Card, output: Path) -> None:
 
 
 def _begun(
-    usual: tuple[Psf, str] | None, start: Path | None, schedule: Schedule, steps: int | None
+    usual: tuple[Psf, str] | None, start: Path | None, schedule: Schedule
 ) -> tuple[Model | None, Schedule]:
     """Return the network to begin with, and the schedule as it is from there.
 
@@ -225,14 +225,12 @@ def _begun(
     from napari_deconv.library import resolve
 
     if start is not None:
-        begun, schedule = read_model(resolve(start)), learning.gentler(schedule)
-    else:
-        found = learning.usual_start(*usual) if usual is not None else None
-        if found is None:
-            return None, schedule
-        say(f"Starts from {found.card.name}")
-        begun, schedule = found, learning.shorter(schedule)
-    return begun, schedule if steps is None else learning.of_steps(schedule, steps)
+        return read_model(resolve(start)), learning.gentler(schedule)
+    begun = learning.usual_start(*usual) if usual is not None else None
+    if begun is None:
+        return None, schedule
+    say(f"Starts from {begun.card.name}")
+    return begun, learning.shorter(schedule)
 
 
 def _files(raw: Path | None, truth: Path | None, again: Path | None) -> list[tuple[Path, Path]]:
