@@ -7,6 +7,7 @@ training before the network sees it, and what comes out is put back.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +20,9 @@ from .pairs import Light
 
 #: By what factor more or less light than in any training is no light of that camera.
 MARGIN = 4.0
+#: A gain is told to so many parts of a factor of two, a background of the training's range: noise
+#: tells no more, and a part of an image then tells the same as the whole, so that tiles agree.
+STEPS = 4
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,11 @@ class Counting(Value):
         camera = camera_seen(observation)
         if not _is_known(bright / camera.gain, light):
             return cls(shift=(low + high) / 2 - level)
-        factor = light.gain / camera.gain
-        return cls(factor, light.offset - factor * camera.offset)
+        factor = 2 ** (round(STEPS * math.log2(light.gain / camera.gain)) / STEPS)
+        told = light.offset + factor * (level - camera.offset)
+        step = (high - low) / STEPS
+        told = step * round(told / step) if step > 0 else told
+        return cls(factor, told - factor * level)
 
     @property
     def is_the_same(self) -> bool:
