@@ -18,7 +18,7 @@ from napari_deconv.restoration.restorer import Observation, Step
 
 from .pairs import Light
 
-#: By what factor more or less light than in any training is no light of that camera.
+#: How far beyond the photons of its training an image may lie, as a factor.
 MARGIN = 4.0
 #: A gain is told to so many parts of a factor of two, a background of the training's range: noise
 #: tells no more, and a part of an image then tells the same as the whole, so that tiles agree.
@@ -51,10 +51,10 @@ class Counting(Value):
         low, high = light.background
         level, bright = observation.background, observation.bright
         is_usual = 2 * low - high <= level <= 2 * high - low
-        if bright <= 0 or (is_usual and _is_known(bright / light.gain, light)):
+        if bright <= 0 or (is_usual and is_known(bright / light.gain, light)):
             return cls()
         camera = camera_seen(observation)
-        if not _is_known(bright / camera.gain, light):
+        if not is_known(bright / camera.gain, light):
             return cls(shift=(low + high) / 2 - level)
         factor = 2 ** (round(STEPS * math.log2(light.gain / camera.gain)) / STEPS)
         told = light.offset + factor * (level - camera.offset)
@@ -106,7 +106,7 @@ class Counting(Value):
         return None if level is None else self._level(level)
 
 
-def _is_known(photons: float, light: Light) -> bool:
+def is_known(photons: float, light: Light) -> bool:
     """Return whether a brightness may be one of the training."""
     low, high = light.photons
     return low / MARGIN <= photons <= high * MARGIN

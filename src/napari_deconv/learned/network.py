@@ -32,7 +32,7 @@ from .answering import Answering
 from .blocks import BLOCK_BYTES, blocks_of
 from .calibration import LEVELS, together
 from .caution import Leaning
-from .counting import Counting
+from .counting import Counting, is_known
 from .inputs import (
     BRIGHTNESS,
     Scaling,
@@ -53,9 +53,8 @@ Found = TypeVar("Found")
 
 #: Float32 volumes of a run beside those of Richardson-Lucy: channels, and the result.
 VOLUMES_BESIDE = 2.0
-#: How far beyond the photons of its training an image may lie, as a factor; and how far its PSF
-#: may be from those of the training.
-MARGIN, MOST_APART = 4.0, 0.2
+#: How far a PSF may be from those of the training.
+MOST_APART = 0.2
 #: Transforms that a voxel costs as much as in a network of 12 first channels; measured on a CPU.
 TRANSFORMS = 95
 #: What a run may give: the restored image, half the width of the interval that holds the truth in
@@ -361,7 +360,7 @@ class Learned(Value):
         low, high = card.light.photons
         photons = bright / card.light.gain
         # An undone image is brighter than its counts: by a few times where it is thin.
-        if not low / MARGIN <= photons <= high * MARGIN:
+        if not is_known(photons, card.light):
             found.append(
                 f"{caution.OUTSIDE}: a brightness of {photons:.3g} photons, it has seen "
                 f"{low:.3g} to {high:.3g}"
