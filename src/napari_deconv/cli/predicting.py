@@ -10,7 +10,7 @@ import typer
 from napari_deconv.imaging.value import InputError
 
 from .arguments import bytes_of, number_or_auto, read_image, require_written
-from .options import Dtype, Engine, Memory
+from .options import Dtype, Engine, Memory, Output, Source
 from .restore_file import restore_file
 
 if TYPE_CHECKING:
@@ -20,13 +20,11 @@ if TYPE_CHECKING:
 
 
 def predict(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="TIFF, OME-TIFF or OME-Zarr.")],
+    source: Source,
     model: Annotated[
         str, typer.Option(help="File of a model, or the name of one that `models list` names.")
     ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="OME-TIFF (.ome.tif) or OME-Zarr (.ome.zarr).")
-    ],
+    output: Output,
     psf: Annotated[
         Path | None,
         typer.Option(help="Image of the PSF; the model's own, where it has one, if not given."),

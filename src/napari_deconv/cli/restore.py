@@ -17,17 +17,15 @@ from .arguments import (
 )
 from .channel_psfs import psfs_of
 from .optics_options import with_optics
-from .options import AsJson, Dtype, Memory, Overwrite, VoxelSize
+from .options import AsJson, Dtype, Memory, Output, Overwrite, Source, VoxelSize
 from .recipe_options import PsfBackground, PsfVoxelSize, method_of, psf_image_of, recipe_of
 from .restore_file import restore_file
 
 
 @with_optics
 def restore(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="TIFF, OME-TIFF or OME-Zarr.")],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="OME-TIFF (.ome.tif) or OME-Zarr (.ome.zarr).")
-    ],
+    source: Source,
+    output: Output,
     psf: Annotated[
         list[Path] | None,
         typer.Option(help="Image of the PSF, for instance a bead; one for all, or one a channel."),
