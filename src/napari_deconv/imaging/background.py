@@ -17,7 +17,7 @@ from .noise import (
     sampled,
 )
 
-#: Where more is at the lowest value, a background may have been taken off: then it is the level.
+#: Where more was filled in, a background may have been taken off: then it is the level.
 FILLED_AT_MOST = 0.25
 #: How far around a level values are averaged, in standard deviations, and how often.
 REACH, ROUNDS = 1.5, 2
@@ -39,8 +39,8 @@ def background_level(image: npt.ArrayLike) -> float:
     and have little noise. Where an object fills most of the field it may be a level of the object,
     so what is clearly darker counts alone, as long as it is one in twenty. Where even that is not
     flat, light lies over all of the image, as in a thick sample; then the darkest squares are
-    taken, as a background that is too high costs more there than one that is too low. Borders
-    that were filled with one low value are left out, if they are less than a quarter.
+    taken, as a background that is too high costs more there than one that is too low. What
+    was filled in (`imaging.noise.filled_in`) is left out, if it is less than a quarter.
 
     Examples
     --------
