@@ -1,7 +1,7 @@
 """Train the models that come with the package, from simulated pairs alone.
 
     python scripts/train_shipped_models.py [--only NAME] [--steps N] [--pairs N] [--batch N]
-        [--start MODEL] [--folder FOLDER] [--calibrate]
+        [--left-out N] [--rate R] [--start MODEL] [--folder FOLDER] [--calibrate]
 
 Each is trained over a family of PSFs, those of objectives that many microscopes have, on one voxel
 size, and for much and little light: minutes on a large GPU, days on a CPU, where fewer steps and
@@ -91,11 +91,18 @@ WANTED = {
 }
 
 
-def schedule_for(network: str, steps: int, pairs: int, batch: int) -> Schedule:
+def schedule_for(network: str, options: argparse.Namespace) -> Schedule:
     """Return how long a kind of network is trained."""
     if network != "inverse":  # few numbers are learned soon
         return Schedule(128, 48, patience=10**6)
-    return Schedule(pairs, 48, batch=batch, steps=steps, patience=10**6)
+    return Schedule(
+        options.pairs,
+        options.left_out,
+        batch=options.batch,
+        steps=options.steps,
+        learning_rate=options.rate,
+        patience=10**6,
+    )
 
 
 @cache
@@ -163,6 +170,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--pairs", type=int, default=PAIRS)
     parser.add_argument("--batch", type=int, default=BATCH)
+    parser.add_argument("--left-out", type=int, default=48)
+    parser.add_argument("--rate", type=float, default=Schedule().learning_rate)
     parser.add_argument("--start", type=Path)
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--calibrate", action="store_true")
@@ -180,7 +189,7 @@ def main() -> None:
             print(f"{name}: {model.card.calibration.in_words()}", flush=True)
         if path.exists():
             continue
-        schedule = schedule_for(WANTED[name][1], options.steps, options.pairs, options.batch)
+        schedule = schedule_for(WANTED[name][1], options)
         model = train(name, schedule, options.start)
         write_model(path, model)
         card = model.card

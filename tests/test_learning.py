@@ -50,6 +50,24 @@ def test_the_light_is_that_of_the_stack(stack: Stack) -> None:
     assert learning.light_like(lazy).light == light
 
 
+def test_an_image_of_fractions_has_the_light_of_its_counts(stack: Stack) -> None:
+    """16 bits told as 0 to 1, as programs of image analysis do."""
+    light = learning.light_like(stack).light
+    part = 1 / 65535
+    told = learning.light_like(replace(stack, data=stack.data.astype(np.float32) * part)).light
+    assert told.gain == pytest.approx(light.gain * part, rel=0.02)
+    assert told.photons == pytest.approx(light.photons, rel=0.03)
+    assert told.background == pytest.approx([part * n for n in light.background], rel=0.01)
+
+
+def test_of_fractions_without_noise_the_brightest_voxel_has_many_photons() -> None:
+    ramp = np.linspace(0.1, 1, 64, dtype=np.float32) * np.ones((4, 64, 1), np.float32)
+    told = learning.light_like(Stack(ramp, "ZYX", GRID))
+    assert told.camera is None
+    assert told.light.photons[0] > 100
+    assert "counts taken for a photon" in told.in_words()
+
+
 def test_noise_that_neighbours_share_is_told(stack: Stack) -> None:
     assert "share noise" not in learning.light_like(stack).in_words()
     moved = replace(stack, data=ndimage.shift(stack.data.astype(np.float32), (0, 0.5, 0.5)))

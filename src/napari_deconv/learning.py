@@ -23,6 +23,7 @@ from napari_deconv.learned.pairs import Light, Pair, Twin
 from napari_deconv.learned.requiring import require_torch
 from napari_deconv.learned.shipped import fits, nearest_shipped
 from napari_deconv.restoration.engine import Engine
+from napari_deconv.restoration.looking import supposed_camera
 from napari_deconv.restoration.observing import observe
 from napari_deconv.restoration.restorer import Observation, Step
 from napari_deconv.surveying import background_of, read, sample_regions
@@ -78,7 +79,7 @@ class Told:
         units = (
             f"{light.gain:.3g} counts a photon above an offset of {light.offset:.3g}"
             if self.camera is not None
-            else "a count taken for a photon"
+            else f"{_counts(light.gain)} taken for a photon"
         )
         low, high = (f"{photons:.{0 if photons >= 10 else 1}f}" for photons in light.photons)
         shared = SHARED if self.is_shared else ""
@@ -104,7 +105,7 @@ def light_like(
     samples = [read(stack, (*first, *r.slices)) for r in sample_regions(stack.spatial_shape)]
     planes = np.concatenate([sample.reshape(-1, *sample.shape[-2:]) for sample in samples])
     found = camera or camera_of(planes, read_noise)
-    used = found or Camera(read_noise=read_noise)
+    used = found or Camera(supposed_camera(planes).gain, read_noise=read_noise)
     bright = float(np.percentile(planes, 100 - BRIGHTEST_PERCENT)) - level
     photons, dark = max(bright / used.gain, 1.0), max(level - used.offset, 0.0)
     light = Light(
@@ -115,6 +116,10 @@ def light_like(
         offset=used.offset,
     )
     return Told(light, found, noise_beneath(planes) > 1)
+
+
+def _counts(gain: float) -> str:
+    return "a count" if gain == 1 else f"{gain:.3g} counts"
 
 
 def schedule_of(preset: str, *, seed: int = 0, steps: int | None = None, **more: Any) -> Schedule:

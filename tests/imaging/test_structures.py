@@ -32,6 +32,14 @@ def test_the_same_seed_gives_the_same_volume() -> None:
     assert np.array_equal(first, again)
 
 
+def test_some_points_fill_single_voxels_and_some_are_spots() -> None:
+    """As molecules do, of which no light lies outside of their voxel, and as vesicles."""
+    shape = (12, 40, 44)
+    volumes = [structures(shape, SPACING, np.random.default_rng(n), ["dots"]) for n in range(40)]
+    beside = [np.count_nonzero(volume) for volume in volumes]
+    assert 5 < sum(count <= 200 for count in beside) < 30
+
+
 def test_distances_are_micrometres() -> None:
     """So shells and balls are round, whatever the step between planes."""
     distance, radius = _from_a_centre((60, 150, 150), SPACING, np.random.default_rng(0))

@@ -119,6 +119,19 @@ def test_a_network_sees_channels_of_one_scale(psf: Psf, engine: Engine) -> None:
     assert np.ptp(noise) == 0
 
 
+def test_fractions_of_a_count_are_seen_as_counts(psf: Psf, engine: Engine) -> None:
+    (pair,) = simulated_pairs(range(1), (6, 24, 24), [psf], LIGHT, 0)
+    part = 1e-5
+    counts, truth = (np.float32(part) * values for values in (pair.counts, pair.truth))
+    told = replace(pair, counts=counts, truth=truth, background=part * pair.background)
+    seen, as_counts = (
+        sample_of(one, psf, inverse_design(psf), engine, gain)
+        for one, gain in ((told, part), (pair, 1.0))
+    )
+    np.testing.assert_allclose(seen.channels, as_counts.channels, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(seen.truth, as_counts.truth, rtol=1e-3, atol=1e-4)
+
+
 def test_it_learns(psf: Psf, engine: Engine) -> None:
     """What was left out is restored better than by what the network starts from."""
     schedule = Schedule(pairs=20, left_out=4, shape=(8, 40, 40), patch=(8, 24, 24), steps=150)

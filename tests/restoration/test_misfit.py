@@ -64,6 +64,26 @@ def test_what_a_result_lacks_stands_out_where_it_is(
     assert np.nanmax(found.map) > 5
 
 
+def test_fractions_of_counts_are_missed_by_the_noise_of_their_photons(
+    counts: np.ndarray, truth: np.ndarray, psf: Psf
+) -> None:
+    part = np.float32(1e-5)
+    camera = Camera(CAMERA.gain * 1e-5, CAMERA.offset * 1e-5, CAMERA.read_noise)
+    seen = observe(counts * part, psf, BACKGROUND * 1e-5)
+    found = misfit_of(seen, truth * part, camera, open_engine("cpu"))
+    assert found.chi_squared == pytest.approx(1, abs=0.02)
+
+
+def test_whole_counts_are_rounded_however_small_the_gain(psf: Psf) -> None:
+    """Of photons of a tenth of a count the rounding is most of the noise there is."""
+    rng = np.random.default_rng(2)
+    light = np.full((16, 40, 40), 50.0)
+    counts = np.rint(0.1 * rng.poisson(light)).astype(np.float32)
+    flat, camera = np.full(light.shape, 5.0, np.float32), Camera(0.1, 0.0, 0.0)
+    found = misfit_of(observe(counts, psf, 0.0), flat, camera, open_engine("cpu"))
+    assert found.chi_squared == pytest.approx(1, abs=0.1)
+
+
 def test_a_result_of_another_shape_is_refused(counts: np.ndarray, psf: Psf) -> None:
     with pytest.raises(InputError, match="The result has the shape"):
         misfit_of(observe(counts, psf), counts[:3], CAMERA, open_engine("cpu"))

@@ -201,6 +201,18 @@ def test_the_panel_gives_back_what_it_is_given(qtbot: QtBot) -> None:
     assert panel.value().camera == Camera(2.5, 99.0, 1.5)  # typed: it stays
 
 
+def test_the_panel_shows_the_camera_of_an_image_of_fractions(qtbot: QtBot) -> None:
+    panel = LearnPanel()
+    qtbot.addWidget(panel)
+    panel.show_camera(Camera(1.53e-5, 0.0015))
+    assert (panel.gain.value(), panel.offset.value()) == pytest.approx((1.53e-5, 0.0015))
+    assert panel.gain.text() == "0.0000153 counts a photon"
+    panel.automatic.setChecked(False)
+    camera = panel.value().camera
+    assert camera is not None
+    assert camera.gain == pytest.approx(1.53e-5)
+
+
 def test_pairs_are_added_and_removed_by_hand(qtbot: QtBot) -> None:
     panel = PairsPanel()
     qtbot.addWidget(panel)

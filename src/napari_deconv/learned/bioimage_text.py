@@ -70,12 +70,13 @@ def _what_goes_in(model: Model) -> str:
         for number, channel in enumerate(design.channels)
     ]
     sides = " x ".join(map(str, BIN[-model.psf.samples.ndim :]))
+    least = LEAST_BRIGHTNESS * model.card.light.gain
     return (
         f"{head}float32, axes batch, channel, {', '.join('zyx'[-model.psf.samples.ndim :])}. All "
         "values are in units of the **brightness** of the image, one number for the whole image "
         f"(not for each tile): the image is averaged in bins of {sides} voxels, side by side from "
         f"its first voxel on; it is number {RANK} of their means, the largest first, less the "
-        f"background, in counts, but at least {LEAST_BRIGHTNESS:g}. Divide by it before the "
+        f"background, in counts, but at least {least:g}. Divide by it before the "
         "network. bioimage.io has no step for this, so none is declared, and the test tensors are "
         "in these units.\n\n"
         "| channel | name | what it is |\n|---|---|---|\n" + "\n".join(rows) + "\n\n"

@@ -44,7 +44,7 @@ PERCENTILES: Normalization = "percentiles"
 STANDARD: Normalization = "standard"
 #: The channel that tells how much light there is, is the logarithm of its photons over this.
 LIGHT_UNIT = 3.0
-#: Brightness is no less than this: of noise alone nothing is to be made large.
+#: Brightness is no less than this, in photons: of noise alone nothing is to be made large.
 LEAST_BRIGHTNESS = 1.0
 
 
@@ -137,9 +137,12 @@ def states(
     return found
 
 
-def brightness(observation: Observation) -> float:
-    """Return the brightness of an image above its background, in counts: all is divided by it."""
-    return max(observation.bright, LEAST_BRIGHTNESS)
+def brightness(observation: Observation, gain: float = 1.0) -> float:
+    """Return the brightness of an image above its background, in counts: all is divided by it.
+
+    A photon are `gain` counts.
+    """
+    return max(observation.bright, LEAST_BRIGHTNESS * gain)
 
 
 def stacked(

@@ -230,7 +230,7 @@ class Learned(Value):
 
     def _settled(self, samples: Sequence[Observation], engine: Engine) -> Learned:
         """Return the network with the brightness of the whole, and what it reads off the image."""
-        bright = max(brightness(sample) for sample in samples)
+        bright = max(brightness(sample, self.card.light.gain) for sample in samples)
         network = self.model.network
         if self._kind[0] == BRIGHTNESS and not network.holds_blur:
             return replace(self, bright=bright)  # nothing else is read off the image
@@ -303,7 +303,7 @@ class Learned(Value):
         if leans_on is not None:
             leant_on = _estimated(leans_on.steps(observation, engine))
             usual = yield from _counted(leant_on, total, undone)
-        bright = self.bright or brightness(observation)
+        bright = self.bright or brightness(observation, self.card.light.gain)
         how = self._scaling(found, bright, observation.background)
         inputs = torch.from_numpy(scaled(channels, found, how, self.card.light.gain))
         del found

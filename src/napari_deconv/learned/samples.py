@@ -95,7 +95,7 @@ def seen_by(
 ) -> tuple[Float, float]:
     """Return the channels that a network is given of an image, and what they were divided by."""
     found = ended(states(design.channels, observation, engine))
-    bright = brightness(observation)
+    bright = brightness(observation, gain)
     return stacked(design.channels, found, bright, gain), bright
 
 

@@ -42,7 +42,7 @@ def camera_seen(seen: Observation, beneath: float | None = None) -> Camera:
     if camera is not None:
         camera = replace(camera, gain=camera.gain * beneath)
     if camera is None or seen.image.size < FEW_VOXELS:
-        supposed = _supposed(seen.image, beneath)
+        supposed = supposed_camera(seen.image, beneath)
         camera = supposed if camera is None or _are_alike(camera, supposed) else camera
     # Counts are not below 0, and neither is what is subtracted from them.
     return replace(camera, offset=min(max(camera.offset, 0.0), seen.background))
@@ -52,8 +52,8 @@ def _are_alike(one: Camera, other: Camera) -> bool:
     return max(one.gain, other.gain) < ALIKE * min(one.gain, other.gain)
 
 
-def _supposed(image: Float, beneath: float) -> Camera:
-    """Return the camera that is supposed where noise tells of none."""
+def supposed_camera(image: Float, beneath: float = 1.0) -> Camera:
+    """Return the camera that is supposed where noise tells of none; see `camera_seen`."""
     usual, noise = float(np.median(image)), noise_sigma(image) ** 2 * beneath
     if bool((image == np.rint(image)).all()) or not image.any():
         return Camera(1.0, max(usual - noise, 0.0), 0.0)

@@ -14,7 +14,8 @@ from .engine import Engine, Float
 from .reach import core_sigmas
 from .restorer import Observation
 
-#: A count is a whole number: that is noise, too.
+#: A count is a whole number: that is noise, too. Of fractions so much of a photon is, so that no
+#: voxel is without any.
 ROUNDING = 1 / 12
 #: The map is averaged over so many widths of the PSF's core: finer than that there is only noise.
 WIDTHS = 2.0
@@ -91,9 +92,15 @@ def squared_misfit(
     blurred = engine.pull(blur.forward(engine.push(estimate, shape)), image.shape)
     blurred = blurred + np.float32(observation.background)
     lit = np.maximum(blurred - np.float32(camera.offset), 0)
-    variance = camera.gain * lit + (camera.gain * camera.read_noise) ** 2 + ROUNDING
+    variance = camera.gain * lit + (camera.gain * camera.read_noise) ** 2 + _rounding(image, camera)
     squared: Float = np.square(image - blurred) / variance
     return squared
+
+
+def _rounding(image: Float, camera: Camera) -> float:
+    """Return the variance of rounding, in counts squared."""
+    are_fractions = camera.gain < 1 and not np.array_equal(image, np.rint(image))
+    return ROUNDING * camera.gain**2 if are_fractions else ROUNDING
 
 
 def mean_misfit(squared: Float, psf: Float) -> float:

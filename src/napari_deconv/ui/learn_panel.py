@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -32,6 +33,9 @@ PRESETS = {
     "standard": "for results, longer than a coffee",
     "thorough": "over night",
 }
+
+#: Decimals that a number of the camera is kept to, and digits of it that are shown.
+DECIMALS, DIGITS = 12, 4
 
 #: The networks as the dock offers them, and what `learning.train` calls them.
 NETWORKS = {
@@ -166,9 +170,10 @@ class LearnPanel(QWidget):
     def _camera_page(self) -> QWidget:
         self.automatic = QCheckBox("from the noise of the stack")
         self.automatic.setChecked(True)
-        self.gain = _field(1.0, 1e-3, 1e4, " counts a photon", 3)
-        self.offset = _field(100.0, -1e5, 1e5, " counts", 1)
-        self.read_noise = _field(1.0, 0.0, 1e3, " photons", 2)
+        # An image of fractions has small ones: of 16 bits told as 0 to 1, a count is 0.000015.
+        self.gain = _field(1.0, 1e-9, 1e4, " counts a photon")
+        self.offset = _field(100.0, -1e5, 1e5, " counts")
+        self.read_noise = _field(1.0, 0.0, 1e3, " photons")
         page = QWidget()
         form = QFormLayout(page)
         form.setContentsMargins(0, 0, 0, 0)
@@ -239,11 +244,22 @@ class LearnPanel(QWidget):
             self.valueChanged.emit()
 
 
-def _field(value: float, least: float, most: float, unit: str, decimals: int) -> QDoubleSpinBox:
-    field = QDoubleSpinBox()
-    field.setDecimals(decimals)
+class _DigitsBox(QDoubleSpinBox):
+    """A number of which the leading digits count, however small it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setDecimals(DECIMALS)
+        self.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
+        self.setKeyboardTracking(False)
+
+    def textFromValue(self, value: float) -> str:
+        return np.format_float_positional(value, DIGITS, fractional=False, trim="-")
+
+
+def _field(value: float, least: float, most: float, unit: str) -> _DigitsBox:
+    field = _DigitsBox()
     field.setRange(least, most)
     field.setValue(value)
     field.setSuffix(unit)
-    field.setKeyboardTracking(False)
     return field
