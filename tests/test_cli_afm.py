@@ -16,10 +16,11 @@ from napari_deconv import cli
 from napari_deconv.afm.height_map import HeightMap
 from napari_deconv.afm.levelling import Level
 from napari_deconv.afm.morphology import certainty, dilate, erode
-from napari_deconv.afm.tips import SphereCone, Tip, tip_of
+from napari_deconv.afm.tips import Delta, SphereCone, Tip, tip_of
 from napari_deconv.files.export import write_stack
 from napari_deconv.files.heights import read_height_recipe, read_heights, write_heights
 from napari_deconv.imaging.stack import Stack
+from napari_deconv.imaging.value import InputError
 from napari_deconv.surfaces import SurfaceRecipe, read_tip, write_tip
 
 Run = Callable[..., tuple[int, str, str]]
@@ -202,6 +203,12 @@ def test_a_tip_from_a_low_image_is_right_for_a_high_one(tmp_path: Path) -> None:
     true = 25.0 * ((y - 48) ** 2 + (x - 40) ** 2 < 200)
     image = dilate(true, tip_of(cone, pixel_nm, 25.0, (96, 96)).heights_nm)
     assert (erode(image, kept) - true).min() > -1e-9
+
+
+def test_a_tip_that_is_a_point_is_not_written_as_a_plate(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="A tip that is a point has no heights to write"):
+        write_tip(tmp_path / "tip.gwy", tip_of(Delta(), (1.0, 1.0), 5.0, (9, 9)))
+    assert not (tmp_path / "tip.gwy").exists()
 
 
 @pytest.mark.parametrize("aside", [0, 1])

@@ -188,7 +188,8 @@ def expected_seconds(
     psf: Psf, light: Light, schedule: Schedule, engine: Engine, *, network: str = "inverse"
 ) -> float:
     """Return about how long a training takes here, from one pair and a few steps."""
-    from napari_deconv.learned.training import Lessons, training
+    from napari_deconv.learned.lessons import Lessons
+    from napari_deconv.learned.training import training
 
     whole = _adapted(schedule, network, psf.samples.ndim)
     one = replace(whole, pairs=1, left_out=1, unseen=0, steps=4, members=1)
@@ -256,7 +257,8 @@ def train(
     from, `start`, says itself what it is; see `usual_start`. A kind of network may take fewer
     steps than the schedule has; `steps` are taken as they are.
     """
-    from napari_deconv.learned.training import Lessons, training
+    from napari_deconv.learned.lessons import Lessons
+    from napari_deconv.learned.training import training
 
     psfs = (psf,) if isinstance(psf, Psf) else tuple(psf)
     require(bool(psfs), "Give a PSF, or several, to train with")

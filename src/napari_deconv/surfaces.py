@@ -321,12 +321,17 @@ def write_tip(path: str | os.PathLike[str], tip: Tip, *, overwrite: bool = False
     Raises
     ------
     InputError
-        If the file cannot be written.
+        If the file cannot be written, or the tip is a point, whose file would be that of a plate.
     """
     from napari_deconv.files.heights import write_heights
 
     there = np.isfinite(tip.heights_nm)
     floor_nm = BELOW * float(tip.heights_nm[there].min())
+    require(
+        floor_nm < 0 or bool(there.all()),
+        "A tip that is a point has no heights to write; where a tip is asked for, choose the shape "
+        "delta in the place of a file",
+    )
     values = np.where(there, tip.heights_nm, floor_nm)
     heights = HeightMap(values, tip.pixel_nm, "tip", "Tip")
     return write_heights(path, heights, overwrite=overwrite)

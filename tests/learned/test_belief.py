@@ -21,13 +21,14 @@ from napari_deconv.learned.calibration import (
     together,
 )
 from napari_deconv.learned.designs import UNetDesign, inverse_design
+from napari_deconv.learned.lessons import Lessons
 from napari_deconv.learned.model_file import Model, read_model, write_model
 from napari_deconv.learned.nets import Net
 from napari_deconv.learned.network import DISAGREEMENT, ESTIMATE, HALF_50, HALF_90, Learned
 from napari_deconv.learned.pairs import Light, simulated_pairs
 from napari_deconv.learned.samples import Sample
 from napari_deconv.learned.trainer import Schedule
-from napari_deconv.learned.training import Lessons, training
+from napari_deconv.learned.training import training
 from napari_deconv.restoration.observing import observe
 from napari_deconv.restoration.restorer import Observation
 from napari_deconv.restoration.stepping import ended

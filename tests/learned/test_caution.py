@@ -14,6 +14,7 @@ from napari_deconv.imaging.psf import Psf
 from napari_deconv.learned.calibration import EDGES, Calibration
 from napari_deconv.learned.caution import (
     BELIEVED_SHARES,
+    FILTER_SHARES,
     PHOTONS,
     SHARES,
     Leaning,
@@ -195,6 +196,15 @@ def test_the_share_falls_with_the_light_and_with_what_is_missed() -> None:
     shares = [Leaning(100.0, chi, 1.0).share for chi in (1.0, 1.01, 1.02, 1.03, 9.0)]
     assert shares == sorted(shares, reverse=True)
     assert Leaning(100.0, 0.0, 0.0).share == 1
+
+
+def test_a_filter_is_hardly_believed_whatever_it_misses() -> None:
+    around = np.linspace(-0.5, 0.5, 24, dtype=np.float32).reshape(2, 3, 4)
+    for photons, most in zip(PHOTONS, FILTER_SHARES, strict=True):
+        leaning = Leaning(photons, 0.9, 1.0, around, is_filter=True)
+        assert leaning.share == pytest.approx(most)
+        assert leaning.shares == pytest.approx(most)
+        assert "mixed in, as a filter alone is behind it" in leaning.told()[0]
 
 
 @pytest.mark.parametrize(

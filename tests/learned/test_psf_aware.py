@@ -18,11 +18,12 @@ from napari_deconv.learned.designs import (
     unrolled_design,
     wiener_design,
 )
+from napari_deconv.learned.lessons import Lessons
 from napari_deconv.learned.losses import loss_of
 from napari_deconv.learned.pairs import Light, simulated_pairs
 from napari_deconv.learned.samples import batch_of, sample_of
 from napari_deconv.learned.trainer import Schedule
-from napari_deconv.learned.training import Lessons, training
+from napari_deconv.learned.training import training
 from napari_deconv.learned.wiener_filter import LEAST_PENALTY, WienerFilter, cosine_filters
 from napari_deconv.restoration.stepping import ended
 

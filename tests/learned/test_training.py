@@ -21,6 +21,7 @@ from napari_deconv.learned import trainer as module
 from napari_deconv.learned import training as module_of_training
 from napari_deconv.learned.designs import inverse_design
 from napari_deconv.learned.inputs import INVERSE_CHANNELS
+from napari_deconv.learned.lessons import Lessons
 from napari_deconv.learned.losses import loss_of
 from napari_deconv.learned.model_file import Model
 from napari_deconv.learned.nets import half_precision
@@ -34,7 +35,7 @@ from napari_deconv.learned.pairs import (
 )
 from napari_deconv.learned.samples import Sample, Shelf, batch_of, sample_of, symmetric_axes
 from napari_deconv.learned.trainer import Schedule
-from napari_deconv.learned.training import Lessons, TrainingStep, training
+from napari_deconv.learned.training import TrainingStep, training
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.observing import observe
 from napari_deconv.restoration.restorer import Step

@@ -42,6 +42,9 @@ LITTLE = 50.0
 #: What a record says of a stack that is not of the kind that a network has learned, and where too
 #: little light hides whether it is.
 OUTSIDE, HIDDEN = "outside its training", "do not tell whether it has seen the like"
+#: The most that a filter has of the result, by the same photons: it is linear but for what is below
+#: 0, and alone behind Richardson-Lucy on all that it was held against.
+FILTER_SHARES = (0.2, 0.15, 0.03)
 #: How far around a voxel, in widths of the PSF's core.
 AROUND = 7.0
 #: No chi-squared is less: parts of it are taken.
@@ -60,12 +63,15 @@ class Leaning:
         Chi-squared of what either makes of the image, alone.
     around : ndarray of float32, optional
         By how much more the network misses the data around each voxel; see `excess_around`.
+    is_filter : bool
+        Whether the network is a filter alone.
     """
 
     photons: float
     network: float
     usual: float
     around: Float | None = None
+    is_filter: bool = False
 
     @property
     def share(self) -> float:
@@ -77,7 +83,11 @@ class Leaning:
         [1.0, 0.67, 0.33]
         """
         trust = np.clip(1 - self.excess / MISSES, 0, 1)
-        return float(self._least + (1 - self._least) * trust)
+        return min(float(self._least + (1 - self._least) * trust), self._most)
+
+    @property
+    def _most(self) -> float:
+        return self._by_light(FILTER_SHARES) if self.is_filter else 1.0
 
     @property
     def _least(self) -> float:
@@ -95,7 +105,7 @@ class Leaning:
         trust = np.clip((doubted - self.around) / (doubted - believed), 0, 1)
         most = self._by_light(BELIEVED_SHARES)
         shares = np.maximum(self._least + (most - self._least) * trust, self.share)
-        result: Float = np.asarray(shares, np.float32)
+        result: Float = np.asarray(np.minimum(shares, self._most), np.float32)
         return result
 
     @property
@@ -126,7 +136,8 @@ class Leaning:
             f"{1 + self.excess:.2f} times that of Richardson-Lucy"
         )
         part = 1 - float(self.shares.mean(dtype=np.float64))
-        found = [f"{part:.0%} of Richardson-Lucy mixed in, as {why}"]
+        reason = "as a filter alone is behind it" if self.is_filter else f"as {why}"
+        found = [f"{part:.0%} of Richardson-Lucy mixed in, {reason}"]
         if self.is_strange:
             found.append(f"{OUTSIDE}: {why}")
         elif self.photons <= LITTLE:

@@ -11,7 +11,7 @@ import itertools
 import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 
 from napari_deconv.imaging.camera import Camera
-from napari_deconv.imaging.psf import Psf, psf_distance
+from napari_deconv.imaging.psf import Psf
 from napari_deconv.imaging.value import Value, require
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.restorer import SEAM_TOLERANCE, Observation, Restorer, Step
@@ -32,7 +32,9 @@ from .answering import Answering
 from .blocks import BLOCK_BYTES, blocks_of
 from .calibration import LEVELS, together
 from .caution import Leaning
-from .counting import Counting, is_known
+from .counting import Counting
+from .designs import WienerDesign
+from .doubts import doubts
 from .inputs import (
     BRIGHTNESS,
     Scaling,
@@ -53,8 +55,6 @@ Found = TypeVar("Found")
 
 #: Float32 volumes of a run beside those of Richardson-Lucy: channels, and the result.
 VOLUMES_BESIDE = 2.0
-#: How far a PSF may be from those of the training.
-MOST_APART = 0.2
 #: Transforms that a voxel costs as much as in a network of 12 first channels; measured on a CPU.
 TRANSFORMS = 95
 #: What a run may give: the restored image, half the width of the interval that holds the truth in
@@ -330,7 +330,7 @@ class Learned(Value):
             else:
                 result = leaning.widened(result, image, usual)
             told += leaning.told()
-        told += self.doubts(observation, bright)
+        told += doubts(observation, bright, self.model)
         yield Step(total, total, "; ".join(told), estimate=result)
 
     def _shown(self, answers: Sequence[Float], photons: float) -> tuple[Float, Float]:
@@ -348,35 +348,12 @@ class Learned(Value):
         self, observation: Observation, image: Float, usual: Float, engine: Engine, photons: float
     ) -> Leaning:
         """Return how far it leans, by what was settled or by this image."""
-        if self.missed is not None and Leaning(photons, *self.missed).share == 1:
-            return Leaning(photons, *self.missed)  # it stands alone everywhere
+        leaning = partial(Leaning, photons, is_filter=isinstance(self.card.design, WienerDesign))
+        if self.missed is not None and leaning(*self.missed).share == 1:
+            return leaning(*self.missed)  # it stands alone everywhere
         squares = caution.squares_of(observation, image, usual, self._camera(observation), engine)
         ours, theirs = self.missed or caution.missed(squares, observation.psf)
-        return Leaning(photons, ours, theirs, caution.excess_around(squares, observation.psf))
-
-    def doubts(self, observation: Observation, bright: float) -> tuple[str, ...]:
-        """Return where an image lies outside of what the network has learned from, in numbers."""
-        found, card, psf = [], self.card, observation.psf
-        low, high = card.light.photons
-        photons = bright / card.light.gain
-        # An undone image is brighter than its counts: by a few times where it is thin.
-        if not is_known(photons, card.light):
-            found.append(
-                f"{caution.OUTSIDE}: a brightness of {photons:.3g} photons, it has seen "
-                f"{low:.3g} to {high:.3g}"
-            )
-        known, here = card.spacing_um, psf.spacing_um
-        if known and here and not np.allclose(known, here, rtol=0.05):
-            sizes = [" x ".join(f"{step:.4g}" for step in steps) for steps in (here, known)]
-            found.append(f"{caution.OUTSIDE}: voxels of {sizes[0]} um, it has seen {sizes[1]}")
-        # One voxel stands for a PSF that is not known, in a model from elsewhere.
-        known_psfs = [seen.samples for seen in self.model.psfs if seen.samples.size > 1]
-        apart = min((psf_distance(psf.samples, seen) for seen in known_psfs), default=0.0)
-        if apart > MOST_APART and not self.model.network.holds_blur:
-            found.append(
-                f"{caution.OUTSIDE}: the PSF differs from the nearest it has seen by {apart:.0%}"
-            )
-        return tuple(found)
+        return leaning(ours, theirs, caution.excess_around(squares, observation.psf))
 
 
 def _estimated(steps: Iterator[Step]) -> Generator[Step, None, Float]:
