@@ -16,7 +16,7 @@ from napari_deconv import cli
 from napari_deconv.afm.height_map import HeightMap
 from napari_deconv.afm.levelling import Level
 from napari_deconv.afm.morphology import certainty, dilate, erode
-from napari_deconv.afm.tips import Delta, SphereCone, Tip, tip_of
+from napari_deconv.afm.tips import SphereCone, Tip, tip_of
 from napari_deconv.files.export import write_stack
 from napari_deconv.files.heights import read_height_recipe, read_heights, write_heights
 from napari_deconv.imaging.stack import Stack
@@ -206,8 +206,10 @@ def test_a_tip_from_a_low_image_is_right_for_a_high_one(tmp_path: Path) -> None:
 
 
 def test_a_tip_that_is_a_point_is_not_written_as_a_plate(tmp_path: Path) -> None:
+    heights = np.full((9, 9), -np.inf)
+    heights[4, 4] = 0
     with pytest.raises(InputError, match="A tip that is a point has no heights to write"):
-        write_tip(tmp_path / "tip.gwy", tip_of(Delta(), (1.0, 1.0), 5.0, (9, 9)))
+        write_tip(tmp_path / "tip.gwy", Tip(heights, (1.0, 1.0)))
     assert not (tmp_path / "tip.gwy").exists()
 
 
