@@ -1,7 +1,7 @@
 """Train the models that come with the package, from simulated pairs alone.
 
     python scripts/train_shipped_models.py [--only NAME] [--steps N] [--pairs N] [--batch N]
-        [--left-out N] [--rate R] [--start MODEL] [--folder FOLDER] [--calibrate]
+        [--left-out N] [--rate R] [--start MODEL] [--folder FOLDER] [--calibrate [N]]
 
 Each is trained over a family of PSFs, those of objectives that many microscopes have, on one voxel
 size, and for much and little light: minutes on a large GPU, days on a CPU, where fewer steps and
@@ -45,7 +45,7 @@ FOLDER = Path(__file__).parents[1] / "src" / "napari_deconv" / "models"
 LIGHT = Light((10.0, 2000.0), (0.0, 30.0), 1.0)
 #: How long networks of many weights are trained.
 STEPS, PAIRS, BATCH = 20_000, 2_000, 16
-#: Pairs that --calibrate reads intervals off, and the number of the first: of no training.
+#: Pairs that --calibrate reads intervals off where it is not told, and the first: of no training.
 CALIBRATED_ON, FIRST_CALIBRATED = 576, 10**6
 CITATION = "napari-deconv, trained on simulated structures by scripts/train_shipped_models.py"
 
@@ -129,9 +129,9 @@ def samples(name: str, shape: tuple[int, ...], numbers: range) -> Iterator[Sampl
         yield from pool.map(made, numbers, chunksize=4)
 
 
-def calibrated(name: str, model: Model) -> Model:
+def calibrated(name: str, model: Model, pairs: int) -> Model:
     """Return a trained model with its intervals read off pairs that it has not learned from."""
-    numbers = range(FIRST_CALIBRATED, FIRST_CALIBRATED + CALIBRATED_ON)
+    numbers = range(FIRST_CALIBRATED, FIRST_CALIBRATED + pairs)
     unseen = samples(name, Schedule().shape, numbers)
     errors = [Errors.of(model.networks, one, model.card.light.gain) for one in unseen]
     return replace(model, card=replace(model.card, calibration=calibration_of(errors)))
@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=Schedule().learning_rate)
     parser.add_argument("--start", type=Path)
     parser.add_argument("--folder", type=Path, default=FOLDER)
-    parser.add_argument("--calibrate", action="store_true")
+    parser.add_argument("--calibrate", type=int, nargs="?", const=CALIBRATED_ON, metavar="N")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     print(f"napari-deconv {__version__}, torch {torch.__version__}, {platform.machine()}, ", end="")
@@ -184,7 +184,7 @@ def main() -> None:
     for name in options.only:
         path = options.folder / f"{name}{SUFFIX}"
         if path.exists() and options.calibrate:
-            model = calibrated(name, read_model(path))
+            model = calibrated(name, read_model(path), options.calibrate)
             write_model(path, model, overwrite=True)
             print(f"{name}: {model.card.calibration.in_words()}", flush=True)
         if path.exists():

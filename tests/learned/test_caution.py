@@ -204,7 +204,7 @@ def test_a_filter_is_hardly_believed_whatever_it_misses() -> None:
         leaning = Leaning(photons, 0.9, 1.0, around, is_filter=True)
         assert leaning.share == pytest.approx(most)
         assert leaning.shares == pytest.approx(most)
-        assert "mixed in, as a filter alone is behind it" in leaning.told()[0]
+        assert "mixed in, as a filter alone is mostly behind it" in leaning.told()[0]
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,8 @@ LITTLE = 50.0
 #: What a record says of a stack that is not of the kind that a network has learned, and where too
 #: little light hides whether it is.
 OUTSIDE, HIDDEN = "outside its training", "do not tell whether it has seen the like"
-#: The most that a filter has of the result, by the same photons: it is linear but for what is below
-#: 0, and alone behind Richardson-Lucy on all that it was held against.
+#: The most that a filter has of the result, by the same photons: alone it is behind Richardson-Lucy
+#: on most of what it was held against, by much where there is much light.
 FILTER_SHARES = (0.2, 0.15, 0.03)
 #: How far around a voxel, in widths of the PSF's core.
 AROUND = 7.0
@@ -136,7 +136,7 @@ class Leaning:
             f"{1 + self.excess:.2f} times that of Richardson-Lucy"
         )
         part = 1 - float(self.shares.mean(dtype=np.float64))
-        reason = "as a filter alone is behind it" if self.is_filter else f"as {why}"
+        reason = "as a filter alone is mostly behind it" if self.is_filter else f"as {why}"
         found = [f"{part:.0%} of Richardson-Lucy mixed in, {reason}"]
         if self.is_strange:
             found.append(f"{OUTSIDE}: {why}")
