@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_deconv.imaging.structures import KINDS, _from_a_centre, splat, structures
+from napari_deconv.imaging.structures import KINDS, _from_a_centre, fibres, splat, structures
 from napari_deconv.imaging.value import InputError
 
 SPACING = (0.3, 0.1, 0.1)
@@ -32,12 +32,16 @@ def test_the_same_seed_gives_the_same_volume() -> None:
     assert np.array_equal(first, again)
 
 
-def test_some_points_fill_single_voxels_and_some_are_spots() -> None:
-    """As molecules do, of which no light lies outside of their voxel, and as vesicles."""
+def test_points_fill_single_voxels_and_fibres_go_from_border_to_border() -> None:
     shape = (12, 40, 44)
-    volumes = [structures(shape, SPACING, np.random.default_rng(n), ["dots"]) for n in range(40)]
-    beside = [np.count_nonzero(volume) for volume in volumes]
-    assert 5 < sum(count <= 200 for count in beside) < 30
+    volumes = [structures(shape, SPACING, np.random.default_rng(n), ["points"]) for n in range(20)]
+    counts = [np.count_nonzero(volume) for volume in volumes]
+    assert min(counts) < 10 < 50 < max(counts) <= 200
+    for seed in range(8):
+        volume = np.zeros((40, 44), np.float32)
+        fibres(volume, (0.1, 0.1), np.random.default_rng(seed))
+        border = [*volume[[0, -1]].ravel(), *volume[1:-1, [0, -1]].ravel()]
+        assert np.count_nonzero(border) >= 2
 
 
 def test_distances_are_micrometres() -> None:

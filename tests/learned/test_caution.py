@@ -13,14 +13,13 @@ from napari_deconv.imaging.camera import Camera
 from napari_deconv.imaging.psf import Psf
 from napari_deconv.learned.calibration import EDGES, Calibration
 from napari_deconv.learned.caution import (
-    BELIEVED_SHARES,
-    FILTER_SHARES,
+    GONE_ON,
+    NETWORK,
+    OF_A_FILTER,
     PHOTONS,
-    SHARES,
     Leaning,
-    excess_around,
-    looks,
-    squares_of,
+    going_on,
+    missed,
 )
 from napari_deconv.learned.designs import UNetDesign
 from napari_deconv.learned.inputs import INVERSE_CHANNELS, brightness
@@ -63,36 +62,39 @@ def run(method: Learned | RichardsonLucy, observation: Observation, engine: Engi
     return last.estimate
 
 
-def leaning_of(path: str, observation: Observation, engine: Engine) -> Leaning:
-    """Return what the data tell of a network alone."""
-    alone = run(Learned(path), observation, engine)
-    usual = run(RichardsonLucy.automatic(), observation, engine)
-    camera = Camera(read_noise=Light().read_noise)
-    ours, theirs = (misfit_of(observation, x, camera, engine) for x in (alone, usual))
-    squares = squares_of(observation, alone, usual, camera, engine)
-    around = excess_around(squares, observation.psf)
-    return Leaning(brightness(observation), ours.chi_squared, theirs.chi_squared, around)
-
-
 def test_the_result_is_the_mixture(tmp_path: Path, psf: Psf, engine: Engine) -> None:
     path, observation = written(tmp_path, psf), seen(psf)
     alone = run(Learned(path), observation, engine)
-    usual = run(RichardsonLucy.automatic(), observation, engine)
-    leaning = leaning_of(path, observation, engine)
-    assert SHARES[-1] < leaning.share < SHARES[0]
-    assert leaning.shares.min() >= np.float32(leaning.share)
-    assert leaning.shares.max() > leaning.share + 0.1
+    usual = RichardsonLucy.automatic().settled([observation], engine)
+    theirs = run(usual, observation, engine)
+    *_, last = going_on(usual).steps(observation, engine, alone)
+    gone_on = last.estimate
+    assert gone_on is not None
+    network, further = Leaning(brightness(observation), 1.0, 1.0).shares
     mixed = run(Learned(path, cautious=True), observation, engine)
-    expected = leaning.shares * alone + (1 - leaning.shares) * usual
+    expected = network * alone + further * gone_on + (1 - network - further) * theirs
     assert mixed == pytest.approx(expected, rel=1e-4, abs=1e-4 * float(alone.max()))
     assert not np.allclose(mixed, alone, rtol=0.01)
+
+
+def test_it_goes_on_for_most_of_the_usual_iterations() -> None:
+    assert going_on(RichardsonLucy(40)).iterations == 30
+    assert going_on(RichardsonLucy(1)).iterations == 1
+
+
+def test_how_much_either_misses_is_their_chi_squared(psf: Psf, engine: Engine) -> None:
+    observation, camera = seen(psf), Camera(read_noise=Light().read_noise)
+    images = [np.full(observation.image.shape, level, np.float32) for level in (20.0, 30.0)]
+    expected = [misfit_of(observation, x, camera, engine).chi_squared for x in images]
+    assert missed(observation, images[0], images[1], camera, engine) == pytest.approx(expected)
 
 
 def test_it_is_said_how_much_is_mixed_in(tmp_path: Path, psf: Psf, engine: Engine) -> None:
     method = Learned(written(tmp_path, psf), cautious=True, missed=(2.0, 1.0))
     *_, last = method.steps(seen(psf), engine)
+    assert "of the network" in last.note
+    assert "of Richardson-Lucy that has gone on from it" in last.note
     told = "blurred again, the network misses the data by a chi² 2.00 times that of Richardson-Lucy"
-    assert f"% of Richardson-Lucy mixed in, as {told}" in last.note
     assert f"outside its training: {told}" in last.note
     *_, last = replace(method, missed=(1.0, 1.0)).steps(seen(psf), engine)
     assert "outside its training: blurred" not in last.note
@@ -157,54 +159,18 @@ def test_it_plans_for_both(tmp_path: Path, psf: Psf) -> None:
     assert planned.halo(psf) is not None
 
 
-@pytest.mark.parametrize(("chi", "shares"), [(0.9, (1, 1, 1)), (1.5, SHARES)])
-def test_what_misses_no_more_is_believed(chi: float, shares: tuple[float, ...]) -> None:
-    found = [Leaning(photons, chi, 1.0).share for photons in PHOTONS]
-    assert found == pytest.approx(shares)
-
-
-def test_it_leans_where_it_misses(psf: Psf) -> None:
-    """There no less than its share as a whole, elsewhere less."""
-    right = np.ones((20, 60, 200), np.float32)
-    ours = right.copy()
-    ours[..., :50] = 2.0
-    around = excess_around((ours, right), psf)
-    shares = Leaning(1000.0, 1.25, 1.0, around).shares
-    far = looks(psf)[-1] - psf.shape[-1] // 2
-    assert shares[..., : 50 - far] == pytest.approx(SHARES[-1])
-    assert shares[..., 50 + far :] == pytest.approx(BELIEVED_SHARES[-1])
-    assert (np.diff(shares[0, 0]) >= 0).all()
-    image, usual = np.full_like(right, 3.0), right
-    leaning = Leaning(1000.0, 1.25, 1.0, around)
-    assert leaning.mixed(image, usual)[..., -1] == pytest.approx(1 + 2 * BELIEVED_SHARES[-1])
-    assert leaning.mixed(image, usual)[..., 0] == pytest.approx(1 + 2 * SHARES[-1])
-    wider = 1 + 2 * (1 - BELIEVED_SHARES[-1])
-    assert leaning.widened(right, image, usual)[..., -1] == pytest.approx(wider)
-    assert leaning.widened(right, image, usual)[..., 0] == pytest.approx(1 + 2 * (1 - SHARES[-1]))
-
-
-def test_what_is_right_as_a_whole_is_believed_everywhere(psf: Psf) -> None:
-    ours = np.ones((20, 60, 60), np.float32)
-    ours[..., :9] = 2.0
-    around = excess_around((ours, np.ones_like(ours)), psf)
-    assert (Leaning(1000.0, 1.0, 1.0, around).shares == 1).all()
-
-
-def test_the_share_falls_with_the_light_and_with_what_is_missed() -> None:
-    assert Leaning(0.0, 2.0, 1.0).share == SHARES[0]
-    assert Leaning(1e6, 2.0, 1.0).share == SHARES[-1]
-    shares = [Leaning(100.0, chi, 1.0).share for chi in (1.0, 1.01, 1.02, 1.03, 9.0)]
-    assert shares == sorted(shares, reverse=True)
-    assert Leaning(100.0, 0.0, 0.0).share == 1
-
-
-def test_a_filter_is_hardly_believed_whatever_it_misses() -> None:
-    around = np.linspace(-0.5, 0.5, 24, dtype=np.float32).reshape(2, 3, 4)
-    for photons, most in zip(PHOTONS, FILTER_SHARES, strict=True):
-        leaning = Leaning(photons, 0.9, 1.0, around, is_filter=True)
-        assert leaning.share == pytest.approx(most)
-        assert leaning.shares == pytest.approx(most)
-        assert "mixed in, as a filter alone is mostly behind it" in leaning.told()[0]
+@pytest.mark.parametrize("is_filter", [False, True])
+def test_the_shares_go_by_the_light(is_filter: bool) -> None:
+    part = OF_A_FILTER if is_filter else 1.0
+    for photons, network, gone_on in zip(PHOTONS, NETWORK, GONE_ON, strict=True):
+        shares = Leaning(photons, 1.3, 1.0, is_filter).shares
+        assert shares == pytest.approx((part * network, part * gone_on))
+        assert sum(shares) < 1
+    darkest, brightest = (Leaning(photons, 1.0, 1.0, is_filter) for photons in (0.0, 1e6))
+    assert darkest.shares == pytest.approx((part * NETWORK[0], part * GONE_ON[0]))
+    assert brightest.shares == pytest.approx((part * NETWORK[-1], part * GONE_ON[-1]))
+    between = Leaning(55.0, 1.0, 1.0, is_filter).shares[0]
+    assert part * NETWORK[0] < between < part * NETWORK[1]
 
 
 @pytest.mark.parametrize(
@@ -223,6 +189,6 @@ def test_what_it_has_hardly_seen_is_told_or_that_nothing_tells_it(
 ) -> None:
     """The more light, the more does what is wrong by a part stand out."""
     mixed, *more = Leaning(photons, chi, 1.0).told()
-    assert "of Richardson-Lucy mixed in" in mixed
+    assert "of Richardson-Lucy alone" in mixed
     assert len(more) == bool(told)
     assert told in "".join(more)

@@ -50,8 +50,7 @@ def structures(
         require(name in KINDS, f"The structure {name!r} is not known; choose of {', '.join(KINDS)}")
     volume = np.zeros(shape, np.float32)
     count = min(len(names), int(random.integers(1, 4)))
-    weights = np.array([THIN_AS_OFTEN if name in THIN else 1.0 for name in names])
-    chosen = random.choice(len(names), size=count, replace=False, p=weights / weights.sum())
+    chosen = random.choice(len(names), size=count, replace=False)
     for index in chosen:
         layer = np.zeros(shape, np.float32)
         KINDS[names[index]](layer, spacing_um, random)
@@ -94,18 +93,36 @@ def filaments(volume: Float, spacing: Spacing, random: Random) -> None:
 
 
 def dots(volume: Float, spacing: Spacing, random: Random) -> None:
-    """Add points, as single molecules and small vesicles are, half of the time in single voxels."""
-    count = _number(3, 200, random)
+    """Add points, as single molecules and small vesicles are."""
+    count = int(random.integers(5, 200))
     places = random.uniform(0, 1, (count, volume.ndim)) * np.array(volume.shape)
-    if random.uniform() < 0.5:
-        places = np.floor(places)
     splat(volume, places, random.exponential(1.0, count) + 0.1)
+
+
+def points(volume: Float, spacing: Spacing, random: Random) -> None:
+    """Add single voxels, few as often as many: no light of a molecule lies outside of its voxel."""
+    count = _number(2, 200, random)
+    places = [random.integers(0, n, count) for n in volume.shape]
+    volume[tuple(places)] = random.uniform(0.1, 1, count)
+
+
+def fibres(volume: Float, spacing: Spacing, random: Random) -> None:
+    """Add straight fibres, a voxel thick, from border to border: a few, or a mesh of them."""
+    size, step = np.array(volume.shape) * spacing, 0.5 * min(spacing)
+    along = np.arange(-size.max(), size.max(), step)[:, None] * 1.5
+    for _ in range(_number(2, 60, random)):
+        direction = random.normal(size=volume.ndim)
+        middle = size * random.uniform(0, 1, volume.ndim)
+        way = middle + along * direction / np.linalg.norm(direction)
+        places = np.floor(way / spacing).astype(np.intp)
+        inside = places[((places >= 0) & (places < volume.shape)).all(1)]
+        volume[tuple(inside.T)] = random.uniform(0.3, 1)
 
 
 def lines(volume: Float, spacing: Spacing, random: Random) -> None:
     """Add straight rods."""
     size, step = np.array(volume.shape) * spacing, 0.4 * min(spacing)
-    for _ in range(_number(3, 60, random)):
+    for _ in range(random.integers(3, 20)):
         direction = random.normal(size=volume.ndim)
         direction /= np.linalg.norm(direction)
         along = np.arange(0, random.uniform(0.1, 0.8) * size.max(), step)[:, None]
@@ -194,7 +211,7 @@ def grains(volume: Float, spacing: Spacing, random: Random) -> None:
 
 
 def _number(least: int, most: int, random: Random) -> int:
-    """Return a number, few as often as many."""
+    """Return a number from one to another, few as often as many."""
     return int(np.exp(random.uniform(np.log(least), np.log(most + 1))))
 
 
@@ -262,6 +279,8 @@ KINDS: dict[str, Callable[[Float, Spacing, Random], None]] = {
     "patches": patches,
     "membranes": membranes,
     "grains": grains,
+    "points": points,
+    "fibres": fibres,
 }
 
 
@@ -269,21 +288,13 @@ KINDS: dict[str, Callable[[Float, Spacing, Random], None]] = {
 OF_CELLS = ("shells", "balls", "filaments", "dots", "lines", "textures")
 #: Of structures around 1 so little is in a volume that they lie outside of it.
 FAINTEST = 1e-6
-#: Drawn as points, and then half of the time given some thickness.
+#: Drawn as points, and then given some thickness: no camera's pixel holds less.
 THIN = ("filaments", "dots", "lines")
-#: Part that is left as thin as it is drawn: nothing of a molecule lies outside of its voxel.
-UNRESOLVED = 0.5
-#: How much more often they are drawn than others: much of what is looked at is thin, and of all
-#: structure the hardest to restore.
-THIN_AS_OFTEN = 2.0
 
 
 def _thickened(volume: Float, spacing: Spacing, random: Random) -> Float:
-    """Return what was drawn as points with some thickness, or as it is."""
     from scipy.ndimage import gaussian_filter
 
-    if random.uniform() < UNRESOLVED:
-        return volume
     width_um = random.uniform(0.5, 1.0) * min(spacing)
     thick: Float = gaussian_filter(volume, [width_um / step for step in spacing])
     return thick

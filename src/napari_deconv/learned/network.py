@@ -7,13 +7,11 @@ the network looks: blocks and tiles leave no seams. Networks that blur run on a 
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +23,7 @@ from napari_deconv.imaging.value import Value, require
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.restorer import SEAM_TOLERANCE, Observation, Restorer, Step
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
-from napari_deconv.restoration.stepping import ended, passed_on
+from napari_deconv.restoration.stepping import counted, ended, estimated
 
 from . import caution
 from .answering import Answering
@@ -51,7 +49,6 @@ from .model_file import Card, Model, read_card, read_model
 from .nets import Net, best_device, require_restores
 
 Float = npt.NDArray[np.float32]
-Found = TypeVar("Found")
 
 #: Float32 volumes of a run beside those of Richardson-Lucy: channels, and the result.
 VOLUMES_BESIDE = 2.0
@@ -165,7 +162,7 @@ class Learned(Value):
     def volumes(self) -> float:
         """Peak memory in float32 volumes of the padded image."""
         before = max((method.volumes for method in self._before), default=1.0)
-        before += 2 * (self.leans_on is not None)
+        before += 3 * (self.leans_on is not None)
         beside = max(VOLUMES_BESIDE, self.model.network.volumes)
         return before + len(self.card.design.channels) + beside
 
@@ -179,6 +176,8 @@ class Learned(Value):
     def transforms(self) -> int:
         """What a run costs, in transforms of the same size."""
         before = sum(method.transforms for method in self._before)
+        if self.leans_on is not None:
+            before += caution.going_on(self.leans_on).transforms
         first = getattr(self.card.design, "first", 1)
         answers = self.card.members * (4 if self.mirrored else 1)
         return before + math.ceil(TRANSFORMS * (first / 12) ** 2 * answers)
@@ -197,10 +196,12 @@ class Learned(Value):
         reach = tuple(map(max, zip((0,) * psf.samples.ndim, *filter(None, halos), strict=True)))
         around = network.reach(psf, tolerance)
         looks = [far + more for far, more in zip(reach, around, strict=True)]
-        usual = self.usual.halo(psf, tolerance) if self.usual is not None else None
-        if usual is not None:
-            either = map(max, zip(looks, usual, strict=True))
-            looks = [far + more for far, more in zip(either, caution.looks(psf), strict=True)]
+        if self.usual is not None:
+            usual, further = (
+                method.halo(psf, tolerance) or (0,) * psf.samples.ndim
+                for method in (self.usual, caution.going_on(self.usual))
+            )
+            looks = [max(a, far + b) for far, a, b in zip(looks, usual, further, strict=True)]
         return tuple(
             -(-far // stride) * stride for far, stride in zip(looks, network.strides, strict=True)
         )
@@ -222,10 +223,9 @@ class Learned(Value):
         brightest = max(samples, key=lambda sample: sample.bright)
         whole = replace(alone, shows=ESTIMATE)
         image, other = (
-            ended(_estimated(method.steps(brightest, engine))) for method in (whole, usual)
+            ended(estimated(method.steps(brightest, engine))) for method in (whole, usual)
         )
-        squares = caution.squares_of(brightest, image, other, self._camera(brightest), engine)
-        told = caution.missed(squares, brightest.psf)
+        told = caution.missed(brightest, image, other, self._camera(brightest), engine)
         return replace(alone, cautious=True, usual=usual, missed=told)
 
     def _settled(self, samples: Sequence[Observation], engine: Engine) -> Learned:
@@ -288,6 +288,7 @@ class Learned(Value):
         leans_on = self.leans_on
         undone = sum(max(undoing.wanted) for undoing in self.undoings)
         before = undone + (leans_on.iterations if leans_on is not None else 0)
+        after = caution.going_on(leans_on).iterations if leans_on is not None else 0
         answering = Answering(
             self.model.networks,
             observation.psf,
@@ -297,12 +298,13 @@ class Learned(Value):
         )
         blocks = list(blocks_of(observation, network, answering.volumes(len(channels))))
         parts = [answering.parts(block) for block in blocks]
-        total = before + sum(parts)
-        found = yield from _counted(states(channels, observation, engine), total)
+        total = before + sum(parts) + after
+        found = yield from counted(states(channels, observation, engine), total)
         usual = None
         if leans_on is not None:
-            leant_on = _estimated(leans_on.steps(observation, engine))
-            usual = yield from _counted(leant_on, total, undone)
+            leans_on = yield from counted(leans_on.chosen(observation, engine), total, undone)
+            leant_on = estimated(leans_on.steps(observation, engine))
+            usual = yield from counted(leant_on, total, undone)
         bright = self.bright or brightness(observation, self.card.light.gain)
         how = self._scaling(found, bright, observation.background)
         inputs = torch.from_numpy(scaled(channels, found, how, self.card.light.gain))
@@ -314,21 +316,22 @@ class Learned(Value):
         image = result if self.shows == ESTIMATE or usual is None else np.empty_like(result)
         for number, block in enumerate(blocks):
             done = before + sum(parts[:number])
-            answers = yield from _counted(answering(inputs, block), total, done)
+            answers = yield from counted(answering(inputs, block), total, done)
             shown, answer = self._shown(answers, photons)
             image[block.keep] = answer * how.factor + how.shift
             result[block.keep] = shown * how.factor + shift
             del answers, shown, answer
         told = [f"one pass of the network {self.card.name!r}"]
         np.maximum(result, 0, out=result)
-        if usual is not None:
+        if leans_on is not None and usual is not None:
             del inputs
             np.maximum(image, 0, out=image)
+            further = estimated(caution.going_on(leans_on).steps(observation, engine, image))
+            gone_on = yield from counted(further, total, before + sum(parts))
             leaning = self._leaning(observation, image, usual, engine, photons)
-            if image is result:
-                result = leaning.mixed(image, usual)
-            else:
-                result = leaning.widened(result, image, usual)
+            mixed = leaning.mixed(image, gone_on, usual)
+            # An interval around the mixture holds that around the network's.
+            result = mixed if image is result else result + np.abs(mixed - image)
             told += leaning.told()
         told += doubts(observation, bright, self.model)
         yield Step(total, total, "; ".join(told), estimate=result)
@@ -348,22 +351,9 @@ class Learned(Value):
         self, observation: Observation, image: Float, usual: Float, engine: Engine, photons: float
     ) -> Leaning:
         """Return how far it leans, by what was settled or by this image."""
-        leaning = partial(Leaning, photons, is_filter=isinstance(self.card.design, WienerDesign))
-        if self.missed is not None and leaning(*self.missed).share == 1:
-            return leaning(*self.missed)  # it stands alone everywhere
-        squares = caution.squares_of(observation, image, usual, self._camera(observation), engine)
-        ours, theirs = self.missed or caution.missed(squares, observation.psf)
-        return leaning(ours, theirs, caution.excess_around(squares, observation.psf))
-
-
-def _estimated(steps: Iterator[Step]) -> Generator[Step, None, Float]:
-    """Return the estimate of the last step; yield all of them."""
-    estimate = None
-    for step in steps:
-        estimate = step.estimate
-        yield step
-    assert estimate is not None  # of the last step
-    return estimate
+        camera = self._camera(observation)
+        missed = self.missed or caution.missed(observation, image, usual, camera, engine)
+        return Leaning(photons, *missed, isinstance(self.card.design, WienerDesign))
 
 
 def _settings_of(network: Net, inputs: Float, psf: Psf) -> tuple[float, ...] | None:
@@ -371,19 +361,6 @@ def _settings_of(network: Net, inputs: Float, psf: Psf) -> tuple[float, ...] | N
     with torch.inference_mode():
         found = network.settings(torch.from_numpy(inputs)[None], torch.tensor(psf.samples)[None])
     return None if found is None else tuple(found[0].tolist())
-
-
-def _counted(
-    steps: Generator[Step, None, Found], total: int, done: int = 0
-) -> Generator[Step, None, Found]:
-    """Pass the steps on, counted among all; what they estimate and miss is not the result's."""
-    numbers = itertools.count(done + 1)
-
-    def among_all(step: Step) -> Step:
-        at = min(next(numbers), total - 1)
-        return replace(step, done=at, total=total, estimate=None, divergence=None)
-
-    return passed_on(steps, among_all)
 
 
 def _changed(path: str) -> float:

@@ -275,11 +275,22 @@ class RichardsonLucy(Value):
         """Return the shape of the volumes that the method works on."""
         return work_shape(image_shape, psf_shape, self.edges)
 
-    def steps(self, observation: Observation, engine: Engine) -> Iterator[Step]:
-        """Yield one `Step` an iteration; the last holds the estimate and why it stopped."""
-        return self._steps(observation, engine, [])
+    def steps(
+        self, observation: Observation, engine: Engine, start: Float | None = None
+    ) -> Iterator[Step]:
+        """Yield one `Step` an iteration; the last holds the estimate and why it stopped.
 
-    def _steps(self, observation: Observation, engine: Engine, runs: list[Run]) -> Iterator[Step]:
+        They begin at `start`, on the voxels of the image, where it is given.
+        """
+        return self._steps(observation, engine, [], start)
+
+    def _steps(
+        self,
+        observation: Observation,
+        engine: Engine,
+        runs: list[Run],
+        start: Float | None = None,
+    ) -> Iterator[Step]:
         """Yield what `steps` does, and append the run."""
         if not observation.image.any():
             zeros = observation.image.copy()
@@ -287,10 +298,10 @@ class RichardsonLucy(Value):
             return
         if self.automatic_stop:
             chosen, why = yield from self._chosen(observation, engine)
-            for step in chosen._steps(observation, engine, runs):
+            for step in chosen._steps(observation, engine, runs, start):
                 yield replace(step, note=why) if step.estimate is not None else step
             return
-        run = self._run(observation, engine)
+        run = self._run(observation, engine, start=start)
         runs.append(run)
         history: list[float] = []
         for iteration in range(1, self.iterations + 1):
@@ -302,6 +313,15 @@ class RichardsonLucy(Value):
                 yield Step(iteration, self.iterations, note, history[-1], run.result())
                 return
             yield Step(iteration, self.iterations, divergence=history[-1], peek=run.estimate)
+
+    def chosen(
+        self, observation: Observation, engine: Engine
+    ) -> Generator[Step, None, RichardsonLucy]:
+        """Return the method with the iterations after which it stops; yield the looks at it."""
+        if not (self.automatic_stop and observation.image.any()):
+            return replace(self, automatic_stop=False)
+        method, _ = yield from self._chosen(observation, engine)
+        return method
 
     def _chosen(
         self, observation: Observation, engine: Engine
@@ -317,8 +337,15 @@ class RichardsonLucy(Value):
         stop = yield from stop_for(observation, self.iterations, run_of)
         return replace(whole, iterations=stop.iterations), stop.why
 
-    def _run(self, observation: Observation, engine: Engine, other: Float | None = None) -> Run:
-        return (UnmatchedRun if self.is_unmatched else Run)(self, observation, engine, other)
+    def _run(
+        self,
+        observation: Observation,
+        engine: Engine,
+        other: Float | None = None,
+        start: Float | None = None,
+    ) -> Run:
+        kind = UnmatchedRun if self.is_unmatched else Run
+        return kind(self, observation, engine, other, start)
 
     def _stops(self, history: list[float]) -> bool:
         if self.stop_tolerance == 0 or len(history) < 3:

@@ -21,6 +21,8 @@ ROUNDING = 1e-7
 #: The flat start at the least, as a part of the mean of the counts: from nothing, as a background
 #: above the mean would have it, nothing grows.
 LEAST_START = 0.01
+#: A start that is not flat is nowhere less than this part of the flat one.
+DARKEST_START = 0.03
 #: Slopes count as flat in the total variation below this part of the mean, and the weight times
 #: this, for each axis, of the voxel itself. With less, strong smoothing overshoots: neighbours
 #: swing up and down for ever, the brighter the farther, and rounding decides which.
@@ -46,6 +48,7 @@ class Run:
         observation: Observation,
         engine: Engine,
         other: Float | None = None,
+        start: Float | None = None,
     ) -> None:
         self.method, self.engine = method, engine
         # Other counts of the same object, and by how much the last model missed them.
@@ -70,12 +73,23 @@ class Run:
         if method.edges != "circular":
             self.seen = engine.hold(Share(psf, self.image_shape, shape))
         self.mean = max(observation.level, LEAST_START * observation.mean, self.least)
-        # One number, repeated without memory.
-        flat = np.broadcast_to(np.float32(self.mean), shape)
-        self.momentum = _momentum(method, engine.push(flat, shape), engine)
+        self.is_flat = start is None
+        self.momentum = _momentum(method, engine.push(self._first(start), shape), engine)
         self.divergence = math.inf
         # Of the momentum at each iteration.
         self.weights: list[float] = []
+
+    def _first(self, start: Float | None) -> Float:
+        """Return where the iterations begin: at one number, or at a start where the image is."""
+        # Repeated without memory.
+        flat: Float = np.broadcast_to(np.float32(self.mean), self.shape)
+        if start is None:
+            return flat
+        first = flat.copy()
+        # A voxel that is 0 would stay it.
+        least = np.float32(DARKEST_START * self.mean)
+        first[tuple(slice(n) for n in self.image_shape)] = np.maximum(start, least)
+        return first
 
     def update(self) -> float:
         """Do one iteration; return the I-divergence per voxel of the point it started from."""
@@ -106,6 +120,7 @@ class Run:
         is_first = not self.weights
         if is_first:
             self.momentum.begin()
+        if is_first and self.is_flat:
             return self.mean, None
         model = self.momentum.blurred(self.blur)
         return model, model

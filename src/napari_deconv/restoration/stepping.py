@@ -1,10 +1,13 @@
-"""What is done with generators of steps: to the end, or passed on."""
+"""What is done with generators of steps: to the end, passed on, or counted among others."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+import itertools
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from typing import TypeVar
 
+from .engine import Float
 from .restorer import Step
 
 Result = TypeVar("Result")
@@ -32,3 +35,26 @@ def passed_on(
         return value
     finally:
         steps.close()
+
+
+def estimated(steps: Iterator[Step]) -> Generator[Step, None, Float]:
+    """Return the estimate of the last step; yield all of them."""
+    estimate = None
+    for step in steps:
+        estimate = step.estimate
+        yield step
+    assert estimate is not None  # of the last step
+    return estimate
+
+
+def counted(
+    steps: Generator[Step, None, Result], total: int, done: int = 0
+) -> Generator[Step, None, Result]:
+    """Pass the steps on, counted among all; what they estimate and miss is not the result's."""
+    numbers = itertools.count(done + 1)
+
+    def among_all(step: Step) -> Step:
+        at = min(next(numbers), total - 1)
+        return replace(step, done=at, total=total, estimate=None, divergence=None)
+
+    return passed_on(steps, among_all)
