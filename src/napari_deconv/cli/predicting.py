@@ -43,8 +43,8 @@ def predict(
         bool,
         typer.Option(
             "--alone",
-            help="The network by itself. Else part of Richardson-Lucy is mixed in where the "
-            "network misses the data.",
+            help="The network by itself. Else Richardson-Lucy goes on from it and is mixed in, the "
+            "more the more light there is.",
         ),
     ] = False,
     background: Annotated[str, typer.Option(help="Counts, or auto.")] = "auto",

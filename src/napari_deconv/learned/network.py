@@ -79,8 +79,8 @@ class Learned(Value):
         Whether the image is restored mirrored as well, along the axes along which the PSF is its
         own mirror image, and the answers averaged.
     cautious : bool
-        Whether the result leans on Richardson-Lucy where the network misses the data; see
-        `learned.caution`. Only networks that undo a blur do.
+        Whether Richardson-Lucy goes on from the result and is mixed in; see `learned.caution`.
+        Only networks that undo a blur do.
     bright : float, optional
         Brightness that the channels are divided by; that of the image where not given.
     settings : tuple of float, optional

@@ -11,8 +11,8 @@ from .models_dialog import ModelsDialog
 
 #: What may be asked of a network, in the words of a tip.
 CAUTIOUS = (
-    "Where the network misses the data, part of what Richardson-Lucy restores is mixed in, the "
-    "more the more light there is: so structure that it has never seen is no worse"
+    "Richardson-Lucy goes on from what the network restores and is mixed in, the more the more "
+    "light there is: so structure that it has never seen is hardly worse"
 )
 MIRRORED = "Restore mirrored as well, and average; up to eight times as long"
 
