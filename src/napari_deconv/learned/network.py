@@ -303,7 +303,7 @@ class Learned(Value):
         usual = None
         if leans_on is not None:
             leans_on = yield from counted(leans_on.chosen(observation, engine), total, undone)
-            leant_on = estimated(leans_on.steps(observation, engine))
+            leant_on = estimated(leans_on.steps(observation, engine, beyond=True))
             usual = yield from counted(leant_on, total, undone)
         bright = self.bright or brightness(observation, self.card.light.gain)
         how = self._scaling(found, bright, observation.background)
@@ -326,7 +326,11 @@ class Learned(Value):
         if leans_on is not None and usual is not None:
             del inputs
             np.maximum(image, 0, out=image)
-            further = estimated(caution.going_on(leans_on).steps(observation, engine, image))
+            # Of what lies beyond the image the network knows nothing.
+            inside = tuple(slice(n) for n in observation.image.shape)
+            usual, start = usual[inside].copy(), usual
+            start[inside] = image
+            further = estimated(caution.going_on(leans_on).steps(observation, engine, start))
             gone_on = yield from counted(further, total, before + sum(parts))
             leaning = self._leaning(observation, image, usual, engine, photons)
             mixed = leaning.mixed(image, gone_on, usual)

@@ -276,13 +276,19 @@ class RichardsonLucy(Value):
         return work_shape(image_shape, psf_shape, self.edges)
 
     def steps(
-        self, observation: Observation, engine: Engine, start: Float | None = None
+        self,
+        observation: Observation,
+        engine: Engine,
+        start: Float | None = None,
+        *,
+        beyond: bool = False,
     ) -> Iterator[Step]:
         """Yield one `Step` an iteration; the last holds the estimate and why it stopped.
 
-        They begin at `start`, on the voxels of the image, where it is given.
+        They begin at `start`, where it is given, which has the `work_shape`: the image first, and
+        after it what sends light into it from beyond. So has the estimate, where `beyond` is asked.
         """
-        return self._steps(observation, engine, [], start)
+        return self._steps(observation, engine, [], start, beyond=beyond)
 
     def _steps(
         self,
@@ -290,15 +296,19 @@ class RichardsonLucy(Value):
         engine: Engine,
         runs: list[Run],
         start: Float | None = None,
+        *,
+        beyond: bool = False,
     ) -> Iterator[Step]:
         """Yield what `steps` does, and append the run."""
+        shape = observation.image.shape
         if not observation.image.any():
-            zeros = observation.image.copy()
+            larger = self.work_shape(shape, observation.psf.shape)
+            zeros = np.zeros(larger if beyond else shape, np.float32)
             yield Step(1, self.iterations, "the image is zero everywhere", 0.0, zeros)
             return
         if self.automatic_stop:
             chosen, why = yield from self._chosen(observation, engine)
-            for step in chosen._steps(observation, engine, runs, start):
+            for step in chosen._steps(observation, engine, runs, start, beyond=beyond):
                 yield replace(step, note=why) if step.estimate is not None else step
             return
         run = self._run(observation, engine, start=start)
@@ -310,7 +320,8 @@ class RichardsonLucy(Value):
             last = stopped or iteration == self.iterations
             if last:
                 note = self._reason(iteration, stopped=stopped)
-                yield Step(iteration, self.iterations, note, history[-1], run.result())
+                result = run.result(beyond=beyond)
+                yield Step(iteration, self.iterations, note, history[-1], result)
                 return
             yield Step(iteration, self.iterations, divergence=history[-1], peek=run.estimate)
 

@@ -80,15 +80,11 @@ class Run:
         self.weights: list[float] = []
 
     def _first(self, start: Float | None) -> Float:
-        """Return where the iterations begin: at one number, or at a start where the image is."""
-        # Repeated without memory.
-        flat: Float = np.broadcast_to(np.float32(self.mean), self.shape)
-        if start is None:
-            return flat
-        first = flat.copy()
+        """Return where the iterations begin: at one number everywhere, or at a start."""
+        if start is None:  # repeated without memory
+            return np.broadcast_to(np.float32(self.mean), self.shape)
         # A voxel that is 0 would stay it.
-        least = np.float32(DARKEST_START * self.mean)
-        first[tuple(slice(n) for n in self.image_shape)] = np.maximum(start, least)
+        first: Float = np.maximum(start, np.float32(DARKEST_START * self.mean))
         return first
 
     def update(self) -> float:
@@ -158,11 +154,11 @@ class Run:
         counts += np.float32(self.background - self.variance)
         return counts
 
-    def result(self) -> Float:
-        """Return the estimate, for which all else is given up first."""
+    def result(self, *, beyond: bool = False) -> Float:
+        """Return the estimate, also beyond the image if asked; all else is given up first."""
         x = self.momentum.end()
         del self.blur, self.momentum
-        return self.engine.pull(x, self.image_shape)
+        return self.engine.pull(x, self.shape if beyond else self.image_shape)
 
 
 def _momentum(method: RichardsonLucy, x: Array, engine: Engine) -> NoMomentum:

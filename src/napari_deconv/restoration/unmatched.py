@@ -61,10 +61,10 @@ class UnmatchedRun(Run):
         correction = self.engine.evaluate(CORRECTION, out=c, c=c, **shares)
         self.momentum.accept(correction, self.seen)
 
-    def result(self) -> Float:
-        """Return the estimate, for which all else is given up first."""
+    def result(self, *, beyond: bool = False) -> Float:
+        """Return the estimate, also beyond the image if asked; all else is given up first."""
         self.back = None
-        return super().result()
+        return super().result(beyond=beyond)
 
     def _match(self) -> None:
         """Go on with the nu-method from the point whose likelihood is known."""
