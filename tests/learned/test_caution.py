@@ -174,7 +174,7 @@ def test_the_shares_go_by_the_light(is_filter: bool) -> None:
     assert darkest.shares == pytest.approx((part * NETWORK[0], part * GONE_ON[0]))
     assert brightest.shares == pytest.approx((part * NETWORK[-1], part * GONE_ON[-1]))
     between = Leaning(55.0, 1.0, 1.0, is_filter).shares[0]
-    assert part * NETWORK[0] < between < part * NETWORK[1]
+    assert part * NETWORK[1] < between < part * NETWORK[0]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ Float = npt.NDArray[np.float32]
 #: Shares of the result by the photons of the brightness, between them along the logarithm: that of
 #: the network, and that of Richardson-Lucy that has gone on from it. The rest is the usual one.
 PHOTONS = (20.0, 100.0, 300.0, 1000.0)
-NETWORK, GONE_ON = (0.4, 0.5, 0.1, 0.0), (0.3, 0.2, 0.3, 0.4)
+NETWORK, GONE_ON = (0.4, 0.2, 0.1, 0.0), (0.3, 0.5, 0.3, 0.4)
 #: Part of these that a filter has: alone it is behind Richardson-Lucy on most structures.
 OF_A_FILTER = 0.2
 #: Part of the usual iterations for which it goes on.
@@ -70,7 +70,7 @@ class Leaning:
         Examples
         --------
         >>> Leaning(100.0, 1.0, 1.0).shares
-        (0.5, 0.2)
+        (0.2, 0.5)
         """
         light, part = np.log(max(self.photons, LEAST)), OF_A_FILTER if self.is_filter else 1.0
         network, gone_on = (
