@@ -15,6 +15,7 @@ import torch
 from napari_deconv.imaging.brightness import brightness_of
 from napari_deconv.imaging.camera import Camera
 from napari_deconv.imaging.psf import Psf
+from napari_deconv.imaging.structures import OF_CELLS
 from napari_deconv.imaging.thinning import thinned
 from napari_deconv.imaging.value import InputError
 from napari_deconv.learned import trainer as module
@@ -468,10 +469,10 @@ def test_other_losses_and_rates_learn(psf: Psf, engine: Engine, loss: str, rate:
     schedule = Schedule(
         pairs=8, left_out=2, shape=(8, 32, 32), patch=(8, 24, 24), steps=100, loss=loss, rate=rate
     )
-    steps, _ = followed(run(psf, engine, schedule))
+    light, design = replace(LIGHT, kinds=OF_CELLS), inverse_design(psf, first=4)
+    steps, _ = followed(training(Lessons([psf], light), design, schedule, engine))
     losses = left_out_losses(steps)
-    design = inverse_design(psf, first=4)
-    pairs = list(simulated_pairs(range(10), schedule.shape, [psf], LIGHT, 0))[8:]
+    pairs = list(simulated_pairs(range(10), schedule.shape, [psf], light, 0))[8:]
     before = []
     for pair in pairs:
         batch = batch_of([sample_of(pair, psf, design, engine)], torch.device("cpu"))
