@@ -81,6 +81,12 @@ def test_the_result_is_the_mixture(tmp_path: Path, psf: Psf, engine: Engine) -> 
     assert not np.allclose(mixed, alone, rtol=0.01)
 
 
+def test_its_progress_does_not_go_back(tmp_path: Path, psf: Psf, engine: Engine) -> None:
+    method = Learned(written(tmp_path, psf), cautious=True)
+    done = [step.done for step in method.steps(seen(psf), engine)]
+    assert done == sorted(done)
+
+
 def test_it_goes_on_for_most_of_the_usual_iterations() -> None:
     assert going_on(RichardsonLucy(40)).iterations == 30
     assert going_on(RichardsonLucy(1)).iterations == 1

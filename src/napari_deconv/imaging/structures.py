@@ -108,8 +108,9 @@ def points(volume: Float, spacing: Spacing, random: Random) -> None:
 
 def fibres(volume: Float, spacing: Spacing, random: Random) -> None:
     """Add straight fibres, a voxel thick, from border to border: a few, or a mesh of them."""
-    size, step = np.array(volume.shape) * spacing, 0.5 * min(spacing)
-    along = np.arange(-size.max(), size.max(), step)[:, None] * 1.5
+    size = np.array(volume.shape) * spacing
+    reach, step = 1.5 * size.max(), 0.75 * min(spacing)
+    along = np.arange(-reach, reach, step)[:, None]
     for _ in range(_number(2, 60, random)):
         direction = random.normal(size=volume.ndim)
         middle = size * random.uniform(0, 1, volume.ndim)

@@ -8,7 +8,7 @@ the network looks: blocks and tiles leave no seams. Networks that blur run on a 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -302,9 +302,8 @@ class Learned(Value):
         found = yield from counted(states(channels, observation, engine), total)
         usual = None
         if leans_on is not None:
-            leans_on = yield from counted(leans_on.chosen(observation, engine), total, undone)
-            leant_on = estimated(leans_on.steps(observation, engine, beyond=True))
-            usual = yield from counted(leant_on, total, undone)
+            leant_on = _leant_on(leans_on, observation, engine)
+            leans_on, usual = yield from counted(leant_on, total, undone)
         bright = self.bright or brightness(observation, self.card.light.gain)
         how = self._scaling(found, bright, observation.background)
         inputs = torch.from_numpy(scaled(channels, found, how, self.card.light.gain))
@@ -358,6 +357,15 @@ class Learned(Value):
         camera = self._camera(observation)
         missed = self.missed or caution.missed(observation, image, usual, camera, engine)
         return Leaning(photons, *missed, isinstance(self.card.design, WienerDesign))
+
+
+def _leant_on(
+    method: RichardsonLucy, observation: Observation, engine: Engine
+) -> Generator[Step, None, tuple[RichardsonLucy, Float]]:
+    """Return the method with its iterations known, and what it restores, beyond the image, too."""
+    chosen = yield from method.chosen(observation, engine)
+    usual = yield from estimated(chosen.steps(observation, engine, beyond=True))
+    return chosen, usual
 
 
 def _settings_of(network: Net, inputs: Float, psf: Psf) -> tuple[float, ...] | None:
