@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,9 +166,29 @@ def test_it_plans_for_both(tmp_path: Path, psf: Psf) -> None:
     both = replace(alone, cautious=True)
     assert both.transforms > alone.transforms
     assert both.fixed_bytes > alone.fixed_bytes
-    assert both.volumes > alone.volumes
+    assert both.volumes >= alone.volumes
     planned = about_settled(both)
     assert planned.halo(psf) is not None
+
+
+@pytest.mark.parametrize("channels", [("heavy-ball 2", "image"), INVERSE_CHANNELS])
+def test_the_memory_of_a_run_is_as_said(
+    tmp_path: Path, psf: Psf, cpu: Engine, channels: tuple[str, ...]
+) -> None:
+    """At the peak, in padded volumes, whether the channels need the most or what comes after."""
+    usual = RichardsonLucy(3, edges=RichardsonLucy.automatic().edges)
+    method = Learned(written(tmp_path, psf, channels), cautious=True, usual=usual)
+    observation = seen(psf, (20, 160, 160))
+    run(method, observation, cpu)
+    tracemalloc.start()
+    try:
+        run(method, observation, cpu)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    shape = method.work_shape(observation.image.shape, psf.shape)
+    held = (peak + observation.image.nbytes) / (4 * math.prod(shape))
+    assert 0.75 * method.volumes < held < 1.05 * method.volumes
 
 
 @pytest.mark.parametrize("is_filter", [False, True])

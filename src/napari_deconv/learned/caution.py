@@ -10,6 +10,7 @@ that it is hardly ever behind the latter (benchmarks/foreign_structures.py).
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,8 +19,9 @@ import numpy.typing as npt
 from napari_deconv.imaging.camera import Camera
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.misfit import mean_misfit, squared_misfit
-from napari_deconv.restoration.restorer import Observation
+from napari_deconv.restoration.restorer import Observation, Step
 from napari_deconv.restoration.richardson_lucy import RichardsonLucy
+from napari_deconv.restoration.stepping import estimated
 
 Float = npt.NDArray[np.float32]
 
@@ -31,6 +33,9 @@ NETWORK, GONE_ON = (0.4, 0.2, 0.1, 0.0), (0.3, 0.5, 0.3, 0.4)
 OF_A_FILTER = 0.2
 #: Part of the usual iterations for which it goes on.
 ITERATIONS = 0.75
+#: Float32 volumes beside those of Richardson-Lucy: the image, what is shown of it, the start, and
+#: what was restored without it.
+VOLUMES_BESIDE = 4.0
 #: By how much more than Richardson-Lucy, as a part of that, a network misses the data where it has
 #: hardly seen the like: at the least, and a photon, as what is wrong by a part stands out of the
 #: noise by how much light there is.
@@ -117,6 +122,25 @@ class Leaning:
 def going_on(usual: RichardsonLucy) -> RichardsonLucy:
     """Return the method that goes on from a network, of one whose iterations are known."""
     return replace(usual, iterations=max(round(ITERATIONS * usual.iterations), 1))
+
+
+def iterations(usual: RichardsonLucy) -> int:
+    """Return the most iterations of a method, and of what goes on from a network."""
+    return usual.iterations + going_on(usual).iterations
+
+
+def twice_restored(
+    method: RichardsonLucy, observation: Observation, image: Float, engine: Engine
+) -> Generator[Step, None, tuple[Float, Float]]:
+    """Return what a method restores by itself, and going on from what a network has made."""
+    chosen = yield from method.chosen(observation, engine)
+    start = yield from estimated(chosen.steps(observation, engine, beyond=True))
+    # Of what lies beyond the image the network knows nothing.
+    inside = tuple(slice(n) for n in image.shape)
+    usual = start[inside].copy()
+    start[inside] = image
+    gone_on = yield from estimated(going_on(chosen).steps(observation, engine, start))
+    return usual, gone_on
 
 
 def missed(

@@ -153,18 +153,20 @@ class Learned(Value):
         return self.usual or RichardsonLucy.automatic()
 
     @property
-    def _before(self) -> list[Restorer]:
-        """The methods that run before the network."""
+    def _methods(self) -> list[Restorer]:
+        """The methods that run before the network, and the one that goes on from it."""
         leans_on = [self.leans_on] if self.leans_on is not None else []
         return [*(undoing.method for undoing in self.undoings), *leans_on]
 
     @property
     def volumes(self) -> float:
         """Peak memory in float32 volumes of the padded image."""
-        before = max((method.volumes for method in self._before), default=1.0)
-        before += 3 * (self.leans_on is not None)
+        undone = max((undoing.method.volumes for undoing in self.undoings), default=1.0)
         beside = max(VOLUMES_BESIDE, self.model.network.volumes)
-        return before + len(self.card.design.channels) + beside
+        passed = undone + len(self.card.design.channels) + beside
+        if self.leans_on is None:
+            return passed
+        return max(passed, self.leans_on.volumes + caution.VOLUMES_BESIDE)
 
     @property
     def fixed_bytes(self) -> int:
@@ -175,7 +177,7 @@ class Learned(Value):
     @property
     def transforms(self) -> int:
         """What a run costs, in transforms of the same size."""
-        before = sum(method.transforms for method in self._before)
+        before = sum(method.transforms for method in self._methods)
         if self.leans_on is not None:
             before += caution.going_on(self.leans_on).transforms
         first = getattr(self.card.design, "first", 1)
@@ -260,7 +262,7 @@ class Learned(Value):
         self, image_shape: tuple[int, ...], psf_shape: tuple[int, ...]
     ) -> tuple[int, ...]:
         """Return the shape of the volumes that a run works on."""
-        shapes = [method.work_shape(image_shape, psf_shape) for method in self._before]
+        shapes = [method.work_shape(image_shape, psf_shape) for method in self._methods]
         if self.model.network.holds_blur:
             shapes.append(tuple(n + p for n, p in zip(image_shape, psf_shape, strict=True)))
         return tuple(map(max, zip(image_shape, *shapes, strict=True)))
@@ -283,12 +285,34 @@ class Learned(Value):
 
     def _steps(self, observation: Observation, engine: Engine) -> Iterator[Step]:
         """Yield the steps on an observation in the counts of the training."""
-        network, channels = self.model.network, self.card.design.channels
-        require_restores(network, observation.image.ndim, self.card.name)
+        require_restores(self.model.network, observation.image.ndim, self.card.name)
+        bright = self.bright or brightness(observation, self.card.light.gain)
+        told = [f"one pass of the network {self.card.name!r}"]
         leans_on = self.leans_on
+        after = caution.iterations(leans_on) if leans_on is not None else 0
+        image, result, total = yield from self._passed(observation, engine, bright, after)
+        if leans_on is not None:
+            twice = caution.twice_restored(leans_on, observation, image, engine)
+            usual, gone_on = yield from counted(twice, total, total - after)
+            leaning = self._leaning(observation, image, usual, engine, bright)
+            mixed = leaning.mixed(image, gone_on, usual)
+            # An interval around the mixture holds that around the network's.
+            result = mixed if result is image else result + np.abs(mixed - image)
+            told += leaning.told()
+        told += doubts(observation, bright, self.model)
+        yield Step(total, total, "; ".join(told), estimate=result)
+
+    def _passed(
+        self, observation: Observation, engine: Engine, bright: float, after: int
+    ) -> Generator[Step, None, tuple[Float, Float, int]]:
+        """Return the image by the network alone, what is shown, and the steps of all.
+
+        Of these `after` follow. Both are one array where the image is what is shown, or nothing
+        follows that needs it.
+        """
+        network, channels = self.model.network, self.card.design.channels
+        gain = self.card.light.gain
         undone = sum(max(undoing.wanted) for undoing in self.undoings)
-        before = undone + (leans_on.iterations if leans_on is not None else 0)
-        after = caution.going_on(leans_on).iterations if leans_on is not None else 0
         answering = Answering(
             self.model.networks,
             observation.psf,
@@ -298,46 +322,25 @@ class Learned(Value):
         )
         blocks = list(blocks_of(observation, network, answering.volumes(len(channels))))
         parts = [answering.parts(block) for block in blocks]
-        total = before + sum(parts) + after
+        total = undone + sum(parts) + after
         found = yield from counted(states(channels, observation, engine), total)
-        usual = None
-        if leans_on is not None:
-            leant_on = _leant_on(leans_on, observation, engine)
-            leans_on, usual = yield from counted(leant_on, total, undone)
-        bright = self.bright or brightness(observation, self.card.light.gain)
         how = self._scaling(found, bright, observation.background)
-        inputs = torch.from_numpy(scaled(channels, found, how, self.card.light.gain))
+        inputs = torch.from_numpy(scaled(channels, found, how, gain))
         del found
-        photons = bright / self.card.light.gain
         # How far answers lie apart does not move with the image.
         shift = how.shift if self.shows == ESTIMATE else 0.0
         result = np.empty(observation.image.shape, np.float32)
-        image = result if self.shows == ESTIMATE or usual is None else np.empty_like(result)
+        image = np.empty_like(result) if after and self.shows != ESTIMATE else result
         for number, block in enumerate(blocks):
-            done = before + sum(parts[:number])
+            done = undone + sum(parts[:number])
             answers = yield from counted(answering(inputs, block), total, done)
-            shown, answer = self._shown(answers, photons)
+            shown, answer = self._shown(answers, bright / gain)
             image[block.keep] = answer * how.factor + how.shift
             result[block.keep] = shown * how.factor + shift
             del answers, shown, answer
-        told = [f"one pass of the network {self.card.name!r}"]
         np.maximum(result, 0, out=result)
-        if leans_on is not None and usual is not None:
-            del inputs
-            np.maximum(image, 0, out=image)
-            # Of what lies beyond the image the network knows nothing.
-            inside = tuple(slice(n) for n in observation.image.shape)
-            usual, start = usual[inside].copy(), usual
-            start[inside] = image
-            further = estimated(caution.going_on(leans_on).steps(observation, engine, start))
-            gone_on = yield from counted(further, total, before + sum(parts))
-            leaning = self._leaning(observation, image, usual, engine, photons)
-            mixed = leaning.mixed(image, gone_on, usual)
-            # An interval around the mixture holds that around the network's.
-            result = mixed if image is result else result + np.abs(mixed - image)
-            told += leaning.told()
-        told += doubts(observation, bright, self.model)
-        yield Step(total, total, "; ".join(told), estimate=result)
+        np.maximum(image, 0, out=image)
+        return image, result, total
 
     def _shown(self, answers: Sequence[Float], photons: float) -> tuple[Float, Float]:
         """Return what is to be shown of answers over the brightness, and the image."""
@@ -351,21 +354,12 @@ class Learned(Value):
         return calibration.half_width(image, scale, level, photons), image
 
     def _leaning(
-        self, observation: Observation, image: Float, usual: Float, engine: Engine, photons: float
+        self, observation: Observation, image: Float, usual: Float, engine: Engine, bright: float
     ) -> Leaning:
         """Return how far it leans, by what was settled or by this image."""
-        camera = self._camera(observation)
+        camera, design = self._camera(observation), self.card.design
         missed = self.missed or caution.missed(observation, image, usual, camera, engine)
-        return Leaning(photons, *missed, isinstance(self.card.design, WienerDesign))
-
-
-def _leant_on(
-    method: RichardsonLucy, observation: Observation, engine: Engine
-) -> Generator[Step, None, tuple[RichardsonLucy, Float]]:
-    """Return the method with its iterations known, and what it restores, beyond the image, too."""
-    chosen = yield from method.chosen(observation, engine)
-    usual = yield from estimated(chosen.steps(observation, engine, beyond=True))
-    return chosen, usual
+        return Leaning(bright / self.card.light.gain, *missed, isinstance(design, WienerDesign))
 
 
 def _settings_of(network: Net, inputs: Float, psf: Psf) -> tuple[float, ...] | None:
