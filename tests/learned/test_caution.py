@@ -16,12 +16,15 @@ from napari_deconv.imaging.psf import Psf
 from napari_deconv.learned.calibration import EDGES, Calibration
 from napari_deconv.learned.caution import (
     GONE_ON,
+    GONE_ON_OF_POINTS,
     NETWORK,
+    NETWORK_OF_POINTS,
     OF_A_FILTER,
     PHOTONS,
     Leaning,
+    compared,
     going_on,
-    missed,
+    points_in,
 )
 from napari_deconv.learned.designs import UNetDesign
 from napari_deconv.learned.inputs import INVERSE_CHANNELS, brightness
@@ -98,17 +101,17 @@ def test_how_much_either_misses_is_their_chi_squared(psf: Psf, engine: Engine) -
     observation, camera = seen(psf), Camera(read_noise=Light().read_noise)
     images = [np.full(observation.image.shape, level, np.float32) for level in (20.0, 30.0)]
     expected = [misfit_of(observation, x, camera, engine).chi_squared for x in images]
-    assert missed(observation, images[0], images[1], camera, engine) == pytest.approx(expected)
+    assert compared(observation, *images, camera, engine)[:2] == pytest.approx(expected)
 
 
 def test_it_is_said_how_much_is_mixed_in(tmp_path: Path, psf: Psf, engine: Engine) -> None:
-    method = Learned(written(tmp_path, psf), cautious=True, missed=(2.0, 1.0))
+    method = Learned(written(tmp_path, psf), cautious=True, compared=(2.0, 1.0, 0.0))
     *_, last = method.steps(seen(psf), engine)
     assert "of the network" in last.note
     assert "of Richardson-Lucy that has gone on from it" in last.note
     told = "blurred again, the network misses the data by a chi² 2.00 times that of Richardson-Lucy"
     assert f"outside its training: {told}" in last.note
-    *_, last = replace(method, missed=(1.0, 1.0)).steps(seen(psf), engine)
+    *_, last = replace(method, compared=(1.0, 1.0, 0.0)).steps(seen(psf), engine)
     assert "outside its training: blurred" not in last.note
 
 
@@ -195,14 +198,36 @@ def test_the_memory_of_a_run_is_as_said(
 def test_the_shares_go_by_the_light(is_filter: bool) -> None:
     part = OF_A_FILTER if is_filter else 1.0
     for photons, network, gone_on in zip(PHOTONS, NETWORK, GONE_ON, strict=True):
-        shares = Leaning(photons, 1.3, 1.0, is_filter).shares
+        shares = Leaning(photons, 1.3, 1.0, 0.0, is_filter).shares
         assert shares == pytest.approx((part * network, part * gone_on))
         assert sum(shares) < 1
-    darkest, brightest = (Leaning(photons, 1.0, 1.0, is_filter) for photons in (0.0, 1e6))
+    darkest, brightest = (Leaning(photons, 1.0, 1.0, 0.0, is_filter) for photons in (0.0, 1e6))
     assert darkest.shares == pytest.approx((part * NETWORK[0], part * GONE_ON[0]))
     assert brightest.shares == pytest.approx((part * NETWORK[-1], part * GONE_ON[-1]))
-    between = Leaning(55.0, 1.0, 1.0, is_filter).shares[0]
+    between = Leaning(55.0, 1.0, 1.0, 0.0, is_filter).shares[0]
     assert part * NETWORK[1] < between < part * NETWORK[0]
+
+
+def test_of_points_hardly_anything_is_the_networks() -> None:
+    for photons, network, gone_on in zip(
+        PHOTONS, NETWORK_OF_POINTS, GONE_ON_OF_POINTS, strict=True
+    ):
+        assert Leaning(photons, 1.0, 1.0, 1.0).shares == pytest.approx((network, gone_on))
+    half = Leaning(100.0, 1.0, 1.0, 0.5).shares
+    assert half == pytest.approx((NETWORK[1] / 2, (GONE_ON[1] + GONE_ON_OF_POINTS[1]) / 2))
+
+
+@pytest.mark.parametrize("shape", [(12, 40, 50), (40, 50), (1, 40, 50), (3, 40, 50)])
+def test_points_are_told_from_lines_and_planes(shape: tuple[int, ...]) -> None:
+    image = np.zeros(shape, np.float32)
+    assert points_in(image) == 0
+    image[(shape[0] // 2,) * (len(shape) - 2)][5::9, 5::9] = 7
+    assert points_in(image) == 1
+    line = np.zeros(shape, np.float32)
+    line[(shape[0] // 2,) * (len(shape) - 2)][20] = 7
+    assert points_in(line) < 0.1
+    assert points_in(np.ones(shape, np.float32)) == 0
+    assert 0 < points_in(image + 3 * np.roll(image, 1, -1) + np.roll(image, 1, -2)) < 1
 
 
 @pytest.mark.parametrize(

@@ -90,8 +90,9 @@ class Learned(Value):
         that; see `inputs.measured`.
     usual : RichardsonLucy, optional
         What a cautious one leans on; one that stops by itself where not given.
-    missed : (float, float), optional
-        Chi-squared of the network, and of what it leans on; of the image where not given.
+    compared : (float, float, float), optional
+        Chi-squared of the network, and of what it leans on, and how much of that are points; of the
+        image where not given.
     counting : Counting, optional
         From the counts of the image to those of the training; as its noise tells where not given.
 
@@ -109,7 +110,7 @@ class Learned(Value):
     settings: tuple[float, ...] | None = None
     levels: tuple[float, ...] | None = None
     usual: RichardsonLucy | None = None
-    missed: tuple[float, float] | None = None
+    compared: tuple[float, float, float] | None = None
     counting: Counting | None = None
 
     def __post_init__(self) -> None:
@@ -227,8 +228,8 @@ class Learned(Value):
         image, other = (
             ended(estimated(method.steps(brightest, engine))) for method in (whole, usual)
         )
-        told = caution.missed(brightest, image, other, self._camera(brightest), engine)
-        return replace(alone, cautious=True, usual=usual, missed=told)
+        told = caution.compared(brightest, image, other, self._camera(brightest), engine)
+        return replace(alone, cautious=True, usual=usual, compared=told)
 
     def _settled(self, samples: Sequence[Observation], engine: Engine) -> Learned:
         """Return the network with the brightness of the whole, and what it reads off the image."""
@@ -358,8 +359,8 @@ class Learned(Value):
     ) -> Leaning:
         """Return how far it leans, by what was settled or by this image."""
         camera, design = self._camera(observation), self.card.design
-        missed = self.missed or caution.missed(observation, image, usual, camera, engine)
-        return Leaning(bright / self.card.light.gain, *missed, isinstance(design, WienerDesign))
+        told = self.compared or caution.compared(observation, image, usual, camera, engine)
+        return Leaning(bright / self.card.light.gain, *told, isinstance(design, WienerDesign))
 
 
 def _settings_of(network: Net, inputs: Float, psf: Psf) -> tuple[float, ...] | None:
