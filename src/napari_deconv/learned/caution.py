@@ -31,7 +31,7 @@ Float = npt.NDArray[np.float32]
 #: Shares of the result by the photons of the brightness, between them along the logarithm: that of
 #: the network, and that of Richardson-Lucy that has gone on from it. The rest is the usual one.
 PHOTONS = (20.0, 100.0, 300.0, 1000.0)
-NETWORK, GONE_ON = (0.4, 0.2, 0.1, 0.0), (0.3, 0.5, 0.3, 0.4)
+NETWORK, GONE_ON = (0.4, 0.1, 0.1, 0.0), (0.3, 0.4, 0.3, 0.4)
 #: The same where there is nothing but points.
 NETWORK_OF_POINTS, GONE_ON_OF_POINTS = (0.4, 0.0, 0.0, 0.0), (0.3, 0.2, 0.2, 0.2)
 #: Side of the box in which a bright voxel shares its light with others; with so many or fewer, all
@@ -86,7 +86,7 @@ class Leaning:
         Examples
         --------
         >>> Leaning(100.0, 1.0, 1.0).shares
-        (0.2, 0.5)
+        (0.1, 0.4)
         """
         part = OF_A_FILTER if self.is_filter else 1.0
         network = self._among(NETWORK, NETWORK_OF_POINTS)
