@@ -21,6 +21,7 @@ from napari_deconv.learned.caution import (
     NETWORK_OF_POINTS,
     OF_A_FILTER,
     PHOTONS,
+    PHOTONS_OF_POINTS,
     Leaning,
     compared,
     going_on,
@@ -210,11 +211,12 @@ def test_the_shares_go_by_the_light(is_filter: bool) -> None:
 
 def test_of_points_hardly_anything_is_the_networks() -> None:
     for photons, network, gone_on in zip(
-        PHOTONS, NETWORK_OF_POINTS, GONE_ON_OF_POINTS, strict=True
+        PHOTONS_OF_POINTS, NETWORK_OF_POINTS, GONE_ON_OF_POINTS, strict=True
     ):
         assert Leaning(photons, 1.0, 1.0, 1.0).shares == pytest.approx((network, gone_on))
     half = Leaning(100.0, 1.0, 1.0, 0.5).shares
     assert half == pytest.approx((NETWORK[1] / 2, (GONE_ON[1] + GONE_ON_OF_POINTS[1]) / 2))
+    assert Leaning(1e4, 1.0, 1.0, 1.0).shares == (NETWORK_OF_POINTS[1], GONE_ON_OF_POINTS[1])
 
 
 @pytest.mark.parametrize("shape", [(12, 40, 50), (40, 50), (1, 40, 50), (3, 40, 50)])

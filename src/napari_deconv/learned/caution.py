@@ -32,8 +32,10 @@ Float = npt.NDArray[np.float32]
 #: the network, and that of Richardson-Lucy that has gone on from it. The rest is the usual one.
 PHOTONS = (20.0, 100.0, 300.0, 1000.0)
 NETWORK, GONE_ON = (0.4, 0.1, 0.1, 0.0), (0.3, 0.4, 0.3, 0.4)
-#: The same where there is nothing but points.
-NETWORK_OF_POINTS, GONE_ON_OF_POINTS = (0.4, 0.0, 0.0, 0.0), (0.3, 0.2, 0.2, 0.2)
+#: The same where there is nothing but points, whose brightness is a quarter of what the brightest
+#: voxels have.
+PHOTONS_OF_POINTS = (5.0, 20.0)
+NETWORK_OF_POINTS, GONE_ON_OF_POINTS = (0.4, 0.0), (0.3, 0.2)
 #: Side of the box in which a bright voxel shares its light with others; with so many or fewer, all
 #: counted, it is a point, and with so many or more it is none: a line is 5 long in it.
 AROUND, POINT, NO_POINT = 5, 2.0, 5.0
@@ -95,7 +97,8 @@ class Leaning:
     def _among(self, wide: tuple[float, ...], points: tuple[float, ...]) -> float:
         """Return a share by the light, and by how much of the image are points."""
         light = np.log(max(self.photons, LEAST))
-        one, other = (float(np.interp(light, np.log(PHOTONS), shares)) for shares in (wide, points))
+        one = float(np.interp(light, np.log(PHOTONS), wide))
+        other = float(np.interp(light, np.log(PHOTONS_OF_POINTS), points))
         return one + self.points * (other - one)
 
     @property
