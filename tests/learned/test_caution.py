@@ -102,7 +102,9 @@ def test_how_much_either_misses_is_their_chi_squared(psf: Psf, engine: Engine) -
     observation, camera = seen(psf), Camera(read_noise=Light().read_noise)
     images = [np.full(observation.image.shape, level, np.float32) for level in (20.0, 30.0)]
     expected = [misfit_of(observation, x, camera, engine).chi_squared for x in images]
-    assert compared(observation, *images, camera, engine)[:2] == pytest.approx(expected)
+    assert compared(observation, images[0], images[1], camera, engine)[:2] == pytest.approx(
+        expected
+    )
 
 
 def test_it_is_said_how_much_is_mixed_in(tmp_path: Path, psf: Psf, engine: Engine) -> None:
