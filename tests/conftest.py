@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 
@@ -15,6 +16,10 @@ from napari_deconv.restoration.transforms import CHOICE, transforms
 
 Array = npt.NDArray[np.float64]
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers side by side have a core each. With threads of torch for all cores in each of them,
+    # they wait for each other several times as long; programs that tests start have it as well.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 #: On Linux OpenCL runs on PoCL and is never skipped; other systems have no such driver in CI.
 ENGINES = ["cpu", "opencl", "torch"] if sys.platform == "linux" else ["cpu", "torch"]

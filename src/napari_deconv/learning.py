@@ -187,18 +187,19 @@ def shorter(schedule: Schedule) -> Schedule:
 def expected_seconds(
     psf: Psf, light: Light, schedule: Schedule, engine: Engine, *, network: str = "inverse"
 ) -> float:
-    """Return about how long a training takes here, from one pair and a few steps."""
+    """Return about how long a training takes here, from a few pairs and a few steps."""
     from napari_deconv.learned.lessons import Lessons
     from napari_deconv.learned.training import training
 
     whole = _adapted(schedule, network, psf.samples.ndim)
-    one = replace(whole, pairs=1, left_out=1, unseen=0, steps=4, members=1)
+    several = len(engine.side_by_side())
+    one = replace(whole, pairs=several, left_out=several, unseen=0, steps=4, members=1)
     run = training(Lessons([psf], light), _design(network, psf), one, engine)
     marks = [(step.done, time.perf_counter()) for step in run]
     # The first of each kind also warms up.
     pairs = [t for done, t in marks if done == 0]
     steps = [t for done, t in marks if done > 0]
-    each_pair = pairs[-1] - pairs[-2]
+    each_pair = (pairs[-1] - pairs[several - 1]) / several
     each_step = (steps[-2] - steps[0]) / max(len(steps) - 2, 1)
     count = whole.pairs + whole.left_out + whole.unseen
     return count * each_pair + whole.members * whole.steps * each_step

@@ -261,3 +261,19 @@ def test_curvature_in_pieces_is_that_of_the_whole(cpu: Engine, monkeypatch: Any)
 
 def test_self_test_sees_a_working_engine(engine: Engine) -> None:
     assert self_test(engine) < 1e-6
+
+
+def test_engines_side_by_side_answer_as_the_one_that_they_are_of(
+    engine: Engine, asymmetric_psf: Callable[[tuple[int, ...]], Array]
+) -> None:
+    shape = (9, 12, 15)
+    psf, x = asymmetric_psf((5, 5, 5)).astype(np.float32), np.random.default_rng(1).random(shape)
+
+    def blurred(engine: Engine) -> Float:
+        pushed = engine.push(x.astype(np.float32), shape)
+        return engine.pull(engine.blur(psf, shape).forward(pushed), shape)
+
+    others = engine.side_by_side()
+    assert others
+    for other in others:
+        np.testing.assert_allclose(blurred(other), blurred(engine), rtol=1e-6)

@@ -94,5 +94,9 @@ class CpuEngine:
         """Return div(grad x / sqrt(|grad x|^2 + epsilon^2)), made where it is read."""
         return Curvature(x, spacing, epsilon)
 
+    def side_by_side(self) -> list[CpuEngine]:
+        """Return an engine for each core."""
+        return [CpuEngine(1) for _ in range(self.workers)]
+
     def release(self) -> None:
         """Nothing to free: the arrays are Python's."""

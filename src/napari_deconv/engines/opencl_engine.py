@@ -295,6 +295,10 @@ class OpenClEngine:
         self.launch(_CURVATURE, "curvature", x.shape, **parameters)
         return result
 
+    def side_by_side(self) -> list[OpenClEngine]:
+        """Return this one alone: its device is busy with one image."""
+        return [self]
+
     def release(self) -> None:
         """Nothing to do: buffers are freed with the arrays that hold them."""
 

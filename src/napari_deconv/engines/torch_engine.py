@@ -191,6 +191,10 @@ class TorchEngine:
             result.narrow(axis, 1, inner).sub_(flow.narrow(axis, 0, inner))
         return result
 
+    def side_by_side(self) -> list[TorchEngine]:
+        """Return this one alone: its device is busy with one image."""
+        return [self]
+
     def release(self) -> None:
         """Give cached blocks of a GPU back."""
         if self._is_cuda:

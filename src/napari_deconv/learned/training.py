@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 
 from napari_deconv.imaging.value import Value, require
+from napari_deconv.restoration.at_once import at_once
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.restorer import Observation, Step
 
@@ -201,9 +202,12 @@ def _simulated(
 ) -> Iterator[Sample]:
     """Yield what a network sees of the simulated pairs that have these numbers."""
     psfs, light = lessons.psfs, lessons.light
-    pairs = simulated_pairs(numbers, schedule.shape, psfs, light, schedule.seed)
-    for number, pair in zip(numbers, pairs, strict=True):
-        yield sample_of(pair, psfs[number % len(psfs)], design, engine, light.gain)
+
+    def sample(number: int, engine: Engine) -> Sample:
+        (pair,) = simulated_pairs([number], schedule.shape, psfs, light, schedule.seed)
+        return sample_of(pair, psfs[number % len(psfs)], design, engine, light.gain)
+
+    return at_once(sample, numbers, engine)
 
 
 def _prepared(

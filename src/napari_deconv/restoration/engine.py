@@ -8,6 +8,7 @@ by its transfer function.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from .pieces import Float, Values
@@ -122,6 +123,13 @@ class Engine(Protocol):
 
         It may be made piece by piece each time that it is read, from `x` as it is then: write
         neither to it nor, meanwhile, to `x`.
+        """
+        ...
+
+    def side_by_side(self) -> Sequence[Engine]:
+        """Return engines that may work at once, for many small images: this alone, or one a core.
+
+        Each works on one image after the other; what they answer is what this one does.
         """
         ...
 
