@@ -126,5 +126,5 @@ def test_without_torch_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_few_steps_need_few_pairs() -> None:
     usual = learning.schedule_of("quick")
     few = learning.schedule_of("quick", steps=2)
-    assert (few.steps, few.pairs) == (2, 2 * usual.batch)
+    assert (few.steps, few.pairs, few.unseen) == (2, 2 * usual.batch, 2 * usual.batch)
     assert learning.schedule_of("quick", steps=usual.steps) == usual

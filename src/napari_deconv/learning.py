@@ -141,7 +141,8 @@ def schedule_of(preset: str, *, seed: int = 0, steps: int | None = None, **more:
 def of_steps(schedule: Schedule, steps: int) -> Schedule:
     """Return a schedule of other steps, with no more pairs than these can look at."""
     seen = max(steps * schedule.batch, 1)
-    return replace(schedule, steps=steps, pairs=min(schedule.pairs, seen))
+    pairs, unseen = min(schedule.pairs, seen), min(schedule.unseen, seen)
+    return replace(schedule, steps=steps, pairs=pairs, unseen=unseen)
 
 
 def gentler(schedule: Schedule) -> Schedule:
