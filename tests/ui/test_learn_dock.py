@@ -41,8 +41,8 @@ def dock(
     z, y, x = np.ogrid[-2:3, -4:5, -4:5]
     bead = np.exp(-(z**2 + y**2 + x**2) / 3)
     rng = np.random.default_rng(0)
-    light = np.full((8, 64, 80), 5.0)
-    light[2:6, 10:50, 10:70] = np.linspace(20, 300, 60)
+    light = np.full((8, 32, 64), 5.0)
+    light[2:6, 6:26, 8:56] = np.linspace(20, 300, 48)
     counts = (100 + 2 * rng.poisson(light)).astype(np.uint16)
     viewer.add_layer(Image(bead, name="bead", scale=SPACING, units=UM))
     viewer.add_layer(Image(counts, name="cell", scale=SPACING, units=UM, translate=(1, 2, 3)))
@@ -111,14 +111,14 @@ def test_a_network_is_trained_and_restores_beside_richardson_lucy(
     assert [step for step, _ in losses.left_out] == [2, 4, 6]
     shown = dock.pictures.value()
     assert [title for title, _ in shown] == ["raw", "Richardson-Lucy", "network"]
-    assert {plane.shape for _, plane in shown} == {(64, 80)}
+    assert {plane.shape for _, plane in shown} == {(32, 64)}
 
     assert dock.restore_button.isEnabled()
     dock.restore_button.click()
     qtbot.waitUntil(lambda: "to compare" in dock.running.state.text(), timeout=120_000)
     network, twin = (dock.viewer.layers[f"cell {name}"] for name in ("network", "Richardson-Lucy"))
     for layer in (network, twin):
-        assert layer.data.shape == (8, 64, 80)
+        assert layer.data.shape == (8, 32, 64)
         assert tuple(layer.scale) == SPACING
         assert tuple(layer.translate) == (1, 2, 3)
         assert np.isfinite(layer.data).all()
@@ -126,7 +126,7 @@ def test_a_network_is_trained_and_restores_beside_richardson_lucy(
     assert "Blurred again, they miss the data by chi²" in dock.verdict.text()
     assert "One pass of the network" in dock.verdict.text()
     misfit = dock.viewer.layers["cell misfit of the network"]
-    assert misfit.data.shape == (8, 64, 80)
+    assert misfit.data.shape == (8, 32, 64)
     assert np.isnan(misfit.data).any()
     assert tuple(misfit.translate) == (1, 2, 3)
     assert not misfit.visible
@@ -260,7 +260,7 @@ def test_half_the_width_of_an_interval_is_a_layer_of_its_own(dock: LearnDock, qt
     dock.restore_button.click()
     qtbot.waitUntil(lambda: "to compare" in dock.running.state.text(), timeout=120_000)
     width = dock.viewer.layers["cell half width of the 90 % interval"]
-    assert width.data.shape == (8, 64, 80)
+    assert width.data.shape == (8, 32, 64)
     assert tuple(width.translate) == (1, 2, 3)
     assert (width.data > 0).mean() > 0.9
     assert not width.visible
@@ -279,7 +279,7 @@ def test_how_far_answers_lie_apart_is_a_layer_where_there_are_several(
     dock.restore_button.click()
     qtbot.waitUntil(lambda: "to compare" in dock.running.state.text(), timeout=120_000)
     apart = dock.viewer.layers["cell disagreement of the network"]
-    assert apart.data.shape == (8, 64, 80)
+    assert apart.data.shape == (8, 32, 64)
     assert (apart.data >= 0).all()
     assert apart.data.max() > 0
 
@@ -315,7 +315,7 @@ def test_layers_that_do_not_belong_together_are_told(dock: LearnDock, qtbot: QtB
     dock.panel.setValue(replace(dock.panel.value(), source=SourceChoice(LAYER, "other")))
     dock.running.run_button.click()
     settle(dock, qtbot)
-    assert "cell and other must be of one shape, not (8, 64, 80) and (4, 9, 9)" in (
+    assert "cell and other must be of one shape, not (8, 32, 64) and (4, 9, 9)" in (
         dock.running.state.text()
     )
 
@@ -347,7 +347,7 @@ def test_several_layers_are_pairs_of_any_shapes(
 ) -> None:
     cell = dock.viewer.layers["cell"].data
     add_mirrored(dock, "first", cell)
-    add_mirrored(dock, "smaller", cell[1:7, 5:45, 20:75])
+    add_mirrored(dock, "smaller", cell[1:7, 3:31, 10:43])
     add_mirrored(dock, "two", np.stack([cell, cell[:, ::-1]]))
     more = (("smaller", "smaller again"), ("two", "two again"))
     dock.image.choose("first")
@@ -358,7 +358,7 @@ def test_several_layers_are_pairs_of_any_shapes(
     settle(dock, qtbot)
     assert dock.running.state.text().startswith("trained in "), dock.running.state.text()
     shapes = [one.counts.shape for one in learned_from[name]]
-    assert shapes == [(8, 64, 80), (6, 40, 55), (8, 64, 80), (8, 64, 80)]
+    assert shapes == [(8, 32, 64), (6, 28, 33), (8, 32, 64), (8, 32, 64)]
 
 
 def test_each_time_of_a_hyperstack_is_a_pair(
@@ -394,7 +394,7 @@ def test_layers_that_are_no_pairs_are_told(dock: LearnDock, qtbot: QtBot) -> Non
         ("b again", ("b", "gone"), "There is no layer 'gone' to learn from; choose another one"),
         ("b again", ("b", "dots"), "The layer 'dots' holds no image to learn from"),
         ("b again", ("b again", "cell"), "b again and cell are a pair twice; remove one"),
-        ("b again", ("b", "movie"), "b and movie must be of one shape, not (8, 64, 80) and (2, 8,"),
+        ("b again", ("b", "movie"), "b and movie must be of one shape, not (8, 32, 64) and (2, 8,"),
     ):
         choose(pair, layer=layer)
         assert sentence in dock.running.forecast.text()
@@ -402,7 +402,7 @@ def test_layers_that_are_no_pairs_are_told(dock: LearnDock, qtbot: QtBot) -> Non
     choose(("b", "less"))
     dock.running.run_button.click()
     settle(dock, qtbot)
-    sentence = "b and less must be of one shape, not (8, 64, 80) and (7, 64, 80); crop or register"
+    sentence = "b and less must be of one shape, not (8, 32, 64) and (7, 32, 64); crop or register"
     assert sentence in dock.running.state.text()
 
 

@@ -32,7 +32,7 @@ class Conv3d(nn.Conv3d):
     def over(self, input: Tensor, beyond: Sequence[int]) -> Tensor:
         """Return the convolution, with so many zeros beyond the edges of each axis."""
         is_traced = torch._C._get_tracing_state() is not None
-        is_plain = torch.is_inference_mode_enabled() and not is_traced
+        is_plain = not torch.is_grad_enabled() and not is_traced
         on_cpu = input.device.type == "cpu" and input.dtype == torch.float32
         if not (is_plain and on_cpu and torch.backends.mkldnn.is_available()):  # type: ignore[no-untyped-call]
             return functional.conv3d(input, self.weight, self.bias, padding=tuple(beyond))
