@@ -27,8 +27,8 @@ def slowly(self, path, key):
     time.sleep({pause})
 trainer.Trainer.keep = slowly
 sys.argv = ["napari-deconv", "train", "-o", "{name}.safetensors", "--voxel-size", "0.6,0.2,0.2",
-    "--na", "0.8", "--emission-nm", "520", "--immersion-index", "1.0", "--engine", "cpu",
-    "--checkpoint", "{name}.checkpoint.safetensors"]
+    "--na", "0.8", "--emission-nm", "520", "--immersion-index", "1.0", "--model", "gaussian",
+    "--engine", "cpu", "--checkpoint", "{name}.checkpoint.safetensors"]
 cli.main()
 """
 
