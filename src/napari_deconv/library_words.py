@@ -39,7 +39,7 @@ def facts(entry: Entry) -> dict[str, str]:
         ),
         "Structures": ", ".join(light.kinds),
         "Training": f"{card.steps} steps in {card.seconds / 60:.0f} min, seed {card.seed}",
-        "Loss": f"{card.validation:.3g} on the pairs that were left out",
+        "Loss": loss_in_words(card),
         "License": shown(card.license) or "not said",
         "Cite": shown(card.citation) or "nothing said",
         **file,
@@ -50,6 +50,16 @@ def network_in_words(card: Card) -> str:
     """Return the kind of a network."""
     kind = type(card.design).__name__
     return str(getattr(card.design, "title", "U-Net" if kind == "Design" else kind))
+
+
+def loss_in_words(card: Card) -> str:
+    """Return how well a network did, and where it started."""
+    here = f"{card.validation:.3g} on the pairs that were left out"
+    if card.is_as_before:
+        return f"{here}, which no step made better: it is the network that it started from"
+    if card.start_validation is not None:
+        return f"{here}, {card.start_validation:.3g} where it started"
+    return here
 
 
 def voxels_in_words(card: Card) -> str:

@@ -37,6 +37,7 @@ from napari_deconv.learned.pairs import (
 from napari_deconv.learned.samples import Sample, Shelf, batch_of, sample_of, symmetric_axes
 from napari_deconv.learned.trainer import Schedule
 from napari_deconv.learned.training import TrainingStep, training
+from napari_deconv.library_words import loss_in_words
 from napari_deconv.restoration.engine import Engine
 from napari_deconv.restoration.observing import observe
 from napari_deconv.restoration.restorer import Step
@@ -429,6 +430,20 @@ def test_a_trained_network_goes_on(psf: Psf, engine: Engine) -> None:
     other = inverse_design(psf, first=5)
     with pytest.raises(InputError, match="The network to start from is another one"):
         ended(training(Lessons([psf], LIGHT), other, SHORT, engine, start=first))
+
+
+def test_a_start_that_nothing_beats_is_kept(psf: Psf, engine: Engine) -> None:
+    first = ended(run(psf, engine, SHORT))
+    assert first.card.start_validation is None
+    assert not first.card.is_as_before
+    schedule = replace(SHORT, steps=1, learning_rate=0.1)
+    worse = ended(run(psf, engine, schedule, start=first))
+    assert torch.equal(weights(worse), weights(first))
+    assert worse.card.validation == worse.card.start_validation
+    assert "which no step made better" in loss_in_words(worse.card)
+    card = ended(run(psf, engine, replace(SHORT, steps=40), start=first)).card
+    assert card.start_validation == worse.card.start_validation > card.validation
+    assert loss_in_words(card).endswith(f", {card.start_validation:.3g} where it started")
 
 
 def test_an_ensemble_that_was_ended_goes_on(

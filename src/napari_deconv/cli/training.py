@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_deconv.imaging.value import InputError
+from napari_deconv.library_words import loss_in_words
 
 from .arguments import numbers, read_image, without_none
 from .optics_options import optics_of, with_optics
@@ -207,7 +208,7 @@ def _say_lesson(psfs: list[Psf], light: Light, pairs: list[Pair], twins: list[Tw
 
 def _say_trained(card: Card, output: Path) -> None:
     say(f"Trained     {card.steps} steps in {card.seconds:.0f} s")
-    say(f"Loss        {card.validation:.4g} on the pairs that were left out")
+    say(f"Loss        {loss_in_words(card)}")
     if card.calibration is not None:
         say(f"Intervals   {card.calibration.in_words()}")
     say(f"Output      {output}")

@@ -61,6 +61,8 @@ class Card(Value):
         That it took.
     validation : float
         Loss on the pairs that were left out.
+    start_validation : float, optional
+        That of the network that training started from, where there was one.
     members : int
         Networks that answer together.
     calibration : Calibration, optional
@@ -84,12 +86,18 @@ class Card(Value):
     steps: int = 0
     seconds: float = 0.0
     validation: float = 0.0
+    start_validation: float | None = None
     members: int = 1
     calibration: Calibration | None = None
     license: str = "CC0-1.0"
     citation: str = ""
     version: str = __version__
     format: int = FORMAT
+
+    @property
+    def is_as_before(self) -> bool:
+        """Whether no step made it better than the network that training started from."""
+        return self.start_validation is not None and self.validation >= self.start_validation
 
     def __post_init__(self) -> None:
         require_number("The number of members", self.members, least=1)

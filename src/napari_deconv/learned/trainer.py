@@ -117,6 +117,7 @@ class Trainer:
         self.optimizer = torch.optim.Adam(self.network.parameters(), schedule.learning_rate)
         self.done, self.looks_since_best, self.halvings = 0, 0, 0
         self.loss, self.best_loss = math.nan, math.inf
+        self.start_loss: float | None = None
         self.left_out_loss: float | None = None
         self.is_finished = False
         #: Whether weights, moments and numbers are of one step, so that they may be kept.
@@ -126,6 +127,12 @@ class Trainer:
             with_truth: [n for n, s in enumerate(learned) if (s.variance is None) == with_truth]
             for with_truth in (True, False)
         }
+
+    @exact_convolutions()
+    def look_at_start(self) -> None:
+        """Take what it starts from for the best, until something is better."""
+        self._look()
+        self.start_loss = self.left_out_loss
 
     @exact_convolutions()
     def step(self) -> str:

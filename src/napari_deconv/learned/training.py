@@ -147,6 +147,8 @@ def training(
             network.load_state_dict(weights)
         place = torch.device(device) if device is not None else best_device()
         trainers.append(Trainer(network, one, learned, left_out, place))
+        if start is not None:
+            trainers[-1].look_at_start()
         kept_at = checkpoints[number] if checkpoints else None
         note = yield from _run(trainers[-1], number, total, seen, kept_at, keys[number])
     networks = tuple(trainer.best() for trainer in trainers)
@@ -158,6 +160,7 @@ def training(
         schedule.seed,
         sum(trainer.done for trainer in trainers),
         validation=float(np.mean([trainer.best_loss for trainer in trainers])),
+        start_validation=_mean_of(trainer.start_loss for trainer in trainers),
         members=len(networks),
     )
     gain = lessons.light.gain
@@ -168,6 +171,12 @@ def training(
         card = replace(card, calibration=calibration_of(errors))
     card = replace(card, seconds=round(time.perf_counter() - started, 1))
     return Model(card, networks, tuple(lessons.psfs))
+
+
+def _mean_of(losses: Iterable[float | None]) -> float | None:
+    """Return the mean of those that are known; None where none is."""
+    known = [loss for loss in losses if loss is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _errors_of_unseen(

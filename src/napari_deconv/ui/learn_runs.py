@@ -227,7 +227,8 @@ def learning_from(lesson: Lesson, stop: Event) -> Generator[Moment, None, Learnt
     write_model(path, model)
     for kept in checkpoints_of(checkpoint_of(path), model.card.members):
         kept.unlink(missing_ok=True)
-    return Learnt(str(path), f"trained in {model.card.steps} steps; kept as {path.name}")
+    none = ", none of them better than the network it started from" * model.card.is_as_before
+    return Learnt(str(path), f"trained in {model.card.steps} steps{none}; kept as {path.name}")
 
 
 def beside(path: Path) -> Path:
