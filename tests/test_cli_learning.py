@@ -24,7 +24,7 @@ from napari_deconv.pipeline import restore_stack
 Run = Callable[..., tuple[int, str]]
 #: Its PSF is small, so that a test takes no longer than it must.
 OPTICS = ("--na", "0.8", "--emission-nm", "520", "--immersion-index", "1.0", "--model", "gaussian")
-SHORT = Schedule(pairs=2, left_out=1, shape=(4, 24, 24), patch=(4, 16, 16), batch=1, steps=8)
+SHORT = Schedule(pairs=2, left_out=1, shape=(4, 24, 24), patch=(4, 16, 16), batch=1, steps=20)
 SPACING = (0.6, 0.2, 0.2)
 
 
@@ -338,7 +338,7 @@ def test_what_is_stopped_tells_what_is_kept(
 
 
 def test_steps_that_are_given_are_taken_from_a_start_too(model: Path, run: Run) -> None:
-    for more, steps in (((), 2), (("--steps", 5), 5)):
+    for more, steps in (((), 5), (("--steps", 4), 4)):
         code, said = run(*TRAIN, "-o", f"{steps}.safetensors", "--start", model, *more)
         assert code == 0, said
         assert read_card(f"{steps}.safetensors").steps == steps

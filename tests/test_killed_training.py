@@ -19,7 +19,7 @@ from napari_deconv import cli
 from napari_deconv.learned import trainer, training
 training.KEEP_EVERY_S, trainer.LOOK_EVERY = 0.0, 5
 training.PRESETS["quick"] = trainer.Schedule(
-    pairs=3, left_out=2, shape=(4, 24, 24), patch=(4, 16, 16), batch=1, steps=75
+    pairs=3, left_out=2, shape=(4, 24, 24), patch=(4, 16, 16), batch=1, steps=200
 )
 keep = trainer.Trainer.keep
 def slowly(self, path, key):

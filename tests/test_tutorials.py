@@ -15,7 +15,7 @@ from napari_deconv.learned import training
 from napari_deconv.learned.trainer import Schedule
 
 DOCS = Path(__file__).parent.parent / "docs"
-SHORT = Schedule(pairs=2, left_out=1, shape=(12, 32, 32), patch=(8, 24, 24), batch=1, steps=10)
+SHORT = Schedule(pairs=2, left_out=1, shape=(12, 32, 32), patch=(8, 24, 24), batch=1, steps=27)
 
 
 def test_a_network_for_your_own_psf(

@@ -39,7 +39,7 @@ KEEP_EVERY_S = 60.0
 
 #: By the names that users choose them by.
 PRESETS = {
-    "quick": Schedule(unseen=192),
+    "quick": Schedule(unseen=96),
     "standard": Schedule(pairs=192, left_out=24, unseen=192, steps=10_000, patience=40),
     "thorough": Schedule(pairs=384, left_out=32, unseen=192, steps=40_000, patience=80),
 }
