@@ -40,8 +40,7 @@ SPREAD = 4.0
 PAIR_2D, PATCH_2D = (192, 192), (96, 96)
 #: By how much fewer steps and pairs, and by how much smaller ones, a trained network goes on.
 GENTLER = 4
-#: Part of the pairs and of the steps that are enough where another network is the start: after 500
-#: steps in place of 700 a fiftieth of what they gain is missing.
+#: Part of the pairs and of the steps that are enough where another network is the start.
 PAIRS_FROM_START, STEPS_FROM_START = 0.75, 0.15
 #: What is said of a stack whose noise is not that of a camera, as that of simulated pairs is.
 SHARED = (
