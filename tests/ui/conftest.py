@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,15 @@ from pytestqt.qtbot import QtBot
 from napari_deconv.ui.deconvolve_dock import DeconvolveDock
 
 UM = ("um", "um", "um")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def modules_left_out_of_collections() -> Iterator[None]:
+    """With each viewer napari collects garbage; most of what there is modules hold, and is none."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
