@@ -40,7 +40,7 @@ from napari_deconv.ui.psf_panel import PsfLayer
 
 #: Its PSF is small, so that a test takes no longer than it must.
 OPTICS = Optics(na=1.0, emission_nm=520, immersion_index=1.333, model="gaussian")
-#: A network and what it leans on, with a PSF far larger than the image, on a busy machine.
+#: A network and what it leans on, on a busy machine.
 NETWORK_MS = 180_000
 SHORT = Settings(RichardsonLucy(4), 0.0, "cpu")
 OTHER_PSF = np.exp(-((np.indices((5, 7, 7)) - np.array([2, 3, 3]).reshape(3, 1, 1, 1)) ** 2).sum(0))

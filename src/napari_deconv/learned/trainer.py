@@ -116,8 +116,7 @@ class Trainer:
         self.network = network.to(**laid)
         self.optimizer = torch.optim.Adam(self.network.parameters(), schedule.learning_rate)
         self.done, self.looks_since_best, self.halvings = 0, 0, 0
-        self.loss, self.best_loss = math.nan, math.inf
-        self.start_loss: float | None = None
+        self.loss, self.best_loss, self.start_loss = math.nan, math.inf, math.inf
         self.left_out_loss: float | None = None
         self.is_finished = False
         #: Whether weights, moments and numbers are of one step, so that they may be kept.
@@ -132,7 +131,7 @@ class Trainer:
     def look_at_start(self) -> None:
         """Take what it starts from for the best, until something is better."""
         self._look()
-        self.start_loss = self.left_out_loss
+        self.start_loss = self.best_loss
 
     @exact_convolutions()
     def step(self) -> str:

@@ -160,7 +160,9 @@ def training(
         schedule.seed,
         sum(trainer.done for trainer in trainers),
         validation=float(np.mean([trainer.best_loss for trainer in trainers])),
-        start_validation=_mean_of(trainer.start_loss for trainer in trainers),
+        start_validation=None
+        if start is None
+        else float(np.mean([trainer.start_loss for trainer in trainers])),
         members=len(networks),
     )
     gain = lessons.light.gain
@@ -171,12 +173,6 @@ def training(
         card = replace(card, calibration=calibration_of(errors))
     card = replace(card, seconds=round(time.perf_counter() - started, 1))
     return Model(card, networks, tuple(lessons.psfs))
-
-
-def _mean_of(losses: Iterable[float | None]) -> float | None:
-    """Return the mean of those that are known; None where none is."""
-    known = [loss for loss in losses if loss is not None]
-    return float(np.mean(known)) if known else None
 
 
 def _errors_of_unseen(
